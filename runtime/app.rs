@@ -1,0 +1,163 @@
+//! The composition root: settings in, a running server out. Knows neither arguments nor printing.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    artifact::Builder,
+    diagnostic::Diagnostic,
+    engine::{self, Ticking},
+    project::Project,
+    reload::{Reloader, Watch},
+    router,
+    server::{self, Server},
+    status::{self, Event, Format, Journal, Reporter, Writer},
+};
+
+/// What `wasmhost serve` can be told.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    pub root: PathBuf,
+    /// Instead of the manifest's, where not empty.
+    pub listen: Vec<SocketAddr>,
+    pub format: Format,
+    /// `ROOT/.wasmhost` where not given.
+    pub state_dir: Option<PathBuf>,
+    /// No watching.
+    pub frozen: bool,
+}
+
+/// A server whose first generations are ready and whose sockets are bound.
+pub struct App {
+    server: Server,
+    reloader: Reloader,
+    watch: Option<Watch>,
+    reporter: Reporter,
+    writer: Writer,
+    url: String,
+    /// Guests are interrupted as long as it lives.
+    ticking: Ticking,
+}
+
+impl Config {
+    /// Reads the tree, binds the sockets, and starts the first generation of every group.
+    /// Errors: everything that keeps it from serving, at once.
+    pub async fn build(self) -> Result<App, Vec<Diagnostic>> {
+        let one = |diagnostic| vec![diagnostic];
+        let project = Project::discover(&self.root)?;
+        let root = project.root.clone();
+        // Before the tree is read for good: a change in between must be seen.
+        let mut watch = if self.frozen {
+            None
+        } else {
+            Some(Watch::start(&root).map_err(|e| one(unwatched(&root, &e)))?)
+        };
+        let project = if watch.is_some() {
+            Project::discover(&self.root)?
+        } else {
+            project
+        };
+        watch
+            .iter_mut()
+            .for_each(|watch| watch.also(project.elsewhere.values()));
+
+        let listen = if self.listen.is_empty() {
+            &project.server.listen
+        } else {
+            &self.listen
+        };
+        let listeners = server::bind(listen).await?;
+        let address = listeners.first().and_then(|listener| listener.local_addr().ok());
+        let url = address.map_or_else(String::new, |address| format!("http://{address}"));
+
+        let ticking = engine::start().map_err(|error| one(no_engine(&error)))?;
+        let builder = Builder::new(&ticking.engine).map_err(|error| one(no_engine(&error)))?;
+        let state_dir = self.state_dir.unwrap_or_else(|| root.join(".wasmhost"));
+        let (reporter, writer) = status::start(self.format, open_journal(&state_dir)).map_err(|error| {
+            one(Diagnostic::io("thread-failed", "start a thread for", &root, &error).machine())
+        })?;
+        let (router, publisher) = router::router();
+        let mut reloader = Reloader::new(root, builder, publisher, reporter.clone());
+        reloader.load(project).await?;
+        let server = Server {
+            listeners,
+            router,
+            limits: server::Limits::default(),
+        };
+        Ok(App {
+            server,
+            reloader,
+            watch,
+            reporter,
+            writer,
+            url,
+            ticking,
+        })
+    }
+}
+
+impl App {
+    /// Serves until `stop`, then finishes what runs. The writer that comes back has the last events to
+    /// write, once all tasks are gone.
+    pub async fn run(self, stop: CancellationToken) -> Writer {
+        let Self {
+            server,
+            reloader,
+            watch,
+            reporter,
+            writer,
+            url,
+            ticking,
+        } = self;
+        let groups = reloader.ready();
+        let serving = tokio::spawn(server.run(stop));
+        reporter.publish(Event::Ready { url, groups });
+        let reloading = async {
+            match watch {
+                Some(watch) => reloader.run(watch).await,
+                // Frozen: nothing changes, but the generations go on living.
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = serving => {}
+            () = reloading => {}
+        }
+        drop(ticking);
+        writer
+    }
+}
+
+/// The journal is a record, not a need: serving goes on without it.
+fn open_journal(state_dir: &Path) -> Option<Journal> {
+    match Journal::open(state_dir) {
+        Ok(journal) => Some(journal),
+        Err(error) => {
+            let folder = state_dir.display();
+            tracing::warn!(%folder, %error, "no journal is kept; choose another folder with --state-dir");
+            None
+        }
+    }
+}
+
+fn unwatched(root: &Path, error: &notify::Error) -> Diagnostic {
+    Diagnostic::new(
+        "watch-failed",
+        format!("cannot watch {}: {error}", root.display()),
+    )
+    .file(root)
+    .machine()
+    .help("raise fs.inotify.max_user_watches, or serve without watching: --frozen")
+}
+
+fn no_engine(error: &wasmtime::Error) -> Diagnostic {
+    Diagnostic::new(
+        "engine-failed",
+        format!("the WebAssembly engine cannot be started: {error:#}"),
+    )
+    .machine()
+}

@@ -1,0 +1,221 @@
+//! Composes the skeletons of a group into one component along a graph's edges, with exact types, and
+//! reads what a skeleton imports and exports. Pure bytes in, bytes out; knows neither the engine nor
+//! what is running.
+
+use std::{collections::BTreeMap, error::Error, fmt::Write};
+
+use wac_graph::{
+    CompositionGraph, EncodeError, EncodeOptions, NodeId,
+    types::{Interface as WacInterface, ItemKind, Package, Type, Types},
+};
+
+use super::graph::{Edge, Finding, Graph, Import, Interface, Members};
+use crate::{diagnostic::Diagnostic, project::ComponentId};
+
+/// The skeletons of a group, read and ready to be composed.
+pub struct Composer {
+    graph: CompositionGraph,
+    nodes: BTreeMap<ComponentId, NodeId>,
+    interfaces: Members,
+}
+
+/// A handler that a member exports, and the name under which the composition exports it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Export {
+    pub component: ComponentId,
+    /// As the component names it: `wasmhost:page/handler@0.1.0`.
+    pub interface: String,
+    /// As the composition names it: `page-0`; several members export the same interface.
+    pub name: String,
+}
+
+/// Why a group cannot be composed.
+pub enum Mismatch {
+    /// Edges whose two sides have different types.
+    Edges(Vec<Finding>),
+    /// Something that no single file is to blame for.
+    Group(Diagnostic),
+}
+
+impl Composer {
+    pub fn new() -> Self {
+        Self {
+            graph: CompositionGraph::new(),
+            nodes: BTreeMap::new(),
+            interfaces: Members::new(),
+        }
+    }
+
+    /// Adds a member. `slots` are the imports that stand for its core modules.
+    /// Errors: a skeleton that is no valid component, as text.
+    pub fn add(&mut self, id: &ComponentId, skeleton: Vec<u8>, slots: &[&str]) -> Result<(), String> {
+        let name = format!("member:m{}", self.nodes.len());
+        let package = Package::from_bytes(&name, None, skeleton, self.graph.types_mut())
+            .map_err(|error| format!("{error:#}"))?;
+        let package = self
+            .graph
+            .register_package(package)
+            .map_err(|error| error.to_string())?;
+        let world = &self.graph.types()[self.graph[package].ty()];
+        let interface = Interface {
+            imports: world
+                .imports
+                .iter()
+                .filter(|(name, _)| !slots.contains(&name.as_str()))
+                .map(|(name, kind)| Import {
+                    name: name.clone(),
+                    types_only: types_only(self.graph.types(), *kind),
+                })
+                .collect(),
+            exports: world.exports.keys().cloned().collect(),
+        };
+        self.interfaces.insert(id.clone(), interface);
+        self.nodes.insert(id.clone(), self.graph.instantiate(package));
+        Ok(())
+    }
+
+    pub fn interfaces(&self) -> &Members {
+        &self.interfaces
+    }
+
+    /// Wires every edge, exports every handler under a name of its own, and encodes the composition.
+    /// Errors: the edges whose two sides have different types, all at once.
+    pub fn compose(
+        mut self,
+        edges: &Graph,
+        is_handler: impl Fn(&str) -> bool,
+    ) -> Result<(Vec<u8>, Vec<Export>), Mismatch> {
+        let findings = self.wire(edges);
+        if !findings.is_empty() {
+            return Err(Mismatch::Edges(findings));
+        }
+        let exports = self
+            .export_handlers(is_handler)
+            .map_err(|error| Mismatch::Group(internal(&error)))?;
+        // The engine validates what it compiles: doing it here too would only cost time.
+        let options = EncodeOptions {
+            define_components: true,
+            validate: false,
+            processor: None,
+        };
+        match self.graph.encode(options) {
+            Ok(bytes) => Ok((bytes, exports)),
+            Err(error) => Err(Mismatch::Group(self.describe_encode_error(&error))),
+        }
+    }
+
+    fn wire(&mut self, edges: &Graph) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for (importer, edges) in &edges.edges {
+            for edge in edges {
+                let (Some(&to), Some(&from)) = (self.nodes.get(importer), self.nodes.get(&edge.exporter))
+                else {
+                    continue;
+                };
+                let wired = match self.graph.alias_instance_export(from, &edge.export) {
+                    Ok(alias) => self
+                        .graph
+                        .set_instantiation_argument(to, &edge.import, alias)
+                        .map_err(|e| causes(&e)),
+                    Err(error) => Err(causes(&error)),
+                };
+                if let Err(reason) = wired {
+                    findings.push(Finding::new(importer, mismatch(importer, edge, &reason)));
+                }
+            }
+        }
+        findings
+    }
+
+    fn export_handlers(&mut self, is_handler: impl Fn(&str) -> bool) -> Result<Vec<Export>, String> {
+        let mut exports = Vec::new();
+        for (id, interface) in &self.interfaces {
+            for handler in interface.exports.iter().filter(|export| is_handler(export)) {
+                let name = format!("page-x{}", exports.len());
+                let alias = self
+                    .graph
+                    .alias_instance_export(self.nodes[id], handler)
+                    .map_err(|error| causes(&error))?;
+                self.graph.export(alias, &name).map_err(|error| causes(&error))?;
+                exports.push(Export {
+                    component: id.clone(),
+                    interface: handler.clone(),
+                    name,
+                });
+            }
+        }
+        Ok(exports)
+    }
+
+    fn describe_encode_error(&self, error: &EncodeError) -> Diagnostic {
+        let EncodeError::ImportTypeMergeConflict {
+            import,
+            first,
+            second,
+            source,
+        } = error
+        else {
+            return internal(&causes(error));
+        };
+        let (first, second) = (self.id_of(*first), self.id_of(*second));
+        Diagnostic::new(
+            "import-mismatch",
+            format!("{first} and {second} both import {import}, but with different types: {source:#}"),
+        )
+        .help("build both against the same version of the interface")
+    }
+
+    fn id_of(&self, node: NodeId) -> String {
+        let found = self.nodes.iter().find(|(_, candidate)| **candidate == node);
+        found.map_or_else(|| "a component".into(), |(id, _)| id.to_string())
+    }
+}
+
+/// True for an instance that consists of value types alone: there is nothing to implement.
+fn types_only(types: &Types, kind: ItemKind) -> bool {
+    let only_types = |interface: &WacInterface| {
+        interface
+            .exports
+            .values()
+            .all(|item| matches!(item, ItemKind::Type(ty) if !matches!(ty, Type::Resource(_))))
+    };
+    matches!(kind, ItemKind::Instance(id) if only_types(&types[id]))
+}
+
+fn mismatch(importer: &ComponentId, edge: &Edge, reason: &str) -> Diagnostic {
+    let Edge {
+        import,
+        exporter,
+        export,
+    } = edge;
+    let names = if import == export {
+        import.clone()
+    } else {
+        format!("{import} (exported as {export})")
+    };
+    Diagnostic::new(
+        "import-mismatch",
+        format!("{importer} and {exporter} disagree about {names}: {reason}"),
+    )
+    .help(format!(
+        "rebuild {importer} and {exporter} against the same version of the interface"
+    ))
+}
+
+fn internal(reason: &str) -> Diagnostic {
+    Diagnostic::new(
+        "link-failed",
+        format!("the components cannot be composed: {reason}"),
+    )
+}
+
+/// An error with its causes on one line; the first says only which argument, the causes say why.
+fn causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}

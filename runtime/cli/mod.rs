@@ -1,0 +1,81 @@
+//! Arguments into one library call, and its outcome into text and an exit code. No rule of the domain.
+
+mod build;
+mod serve;
+
+use std::{
+    io::{IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::diagnostic::{Diagnostic, Fault, worst_fault};
+
+/// A hot-swap runtime for WebAssembly components.
+///
+/// Pages of a web application are components: .wasm files in a folder tree. When a file of a group
+/// changes, the whole group is replaced at once; requests that are running finish where they began.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Serve(serve::Arguments),
+    Build(build::Arguments),
+}
+
+/// Where the components are.
+#[derive(clap::Args)]
+struct Root {
+    /// The folder of components.
+    #[arg(value_name = "ROOT", default_value = "./components")]
+    root: PathBuf,
+}
+
+/// Runs the program. Exit codes: 0 done; 1 the components, the manifest or the sources are at fault;
+/// 2 wrong usage; 3 the machine is at fault.
+pub fn run() -> ExitCode {
+    let Arguments { command } = Arguments::parse();
+    log_to_stderr();
+    let outcome = match command {
+        Command::Serve(arguments) => serve::run(arguments),
+        Command::Build(arguments) => build::run(arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(diagnostics) => report(&diagnostics),
+    }
+}
+
+/// Logs go to standard error; standard output belongs to events and reports.
+fn log_to_stderr() {
+    let filter =
+        EnvFilter::try_from_env("WASMHOST_LOG").unwrap_or_else(|_| EnvFilter::new("info,notify=warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+}
+
+fn report(diagnostics: &[Diagnostic]) -> ExitCode {
+    for diagnostic in diagnostics {
+        say(&diagnostic.to_string());
+    }
+    match worst_fault(diagnostics) {
+        Some(Fault::Machine) => ExitCode::from(3),
+        _ => ExitCode::from(1),
+    }
+}
+
+/// One line for a person, on standard error. It may be closed; then nobody wants to know.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

@@ -1,0 +1,108 @@
+//! `wasmhost serve`.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::{Root, say};
+use crate::{
+    app::Config,
+    build::{self, BuildOptions},
+    diagnostic::Diagnostic,
+    status::Format,
+};
+
+/// How long background work may go on after the last request.
+const TASKS_END: Duration = Duration::from_secs(2);
+
+/// Serve ROOT, watch it, and swap the groups that change.
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    root: Root,
+    /// Listen here instead of where the manifest says; port 0 takes any free one. May be repeated.
+    #[arg(long, value_name = "ADDR")]
+    listen: Vec<SocketAddr>,
+    /// How events are printed: for people, or one JSON object a line.
+    #[arg(long, value_enum, default_value_t)]
+    format: FormatArgument,
+    /// Where the journal is kept [default: ROOT/.wasmhost].
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Do not watch the tree.
+    #[arg(long)]
+    frozen: bool,
+    /// Build the sources under ROOT first.
+    #[arg(long)]
+    build: bool,
+}
+
+#[derive(Clone, Copy, Default, clap::ValueEnum)]
+enum FormatArgument {
+    #[default]
+    Text,
+    Json,
+}
+
+pub fn run(arguments: Arguments) -> Result<(), Vec<Diagnostic>> {
+    let Arguments {
+        root: Root { root },
+        listen,
+        format,
+        state_dir,
+        frozen,
+        build,
+    } = arguments;
+    if build {
+        build::build(
+            &BuildOptions {
+                root: root.clone(),
+                target_dir: None,
+            },
+            &mut |line| say(line),
+        )?;
+    }
+    let format = match format {
+        FormatArgument::Text => Format::Text,
+        FormatArgument::Json => Format::Json,
+    };
+    let config = Config {
+        root,
+        listen,
+        format,
+        state_dir,
+        frozen,
+    };
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| vec![no_runtime(&error)])?;
+    let served = runtime.block_on(async {
+        let stop = stop_on_signal().map_err(|error| vec![no_runtime(&error)])?;
+        let app = config.build().await?;
+        Ok(app.run(stop).await)
+    });
+    runtime.shutdown_timeout(TASKS_END);
+    served.map(|writer| writer.finish())
+}
+
+/// Cancelled by the first SIGTERM or SIGINT.
+fn stop_on_signal() -> std::io::Result<CancellationToken> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = CancellationToken::new();
+    let token = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        token.cancel();
+    });
+    Ok(stop)
+}
+
+fn no_runtime(error: &std::io::Error) -> Diagnostic {
+    Diagnostic::new(
+        "runtime-failed",
+        format!("threads or signals cannot be set up: {error}"),
+    )
+    .machine()
+}

@@ -1,0 +1,175 @@
+//! What a user must be told: a code, a message, the file and place, and what to do.
+//! As text for a terminal and as JSON for events. Knows no other module.
+
+use std::{fmt, path::PathBuf};
+
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+/// Who has to act, which decides the exit code of the command that reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// The user's components, manifest or sources: exit code 1.
+    Input,
+    /// The machine: a port that is taken, no permission, a full disk, a missing tool: exit code 3.
+    Machine,
+}
+
+/// A place in a text file; line and column count from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Position {
+    pub line: usize,
+    pub column: usize,
+}
+
+impl Position {
+    /// The position of the byte `offset` in `text`; an offset past the end is the end.
+    pub fn of(text: &str, offset: usize) -> Self {
+        let before = &text[..text.floor_char_boundary(offset.min(text.len()))];
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Self {
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+        }
+    }
+}
+
+/// One thing that is wrong, as its user can act on it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Diagnostic {
+    /// Stable name for tools, in kebab case: `import-missing`.
+    pub code: &'static str,
+    /// One sentence that names what is wrong, and both sides where there are two.
+    pub message: String,
+    pub file: Option<PathBuf>,
+    pub position: Option<Position>,
+    /// What to do about it.
+    pub help: Option<String>,
+    /// True where the machine, not the input, has to change.
+    machine: bool,
+}
+
+impl Diagnostic {
+    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            file: None,
+            position: None,
+            help: None,
+            machine: false,
+        }
+    }
+
+    pub fn file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.file = Some(file.into());
+        self
+    }
+
+    pub fn position(mut self, position: Position) -> Self {
+        self.position = Some(position);
+        self
+    }
+
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Marks it as the machine's fault.
+    pub fn machine(mut self) -> Self {
+        self.machine = true;
+        self
+    }
+
+    /// A failed read or write of `file`. No permission and a full disk are the machine's fault.
+    pub fn io(code: &'static str, doing: &str, file: impl Into<PathBuf>, error: &std::io::Error) -> Self {
+        use std::io::ErrorKind as Kind;
+        let file = file.into();
+        let diagnostic = Self::new(code, format!("cannot {doing} {}: {error}", file.display())).file(file);
+        match error.kind() {
+            Kind::PermissionDenied => diagnostic
+                .machine()
+                .help("give the user that runs wasmhost the permission"),
+            Kind::StorageFull | Kind::QuotaExceeded | Kind::ReadOnlyFilesystem => diagnostic.machine(),
+            _ => diagnostic,
+        }
+    }
+
+    pub fn fault(&self) -> Fault {
+        if self.machine {
+            Fault::Machine
+        } else {
+            Fault::Input
+        }
+    }
+}
+
+/// Terminal text: `error[code]: message`, then `  --> file:line:column` and `  help: …` where known.
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error[{}]: {}", self.code, self.message)?;
+        if let Some(file) = &self.file {
+            write!(f, "\n  --> {}", file.display())?;
+            if let Some(Position { line, column }) = self.position {
+                write!(f, ":{line}:{column}")?;
+            }
+        }
+        if let Some(help) = &self.help {
+            write!(f, "\n  help: {}", help.replace('\n', "\n        "))?;
+        }
+        Ok(())
+    }
+}
+
+/// `{code, message, file, help}`, and `line` and `column` where known.
+impl Serialize for Diagnostic {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("code", self.code)?;
+        map.serialize_entry("message", &self.message)?;
+        map.serialize_entry("file", &self.file.as_ref().map(|file| file.to_string_lossy()))?;
+        map.serialize_entry("help", &self.help)?;
+        if let Some(Position { line, column }) = self.position {
+            map.serialize_entry("line", &line)?;
+            map.serialize_entry("column", &column)?;
+        }
+        map.end()
+    }
+}
+
+/// The worst fault of a report: the machine's, where any is; `None` where there is nothing to report.
+pub fn worst_fault(diagnostics: &[Diagnostic]) -> Option<Fault> {
+    diagnostics.iter().map(Diagnostic::fault).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_count_lines_and_characters_from_one() {
+        let check = |offset, line, column| {
+            assert_eq!(Position::of("ab\ncä d\n", offset), Position { line, column });
+        };
+        check(0, 1, 1);
+        check(2, 1, 3);
+        check(3, 2, 1);
+        check(6, 2, 3);
+        check(99, 3, 1);
+    }
+
+    #[test]
+    fn text_and_json_carry_the_same_facts() {
+        let diagnostic = Diagnostic::new("import-missing", "no component exports a:b/c")
+            .file("shop/home.wasm")
+            .help("add one");
+        assert_eq!(
+            diagnostic.to_string(),
+            "error[import-missing]: no component exports a:b/c\n  --> shop/home.wasm\n  help: add one"
+        );
+        assert_eq!(
+            serde_json::to_string(&diagnostic).expect("serializes"),
+            r#"{"code":"import-missing","message":"no component exports a:b/c","file":"shop/home.wasm","help":"add one"}"#
+        );
+    }
+}

@@ -1,0 +1,34 @@
+//! The end of a generation: with its last request, or at its drain deadline.
+
+use std::time::{Duration, Instant};
+
+use super::Retirement;
+
+/// How a generation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// From the swap to the drop of the store.
+    pub took: Duration,
+    /// Requests that the deadline ended.
+    pub aborted: usize,
+}
+
+/// Waits until nobody holds the generation and its store is gone; at `deadline` ends what is left.
+pub async fn drain(mut retirement: Retirement, deadline: Duration) -> Drained {
+    let began = Instant::now();
+    let mut aborted = 0;
+    if tokio::time::timeout(deadline, &mut retirement.store)
+        .await
+        .is_err()
+    {
+        // Whoever still holds it is a request in flight: the table let go of it before.
+        aborted = retirement.generation.strong_count();
+        retirement.end.cancel();
+        // A store task ends by itself or by the line above; how it ended was reported by itself.
+        let _ = retirement.store.await;
+    }
+    Drained {
+        took: began.elapsed(),
+        aborted,
+    }
+}

@@ -1,0 +1,158 @@
+//! A request's hold on its generation: from admission to the last byte of the response.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use super::{Generation, GenerationId, RequestError, shared::Call};
+use crate::{
+    host::{
+        Handler,
+        body::{self, Body, BodyError},
+        page::Params,
+    },
+    project::ComponentId,
+};
+
+/// While it lives, its generation does not retire.
+pub struct Lease {
+    generation: Arc<Generation>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Lease {
+    pub(super) fn new(generation: Arc<Generation>, permit: OwnedSemaphorePermit) -> Self {
+        Self {
+            generation,
+            _permit: permit,
+        }
+    }
+
+    pub fn generation(&self) -> &GenerationId {
+        self.generation.id()
+    }
+
+    /// Has `component` answer `request`. The body that comes back holds the lease.
+    /// Errors: see [`RequestError`]; a request that was handed over is never taken back.
+    pub async fn handle(
+        self,
+        component: &ComponentId,
+        params: Params,
+        request: http::Request<Body>,
+    ) -> Result<http::Response<LeasedBody>, RequestError> {
+        let generation = &self.generation;
+        let no_handler = || RequestError::BadResponse(format!("{component} exports no handler"));
+        let entry = generation.entry(component).ok_or_else(no_handler)?.clone();
+        let request = self.limit_body(entry.handler, request).await?;
+        let (reply, answer) = oneshot::channel();
+        let call = Call {
+            component: component.clone(),
+            entry,
+            params,
+            request,
+            reply,
+        };
+        generation
+            .calls
+            .send(call)
+            .await
+            .map_err(|_| RequestError::Ended)?;
+        let response = answer.await.map_err(|_| RequestError::Ended)??;
+        Ok(response.map(|body| LeasedBody::new(body, self)))
+    }
+
+    /// Holds the body to the group's limit. A page takes it as a whole, so it is read before the
+    /// store is occupied: a slow client then costs no one but itself.
+    async fn limit_body(
+        &self,
+        handler: Handler,
+        request: http::Request<Body>,
+    ) -> Result<http::Request<Body>, RequestError> {
+        let limit = self.generation.limits.body;
+        if request.body().size_hint().lower() > limit {
+            return Err(RequestError::BodyTooLarge);
+        }
+        let (parts, body) = request.into_parts();
+        let limited = Limited::new(body, usize::try_from(limit).unwrap_or(usize::MAX));
+        let limited = limited.map_err(body_error);
+        if handler != Handler::Page {
+            return Ok(http::Request::from_parts(parts, limited.boxed_unsync()));
+        }
+        match limited.collect().await {
+            Ok(whole) => Ok(http::Request::from_parts(parts, body::full(whole.to_bytes()))),
+            Err(BodyError::TooLarge) => Err(RequestError::BodyTooLarge),
+            Err(error) => Err(RequestError::BadRequest(error.to_string())),
+        }
+    }
+}
+
+/// What a limited body ends with: the limit's error, or the body's own.
+fn body_error(error: Box<dyn std::error::Error + Send + Sync>) -> BodyError {
+    if error.is::<LengthLimitError>() {
+        return BodyError::TooLarge;
+    }
+    error
+        .downcast::<BodyError>()
+        .map_or(BodyError::Ended, |error| *error)
+}
+
+/// A response's body that keeps its generation alive until the last byte, and ends with it at the
+/// drain deadline.
+pub struct LeasedBody {
+    body: Body,
+    ended: Pin<Box<WaitForCancellationFutureOwned>>,
+    lease: Option<Lease>,
+}
+
+impl LeasedBody {
+    fn new(body: Body, lease: Lease) -> Self {
+        let ended = Box::pin(lease.generation.end.clone().cancelled_owned());
+        Self {
+            body,
+            ended,
+            lease: Some(lease),
+        }
+    }
+
+    pub fn generation(&self) -> Option<&GenerationId> {
+        self.lease.as_ref().map(Lease::generation)
+    }
+}
+
+impl http_body::Body for LeasedBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Ready(None) => {
+                self.lease = None;
+                Poll::Ready(None)
+            }
+            Poll::Pending if self.ended.as_mut().poll(context).is_ready() => {
+                self.lease = None;
+                Poll::Ready(Some(Err(BodyError::Ended)))
+            }
+            frame => frame,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

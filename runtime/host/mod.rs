@@ -1,0 +1,160 @@
+//! What a guest may reach: the state of a store and the interfaces that it is linked to. Deny by
+//! default: no arguments, environment, directories, sockets or outgoing requests.
+//! Knows neither artifacts nor generations nor routes.
+
+pub mod body;
+pub mod http;
+mod limits;
+mod output;
+pub mod page;
+
+use std::sync::Arc;
+
+use wasmtime::{
+    Engine, Store,
+    component::{Linker, ResourceTable},
+};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use self::{http::NoOutgoingRequests, limits::StoreMemory, output::GuestOutput};
+
+/// The state of one store.
+pub struct Host {
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    hooks: NoOutgoingRequests,
+    table: ResourceTable,
+    memory: StoreMemory,
+}
+
+/// Which handler a page component exports; the later one is served where it exports several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Handler {
+    /// `wasmhost:page/handler@0.1`
+    Page,
+    /// `wasi:http/incoming-handler@0.2`
+    WasiHttp02,
+}
+
+impl Handler {
+    /// The handler that an export of this name is, if any.
+    pub fn of(interface: &str) -> Option<Self> {
+        let (path, version) = interface.split_once('@')?;
+        match path {
+            "wasmhost:page/handler" if version.starts_with("0.1.") => Some(Self::Page),
+            "wasi:http/incoming-handler" if version.starts_with("0.2.") => Some(Self::WasiHttp02),
+            _ => None,
+        }
+    }
+}
+
+/// The WASI 0.2 interfaces that [`linker`] offers.
+const OFFERED: [&str; 29] = [
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stderr",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/terminal-input",
+    "wasi:cli/terminal-output",
+    "wasi:cli/terminal-stderr",
+    "wasi:cli/terminal-stdin",
+    "wasi:cli/terminal-stdout",
+    "wasi:clocks/monotonic-clock",
+    "wasi:clocks/wall-clock",
+    "wasi:filesystem/preopens",
+    "wasi:filesystem/types",
+    "wasi:http/outgoing-handler",
+    "wasi:http/types",
+    "wasi:io/error",
+    "wasi:io/poll",
+    "wasi:io/streams",
+    "wasi:random/insecure",
+    "wasi:random/insecure-seed",
+    "wasi:random/random",
+    "wasi:sockets/instance-network",
+    "wasi:sockets/ip-name-lookup",
+    "wasi:sockets/network",
+    "wasi:sockets/tcp",
+    "wasi:sockets/tcp-create-socket",
+    "wasi:sockets/udp",
+    "wasi:sockets/udp-create-socket",
+];
+
+/// True where the host implements the interface of this name, in this version.
+pub fn offers(interface: &str) -> bool {
+    interface
+        .split_once('@')
+        .is_some_and(|(path, version)| version.starts_with("0.2.") && OFFERED.contains(&path))
+}
+
+/// A linker with everything that the host offers. Errors: none that a user could cause.
+pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    Ok(linker)
+}
+
+/// A new store for a group: `memory` is its limit in bytes, all its components together.
+pub fn store(engine: &Engine, group: &Arc<str>, memory: u64) -> Store<Host> {
+    let host = Host {
+        wasi: WasiCtx::builder()
+            .stdout(GuestOutput::new(group, "stdout"))
+            .stderr(GuestOutput::new(group, "stderr"))
+            .build(),
+        http: WasiHttpCtx::new(),
+        hooks: NoOutgoingRequests,
+        table: ResourceTable::new(),
+        memory: StoreMemory::new(memory),
+    };
+    let mut store = Store::new(engine, host);
+    store.limiter(|host| &mut host.memory);
+    // A guest that computes gives the thread back at every tick; who calls it keeps the deadline.
+    store.epoch_deadline_async_yield_and_update(1);
+    store
+}
+
+impl WasiView for Host {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl WasiHttpView for Host {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            ctx: &mut self.http,
+            table: &mut self.table,
+            hooks: &mut self.hooks,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handlers_are_known_by_interface_and_version() {
+        assert_eq!(Handler::of("wasmhost:page/handler@0.1.0"), Some(Handler::Page));
+        assert_eq!(
+            Handler::of("wasi:http/incoming-handler@0.2.4"),
+            Some(Handler::WasiHttp02)
+        );
+        assert_eq!(Handler::of("wasi:http/incoming-handler@0.3.0"), None);
+        assert_eq!(Handler::of("wasmhost:page/handler"), None);
+        assert_eq!(Handler::of("site:shop/handler@0.1.0"), None);
+    }
+
+    #[test]
+    fn the_offer_is_exact() {
+        assert!(offers("wasi:io/streams@0.2.6"));
+        assert!(!offers("wasi:io/streams@0.3.0"));
+        assert!(!offers("wasi:keyvalue/store@0.2.0"));
+    }
+}

@@ -1,0 +1,132 @@
+//! The page handler: a request and a response as plain records.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode, header, request::Parts};
+
+use self::bindings::wasmhost::page::types;
+
+mod bindings {
+    wasmtime::component::bindgen!({ path: "wit/page.wit", world: "page" });
+}
+
+pub use self::bindings::wasmhost::page::types::{Request, Response};
+
+/// What a route's pattern captured, percent-decoded, in its order.
+pub type Params = Vec<(String, String)>;
+
+/// The request as a page component receives it.
+pub fn request(parts: &Parts, params: Params, body: &Bytes) -> Request {
+    types::Request {
+        method: parts.method.as_str().into(),
+        authority: authority(parts).into(),
+        path: parts.uri.path().into(),
+        query: parts.uri.query().map(Into::into),
+        params,
+        headers: parts
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str().into(), value.as_bytes().to_vec()))
+            .collect(),
+        body: body.to_vec(),
+    }
+}
+
+/// The host that the client asked for, empty if it named none.
+fn authority(parts: &Parts) -> &str {
+    let header = || {
+        parts
+            .headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok())
+    };
+    parts
+        .uri
+        .authority()
+        .map(|authority| authority.as_str())
+        .or_else(header)
+        .unwrap_or_default()
+}
+
+/// The answer of a page component as HTTP. Errors: what HTTP cannot carry, as text for the log.
+pub fn response(response: Response) -> Result<http::Response<Bytes>, String> {
+    let status = StatusCode::from_u16(response.status)
+        .ok()
+        .filter(|status| status.as_u16() >= 200)
+        .ok_or_else(|| format!("{} is no status for a response", response.status))?;
+    let mut answer = http::Response::new(Bytes::from(response.body));
+    *answer.status_mut() = status;
+    for (name, value) in response.headers {
+        let header = HeaderName::try_from(&name).map_err(|_| format!("{name:?} is no header name"))?;
+        if is_hosts_own(&header) {
+            continue;
+        }
+        let value = HeaderValue::from_bytes(&value)
+            .map_err(|_| format!("the value of {name:?} is no header value"))?;
+        answer.headers_mut().append(header, value);
+    }
+    Ok(answer)
+}
+
+/// Headers of the connection and the message frame, which belong to the server.
+fn is_hosts_own(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::CONNECTION
+            | header::CONTENT_LENGTH
+            | header::TE
+            | header::TRAILER
+            | header::TRANSFER_ENCODING
+            | header::UPGRADE
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, headers: &[(&str, &str)]) -> Result<http::Response<Bytes>, String> {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| ((*name).into(), value.as_bytes().to_vec()))
+            .collect();
+        response(Response {
+            status,
+            headers,
+            body: b"hi".to_vec(),
+        })
+    }
+
+    #[test]
+    fn a_response_that_http_cannot_carry_is_refused() {
+        assert!(answer(99, &[]).is_err());
+        assert!(answer(101, &[]).is_err(), "informational");
+        assert!(answer(200, &[("a b", "c")]).is_err());
+        assert!(
+            answer(200, &[("x", "a\r\nset-cookie: stolen")]).is_err(),
+            "response splitting"
+        );
+    }
+
+    #[test]
+    fn framing_headers_stay_with_the_server() {
+        let answer = answer(
+            200,
+            &[("content-length", "7"), ("set-cookie", "a"), ("set-cookie", "b")],
+        )
+        .unwrap();
+        assert!(answer.headers().get("content-length").is_none());
+        assert_eq!(answer.headers().get_all("set-cookie").iter().count(), 2);
+    }
+
+    #[test]
+    fn a_request_keeps_its_path_as_it_came() {
+        let request_line = http::Request::get("/items/a%20b?x=%2F").header("host", "shop.test");
+        let (parts, ()) = request_line.body(()).unwrap().into_parts();
+        let request = request(&parts, vec![("id".into(), "a b".into())], &Bytes::new());
+        assert_eq!(
+            (request.path.as_str(), request.query.as_deref()),
+            ("/items/a%20b", Some("x=%2F"))
+        );
+        assert_eq!(request.authority, "shop.test");
+    }
+}

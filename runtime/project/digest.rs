@@ -1,0 +1,220 @@
+//! Content as 32 bytes: equal digests are equal content.
+//! Knows no files: neither paths nor times are content.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use crate::diagnostic::Diagnostic;
+
+use super::{GroupSpec, Limits};
+
+/// A blake3 hash; shown in lower case hex.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    pub fn of(content: &[u8]) -> Self {
+        Self(blake3::hash(content).into())
+    }
+
+    /// Of all that a generation of the group depends on.
+    pub(super) fn of_group(group: &GroupSpec) -> Self {
+        // Taken apart in full: a field that is added has to be decided on here.
+        let GroupSpec {
+            name,
+            components,
+            routes,
+            wire,
+            limits,
+            drain,
+            digest: _,
+        } = group;
+        let mut routes: Vec<_> = routes.iter().collect();
+        routes.sort();
+
+        let mut hash = Fields::default();
+        hash.text(name);
+        hash.count(components.len());
+        for (id, component) in components {
+            hash.text(id.as_str()).bytes(&component.digest.0);
+        }
+        hash.count(routes.len());
+        for route in routes {
+            hash.text(&route.pattern).text(route.component.as_str());
+        }
+        hash.count(wire.len());
+        for (importer, lines) in wire {
+            hash.text(importer.as_str()).count(lines.len());
+            for (interface, exporter) in lines {
+                hash.text(interface).text(exporter.as_str());
+            }
+        }
+        let Limits {
+            memory,
+            request_time,
+            start_time,
+            in_flight,
+            queue,
+            body,
+        } = limits;
+        hash.number((*memory).into()).number((*body).into());
+        hash.number(request_time.as_nanos()).number(start_time.as_nanos());
+        hash.count(*in_flight).count(*queue);
+        hash.number(drain.as_nanos());
+        hash.finish()
+    }
+
+    /// Of what was understood of a group, and of what was wrong with it.
+    pub(super) fn of_refusal(group: &GroupSpec, diagnostics: &[Diagnostic]) -> Self {
+        let mut hash = Fields::default();
+        hash.bytes(&Self::of_group(group).0);
+        hash.count(diagnostics.len());
+        for diagnostic in diagnostics {
+            hash.text(&diagnostic.to_string());
+        }
+        hash.finish()
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&blake3::Hash::from_bytes(self.0).to_hex())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A hash over a row of fields; lengths go in too, so that no two rows look the same.
+#[derive(Default)]
+struct Fields(blake3::Hasher);
+
+impl Fields {
+    fn number(&mut self, number: u128) -> &mut Self {
+        self.0.update(&number.to_le_bytes());
+        self
+    }
+
+    fn count(&mut self, count: usize) -> &mut Self {
+        self.number(count as u128)
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        self.count(bytes.len());
+        self.0.update(bytes);
+        self
+    }
+
+    fn text(&mut self, text: &str) -> &mut Self {
+        self.bytes(text.as_bytes())
+    }
+
+    fn finish(&self) -> Digest {
+        Digest(self.0.finalize().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, time::Duration};
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::project::{Component, ComponentId, Route};
+
+    fn id(text: &str) -> ComponentId {
+        ComponentId::parse(text).expect("an id")
+    }
+
+    fn component(name: &str, content: &'static [u8]) -> (ComponentId, Component) {
+        let component = Component {
+            id: id(name),
+            path: "x".into(),
+            digest: Digest::of(content),
+            bytes: Bytes::from_static(content),
+        };
+        (id(name), component)
+    }
+
+    fn route(pattern: &str, component: &str) -> Route {
+        Route {
+            pattern: pattern.into(),
+            component: id(component),
+        }
+    }
+
+    fn group() -> GroupSpec {
+        GroupSpec {
+            name: "shop".into(),
+            components: BTreeMap::from([component("shop.a", b"1"), component("shop.b", b"2")]),
+            routes: vec![route("/", "shop.a"), route("/b", "shop.b")],
+            wire: BTreeMap::new(),
+            limits: Limits::default(),
+            drain: Duration::from_secs(30),
+            digest: Digest::of(b""),
+        }
+    }
+
+    #[test]
+    fn shown_in_lower_case_hex() {
+        assert_eq!(
+            Digest::of(b"").to_string(),
+            "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
+        );
+    }
+
+    #[test]
+    fn every_part_of_a_group_counts() {
+        let changes: [fn(&mut GroupSpec); 14] = [
+            |group| group.name = "shop2".into(),
+            |group| group.components.extend([component("shop.a", b"11")]),
+            |group| group.components.extend([component("shop.c", b"")]),
+            |group| drop(group.components.remove(&id("shop.b"))),
+            |group| group.routes[0].pattern = "/a".into(),
+            |group| group.routes[0].component = id("shop.b"),
+            |group| {
+                drop(
+                    group
+                        .wire
+                        .insert(id("shop.a"), BTreeMap::from([("x:y/z".into(), id("shop.b"))])),
+                )
+            },
+            |group| group.limits.memory += 1,
+            |group| group.limits.body += 1,
+            |group| group.limits.request_time += Duration::from_nanos(1),
+            |group| group.limits.start_time += Duration::from_nanos(1),
+            |group| group.limits.in_flight += 1,
+            |group| group.limits.queue += 1,
+            |group| group.drain = Duration::ZERO,
+        ];
+        let mut seen = vec![Digest::of_group(&group())];
+        for change in changes {
+            let mut changed = group();
+            change(&mut changed);
+            let digest = Digest::of_group(&changed);
+            assert!(!seen.contains(&digest), "{changed:?}");
+            seen.push(digest);
+        }
+    }
+
+    #[test]
+    fn paths_and_the_order_of_routes_do_not_count() {
+        let mut moved = group();
+        moved.routes.reverse();
+        for component in moved.components.values_mut() {
+            component.path = "elsewhere".into();
+        }
+        assert_eq!(Digest::of_group(&moved), Digest::of_group(&group()));
+    }
+}

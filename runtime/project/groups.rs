@@ -1,0 +1,277 @@
+//! Manifest and files into groups: who belongs where, what is whole, and why the rest is refused.
+//! Decides only: all files are read before, nothing is read here.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+
+use crate::diagnostic::Diagnostic;
+
+use super::{
+    Component, ComponentId, Digest, GroupSpec, ROOT_GROUP, Refusal, Route,
+    manifest::{GroupManifest, Manifest, RouteLine, WireLine},
+    names,
+    toml_reader::Placed,
+    tree::Fault,
+};
+
+/// A component's file, read or not.
+#[derive(Debug)]
+pub struct Found {
+    pub id: ComponentId,
+    pub path: PathBuf,
+    pub content: Result<Bytes, Diagnostic>,
+}
+
+/// What each group is, or why it is refused; `manifest_file` is where the manifest was read from.
+pub fn understand(
+    manifest: &Manifest,
+    manifest_file: &Path,
+    found: Vec<Found>,
+    faults: Vec<Fault>,
+) -> BTreeMap<String, Result<GroupSpec, Refusal>> {
+    let mut drafts: BTreeMap<String, Draft> = BTreeMap::new();
+    let mut owners = Owners::new();
+    for fault in faults {
+        let group = owner(manifest, &fault.folders);
+        drafts
+            .entry(group.to_owned())
+            .or_default()
+            .diagnostics
+            .push(fault.diagnostic);
+    }
+    for found in found {
+        let folders = folders(&found.id);
+        let group = owner(manifest, &folders);
+        let draft = drafts.entry(group.to_owned()).or_default();
+        if let Some(unclaimed) = unclaimed(manifest, manifest_file, group, &folders)
+            && !draft.diagnostics.contains(&unclaimed)
+        {
+            draft.diagnostics.push(unclaimed);
+        }
+        owners.insert(found.id.clone(), group.to_owned());
+        draft.found.entry(found.id.clone()).or_default().push(found);
+    }
+    let no_lines = GroupManifest::default();
+    let finish = |(name, draft): (String, Draft)| {
+        let written = manifest.groups.get(&name).unwrap_or(&no_lines);
+        let references = References {
+            group: &name,
+            owners: &owners,
+            manifest_file,
+        };
+        let group = draft.finish(&name, written, &references);
+        (name, group)
+    };
+    drafts.into_iter().map(finish).collect()
+}
+
+/// The names of the folders that a component of that id lies in.
+fn folders(id: &ComponentId) -> Vec<String> {
+    id.namespace()
+        .split('.')
+        .filter(|folder| !folder.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The group that claims the folders, else the one that the top folder forms.
+fn owner<'a>(manifest: &'a Manifest, folders: &'a [String]) -> &'a str {
+    let top = || folders.first().map_or(ROOT_GROUP, String::as_str);
+    manifest.claims.owner(folders).unwrap_or_else(top)
+}
+
+/// A folder that nobody claims has the name of a group that leaves it out: nobody can tell what was meant.
+fn unclaimed(manifest: &Manifest, file: &Path, group: &str, folders: &[String]) -> Option<Diagnostic> {
+    let top = folders.first()?;
+    let namespaces = manifest.groups.get(top)?.namespaces.as_ref()?;
+    if manifest.claims.owner(folders).is_some() {
+        return None;
+    }
+    let namespace = folders.join(".");
+    let message = format!(
+        "namespace \"{namespace}\" belongs to no group: its folder would form the group {group}, \
+         whose namespaces are \"{}\"",
+        namespaces.join("\", \"")
+    );
+    let help = format!("add \"{namespace}\" to the namespaces of {group} or of another group");
+    Some(
+        Diagnostic::new("namespace-unclaimed", message)
+            .file(file)
+            .position(namespaces.position)
+            .help(help),
+    )
+}
+
+/// A group while it is put together.
+#[derive(Default)]
+struct Draft {
+    found: BTreeMap<ComponentId, Vec<Found>>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Draft {
+    fn finish(
+        self,
+        name: &str,
+        written: &GroupManifest,
+        references: &References<'_>,
+    ) -> Result<GroupSpec, Refusal> {
+        let Self {
+            found,
+            mut diagnostics,
+        } = self;
+        let mut components = BTreeMap::new();
+        for (id, files) in found {
+            match component(&id, files) {
+                Ok(component) => drop(components.insert(id, component)),
+                Err(diagnostic) => diagnostics.push(diagnostic),
+            }
+        }
+        diagnostics.extend(
+            written
+                .routes
+                .iter()
+                .filter_map(|line| references.check_route(line)),
+        );
+        diagnostics.extend(written.wire.iter().flat_map(|line| references.check_wire(line)));
+        let group = GroupSpec {
+            name: name.to_owned(),
+            components,
+            routes: written.routes.iter().map(route).collect(),
+            wire: wire(&written.wire),
+            limits: written.limits.clone(),
+            drain: written.drain,
+            digest: Digest::of(&[]),
+        };
+        if diagnostics.is_empty() {
+            let digest = Digest::of_group(&group);
+            return Ok(GroupSpec { digest, ..group });
+        }
+        Err(Refusal {
+            digest: Digest::of_refusal(&group, &diagnostics),
+            diagnostics,
+        })
+    }
+}
+
+fn component(id: &ComponentId, mut files: Vec<Found>) -> Result<Component, Diagnostic> {
+    match files.pop() {
+        Some(Found { id, path, content }) if files.is_empty() => content.map(|bytes| Component {
+            id,
+            path,
+            digest: Digest::of(&bytes),
+            bytes,
+        }),
+        last => {
+            let paths: Vec<_> = files
+                .iter()
+                .chain(&last)
+                .map(|found| found.path.display().to_string())
+                .collect();
+            let message = format!("component {id} has {} files: {}", paths.len(), paths.join(", "));
+            let diagnostic = Diagnostic::new("id-duplicate", message).help("remove all but one");
+            Err(match last {
+                Some(found) => diagnostic.file(found.path),
+                None => diagnostic,
+            })
+        }
+    }
+}
+
+fn route(line: &RouteLine) -> Route {
+    Route {
+        pattern: line.pattern.clone(),
+        component: line.component.value.clone(),
+    }
+}
+
+fn wire(lines: &[WireLine]) -> BTreeMap<ComponentId, BTreeMap<String, ComponentId>> {
+    let mut wire: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+    for WireLine {
+        importer,
+        interface,
+        exporter,
+    } in lines
+    {
+        wire.entry(importer.value.clone())
+            .or_default()
+            .insert(interface.clone(), exporter.value.clone());
+    }
+    wire
+}
+
+/// The group of every component that there is a file of, whole or not.
+type Owners = BTreeMap<ComponentId, String>;
+
+/// Checks the ids that a group's lines in the manifest refer to.
+struct References<'a> {
+    group: &'a str,
+    owners: &'a Owners,
+    manifest_file: &'a Path,
+}
+
+impl References<'_> {
+    fn check_route(&self, line: &RouteLine) -> Option<Diagnostic> {
+        let what = format!("route {:?}", line.pattern);
+        self.check("route-unknown-component", &what, &line.component)
+    }
+
+    fn check_wire(&self, line: &WireLine) -> impl Iterator<Item = Diagnostic> {
+        let what = format!("the wire of {:?}", line.interface);
+        let check = |id| self.check("wire-unknown-component", &what, id);
+        [check(&line.importer), check(&line.exporter)]
+            .into_iter()
+            .flatten()
+    }
+
+    fn check(&self, code: &'static str, what: &str, id: &Placed<ComponentId>) -> Option<Diagnostic> {
+        let group = self.group;
+        let (message, help) = match self.owners.get(&id.value) {
+            Some(owner) if owner == group => return None,
+            Some(owner) => {
+                let help = "components of one group only can be named here".to_owned();
+                (
+                    format!(
+                        "{what} of group {group} names {}, which is in group {owner}",
+                        id.value
+                    ),
+                    help,
+                )
+            }
+            None => (
+                format!("{what} of group {group} names {}, which is not there", id.value),
+                self.guess(id),
+            ),
+        };
+        Some(
+            Diagnostic::new(code, message)
+                .file(self.manifest_file)
+                .position(id.position)
+                .help(help),
+        )
+    }
+
+    fn guess(&self, id: &ComponentId) -> String {
+        const MOST: usize = 20;
+        let members = || {
+            self.owners
+                .iter()
+                .filter(|(_, owner)| *owner == self.group)
+                .map(|(id, _)| id.as_str())
+        };
+        match names::nearest(id.as_str(), members()) {
+            Some(guess) => format!("did you mean {guess}?"),
+            None => {
+                let more = if members().count() > MOST { ", …" } else { "" };
+                format!(
+                    "in the group: {}{more}",
+                    members().take(MOST).collect::<Vec<_>>().join(", ")
+                )
+            }
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! `wasmhost.toml` as written: text into a `Manifest`, or everything that is wrong with it.
+//! Reads no file: whether the components that it names exist is for `groups` to say.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::diagnostic::Diagnostic;
+
+use super::{
+    ComponentId, Limits, ServerSpec,
+    names::{self, SEGMENT_RULE},
+    toml_reader::{self, Entry, Placed, Section, Value},
+};
+
+mod claims;
+mod later;
+mod patterns;
+
+use claims::Claims;
+use patterns::Patterns;
+
+#[derive(Debug, Default)]
+pub struct Manifest {
+    pub server: ServerSpec,
+    pub groups: BTreeMap<String, GroupManifest>,
+    pub claims: Claims,
+    /// Paths as written.
+    pub components: BTreeMap<ComponentId, PathBuf>,
+}
+
+#[derive(Debug)]
+pub struct GroupManifest {
+    /// Where the key is written: then they are all that the group takes.
+    pub namespaces: Option<Placed<Vec<String>>>,
+    pub routes: Vec<RouteLine>,
+    pub wire: Vec<WireLine>,
+    pub limits: Limits,
+    pub drain: Duration,
+}
+
+#[derive(Debug)]
+pub struct RouteLine {
+    pub pattern: String,
+    pub component: Placed<ComponentId>,
+}
+
+#[derive(Debug)]
+pub struct WireLine {
+    pub importer: Placed<ComponentId>,
+    pub interface: String,
+    pub exporter: Placed<ComponentId>,
+}
+
+impl Default for GroupManifest {
+    fn default() -> Self {
+        Self {
+            namespaces: None,
+            routes: Vec::new(),
+            wire: Vec::new(),
+            limits: Limits::default(),
+            drain: Limits::DEFAULT_DRAIN,
+        }
+    }
+}
+
+/// Reads the manifest; `file` is named in what is reported.
+///
+/// # Errors
+/// All mistakes, in file order.
+pub fn parse(file: &Path, text: &str) -> Result<Manifest, Vec<Diagnostic>> {
+    toml_reader::read(file, text, |document| {
+        let server = document
+            .get("server")
+            .and_then(|value| value.section(server))
+            .unwrap_or_default();
+        let mut claims = Claims::default();
+        let mut patterns = Patterns::default();
+        let groups = entries(document.get("groups"));
+        let groups = groups
+            .iter()
+            .filter_map(|entry| group(entry, &mut claims, &mut patterns))
+            .collect();
+        let components = entries(document.get("components"))
+            .iter()
+            .filter_map(elsewhere)
+            .collect();
+        Manifest {
+            server,
+            groups,
+            claims,
+            components,
+        }
+    })
+}
+
+fn entries(value: Option<Value<'_>>) -> Vec<Entry<'_>> {
+    value.and_then(|value| value.entries()).unwrap_or_default()
+}
+
+fn server(section: &mut Section<'_>) -> ServerSpec {
+    let listen = section.get("listen").and_then(|value| listen(&value));
+    listen.map_or_else(ServerSpec::default, |listen| ServerSpec { listen })
+}
+
+fn listen(value: &Value<'_>) -> Option<Vec<SocketAddr>> {
+    let elements = value.elements("addresses")?;
+    if elements.is_empty() {
+        return value.wrong(
+            "manifest-value",
+            format_args!("{} has no address", value.path()),
+            None,
+        );
+    }
+    let mut listen = Vec::new();
+    for element in elements {
+        match element.string().map(str::parse::<SocketAddr>) {
+            // Twice port 0 is two free ports; twice any other is a port that is taken.
+            Some(Ok(address)) if address.port() != 0 && listen.contains(&address) => {
+                let message = format!("{} repeats {address}", element.path());
+                element.wrong::<()>("manifest-value", message, None);
+            }
+            Some(Ok(address)) => listen.push(address),
+            Some(Err(_)) => {
+                element.expected::<()>("an address such as \"127.0.0.1:8080\" or \"[::1]:8080\"");
+            }
+            None => {}
+        }
+    }
+    Some(listen)
+}
+
+fn elsewhere(entry: &Entry<'_>) -> Option<(ComponentId, PathBuf)> {
+    let id = id_key(entry)?.value;
+    let Some(path) = entry.value.section(|component| component.get("path"))? else {
+        let help = format!("a dotted id is written in quotes: [components.\"{id}.NAME\"]");
+        return entry.value.wrong(
+            "manifest-value",
+            format_args!("{} has no path", entry.value.path()),
+            Some(help),
+        );
+    };
+    match path.string()? {
+        "" => path.expected("the path of a component"),
+        text => Some((id, text.into())),
+    }
+}
+
+fn group(entry: &Entry<'_>, claims: &mut Claims, patterns: &mut Patterns) -> Option<(String, GroupManifest)> {
+    let name = entry.key().value;
+    if !names::is_segment(name) {
+        entry.wrong_key(
+            format_args!("{name:?} is not a group's name: that is {SEGMENT_RULE}"),
+            None,
+        );
+    }
+    let group = entry.value.section(|section| {
+        let namespaces = claims::namespaces(section, entry, claims);
+        section
+            .get("instances")
+            .and_then(|value| later::instances(&value));
+        section.get("state").and_then(|value| later::state(&value));
+        let routes = entries(section.get("routes"));
+        let routes = routes
+            .iter()
+            .filter_map(|line| route(line, name, patterns))
+            .collect();
+        let wire = entries(section.get("wire")).iter().flat_map(wire).collect();
+        let limits = section
+            .get("limits")
+            .and_then(|value| value.section(limits))
+            .unwrap_or_default();
+        section
+            .get("grants")
+            .and_then(|value| value.section(later::grants));
+        let drain = section
+            .get("swap")
+            .and_then(|value| value.section(swap))
+            .flatten();
+        let drain = drain.unwrap_or(Limits::DEFAULT_DRAIN);
+        GroupManifest {
+            namespaces,
+            routes,
+            wire,
+            limits,
+            drain,
+        }
+    })?;
+    Some((name.to_owned(), group))
+}
+
+fn route(line: &Entry<'_>, group: &str, patterns: &mut Patterns) -> Option<RouteLine> {
+    let pattern = line.key();
+    if let Err(unfit) = patterns.add(&pattern, group) {
+        line.wrong_key(unfit.message, Some(unfit.help.to_owned()));
+    }
+    Some(RouteLine {
+        pattern: pattern.value.to_owned(),
+        component: id_value(&line.value)?,
+    })
+}
+
+fn wire(importer: &Entry<'_>) -> Vec<WireLine> {
+    let Some(id) = id_key(importer) else {
+        return Vec::new();
+    };
+    let line = |line: &Entry<'_>| {
+        let interface = line.key().value;
+        if interface.is_empty() || interface.contains(char::is_whitespace) {
+            line.wrong_key(
+                format_args!("{interface:?} is not an interface such as \"shop:theme/page\""),
+                None,
+            );
+        }
+        let exporter = id_value(&line.value)?;
+        Some(WireLine {
+            importer: id.clone(),
+            interface: interface.to_owned(),
+            exporter,
+        })
+    };
+    importer
+        .value
+        .entries()
+        .unwrap_or_default()
+        .iter()
+        .filter_map(line)
+        .collect()
+}
+
+fn limits(section: &mut Section<'_>) -> Limits {
+    let default = Limits::default();
+    let mut size = |key, range, default| section.get(key).and_then(|v| v.size(range)).unwrap_or(default);
+    let memory = size("memory", Limits::MEMORY, default.memory);
+    let body = size("body", Limits::BODY, default.body);
+    let mut time = |key, default| {
+        section
+            .get(key)
+            .and_then(|v| v.duration(Limits::TIME))
+            .unwrap_or(default)
+    };
+    let request_time = time("request-time", default.request_time);
+    let start_time = time("start-time", default.start_time);
+    let mut count = |key, range, default| {
+        let count = section
+            .get(key)
+            .and_then(|v| v.number(range))
+            .map(usize::try_from);
+        count.and_then(Result::ok).unwrap_or(default)
+    };
+    let in_flight = count("in-flight", Limits::IN_FLIGHT, default.in_flight);
+    let queue = count("queue", Limits::QUEUE, default.queue);
+    Limits {
+        memory,
+        request_time,
+        start_time,
+        in_flight,
+        queue,
+        body,
+    }
+}
+
+fn swap(section: &mut Section<'_>) -> Option<Duration> {
+    section
+        .get("requests")
+        .and_then(|value| later::swap_requests(&value));
+    section
+        .get("probation")
+        .and_then(|value| later::probation(&value));
+    section
+        .get("drain")
+        .and_then(|value| value.duration(Limits::DRAIN))
+}
+
+fn id_key(entry: &Entry<'_>) -> Option<Placed<ComponentId>> {
+    let key = entry.key();
+    match ComponentId::parse(&key) {
+        Ok(value) => Some(Placed {
+            value,
+            position: key.position,
+        }),
+        Err(error) => {
+            entry.wrong_key(error, None);
+            None
+        }
+    }
+}
+
+fn id_value(value: &Value<'_>) -> Option<Placed<ComponentId>> {
+    match ComponentId::parse(value.string()?) {
+        Ok(id) => Some(value.placed(id)),
+        Err(error) => value.wrong("manifest-value", error, None),
+    }
+}
+
+#[cfg(test)]
+mod tests;

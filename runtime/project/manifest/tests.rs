@@ -1,0 +1,366 @@
+//! Manifest text and what is said about it.
+
+use super::*;
+
+/// One line per diagnostic: `line:column code: message | help`.
+fn check(text: &str, expected: &[&str]) {
+    let diagnostics = parse(Path::new("wasmhost.toml"), text).err().unwrap_or_default();
+    let shown: Vec<_> = diagnostics.iter().map(shown).collect();
+    assert_eq!(shown, expected, "in\n{text}");
+}
+
+fn shown(diagnostic: &Diagnostic) -> String {
+    let position = diagnostic
+        .position
+        .expect("every mistake in a manifest has a place");
+    let help = diagnostic
+        .help
+        .as_ref()
+        .map_or(String::new(), |help| format!(" | {help}"));
+    let Diagnostic { code, message, .. } = diagnostic;
+    assert_eq!(diagnostic.file.as_deref(), Some(Path::new("wasmhost.toml")));
+    format!("{}:{} {code}: {message}{help}", position.line, position.column)
+}
+
+fn good(text: &str) -> Manifest {
+    parse(Path::new("wasmhost.toml"), text).expect("a good manifest")
+}
+
+#[test]
+fn nothing_written_is_all_defaults() {
+    for text in [
+        "",
+        "\n# nothing\n",
+        "[server]\n[groups.shop]\n[groups.shop.limits]\n[components]",
+    ] {
+        let manifest = good(text);
+        assert_eq!(
+            manifest.server.listen,
+            ["127.0.0.1:8080".parse().expect("an address")]
+        );
+        assert!(
+            manifest
+                .groups
+                .values()
+                .all(|group| group.limits == Limits::default())
+        );
+        assert!(
+            manifest
+                .groups
+                .values()
+                .all(|group| group.drain == Duration::from_secs(30))
+        );
+    }
+}
+
+#[test]
+fn everything_that_is_honoured_is_read() {
+    let manifest = good(
+        r#"
+[server]
+listen = ["127.0.0.1:0", "[::1]:81", "127.0.0.1:0"]
+[groups.shop]
+namespaces = ["shop", "blog.screen"]
+instances = "shared"
+state = "fresh"
+[groups.shop.routes]
+"/items/{id}" = "shop.screen.item"
+"/" = "shop.screen.home"
+"/api/{*rest}" = "shop.screen.api"
+[groups.shop.wire]
+"shop.screen.home" = { "shop:theme/page" = "shop.layout.dark" }
+[groups.shop.limits]
+memory = "1.5GiB"
+request-time = "1m 30s"
+start-time = "500ms"
+in-flight = 1_0
+queue = 0
+body = 0x10
+[groups.shop.grants]
+http = []
+env = {}
+keyvalue = false
+[groups.shop.swap]
+requests = "serve-old"
+drain = "0s"
+[components."shop.screen.home"]
+path = "../home.wasm"
+"#,
+    );
+    let listen: Vec<_> = manifest.server.listen.iter().map(ToString::to_string).collect();
+    assert_eq!(listen, ["127.0.0.1:0", "[::1]:81", "127.0.0.1:0"]);
+    let group = &manifest.groups["shop"];
+    let limits = Limits {
+        memory: 3 << 29,
+        request_time: Duration::from_secs(90),
+        start_time: Duration::from_millis(500),
+        in_flight: 10,
+        queue: 0,
+        body: 16,
+    };
+    assert_eq!((&group.limits, group.drain), (&limits, Duration::ZERO));
+    let patterns: Vec<_> = group.routes.iter().map(|route| route.pattern.as_str()).collect();
+    assert_eq!(patterns, ["/items/{id}", "/", "/api/{*rest}"], "in file order");
+    let wire = &group.wire[0];
+    assert_eq!(
+        (
+            wire.importer.as_str(),
+            wire.interface.as_str(),
+            wire.exporter.as_str()
+        ),
+        ("shop.screen.home", "shop:theme/page", "shop.layout.dark")
+    );
+    let id = ComponentId::parse("shop.screen.home").expect("an id");
+    assert_eq!(manifest.components[&id], Path::new("../home.wasm"));
+    let owner = |folders: &[&str]| {
+        let folders: Vec<_> = folders.iter().map(ToString::to_string).collect();
+        manifest.claims.owner(&folders).map(str::to_owned)
+    };
+    assert_eq!(owner(&["blog", "screen", "deep"]), Some("shop".to_owned()));
+    assert_eq!(owner(&["blog"]), None);
+    assert_eq!(owner(&["shopping"]), None, "prefixes are of whole names");
+}
+
+#[test]
+fn syntax() {
+    check(
+        "[server\n",
+        &["1:8 manifest-syntax: unclosed table, expected `]`"],
+    );
+    check("a = 1\na = 2\n", &["2:1 manifest-syntax: duplicate key"]);
+    check(
+        "\n\n  ä = 1\nx = \"a\n",
+        &[
+            "3:3 manifest-syntax: invalid unquoted key, expected letters, numbers, `-`, `_`",
+            "4:7 manifest-syntax: invalid basic string, expected `\"`",
+        ],
+    );
+}
+
+#[test]
+fn unknown_keys() {
+    check(
+        "\u{feff}sever = 1\n[server]\nlistn = []\nport = 1",
+        &[
+            "1:1 manifest-unknown-key: unknown key sever | did you mean server?",
+            "3:1 manifest-unknown-key: unknown key listn in server | did you mean listen?",
+            "4:1 manifest-unknown-key: unknown key port in server | known in server: listen",
+        ],
+    );
+    check(
+        "[groups.shop.limits]\nmemroy = 1\n  \"in flight\" = 2\n[groups.shop.route]\n\"/\" = \"a\"",
+        &[
+            "2:1 manifest-unknown-key: unknown key memroy in groups.shop.limits | did you mean memory?",
+            "3:3 manifest-unknown-key: unknown key \"in flight\" in groups.shop.limits | did you mean in-flight?",
+            "4:14 manifest-unknown-key: unknown key route in groups.shop | did you mean routes?",
+        ],
+    );
+    check(
+        "groups.shop.swap.x = 1\n[groups.shop.grants]\nfoo = 1",
+        &[
+            "1:18 manifest-unknown-key: unknown key x in groups.shop.swap | known in groups.shop.swap: requests, probation, drain",
+            "3:1 manifest-unknown-key: unknown key foo in groups.shop.grants | known in groups.shop.grants: http, env, config, directories, keyvalue",
+        ],
+    );
+    check(
+        "[components.shop.screen.home]\npath = \"x\"",
+        &[
+            "1:13 manifest-value: components.shop has no path | a dotted id is written in quotes: [components.\"shop.NAME\"]",
+            "1:18 manifest-unknown-key: unknown key screen in components.shop | known in components.shop: path",
+        ],
+    );
+}
+
+#[test]
+fn wrong_values_all_at_once() {
+    check(
+        "[server]\nlisten = [\"localhost\", 80, \"127.0.0.1:80\", \"127.0.0.1:80\"]",
+        &[
+            "2:11 manifest-value: server.listen[0] must be an address such as \"127.0.0.1:8080\" or \"[::1]:8080\", not \"localhost\"",
+            "2:24 manifest-value: server.listen[1] must be a string, not 80",
+            "2:44 manifest-value: server.listen[3] repeats 127.0.0.1:80",
+        ],
+    );
+    check(
+        "server.listen = []",
+        &["1:17 manifest-value: server.listen has no address"],
+    );
+    check(
+        "server = 3\ngroups = []\ncomponents.a = 1.5",
+        &[
+            "1:10 manifest-value: server must be a table, not 3",
+            "2:10 manifest-value: groups must be a table, not a list",
+            "3:16 manifest-value: components.a must be a table, not 1.5",
+        ],
+    );
+    check(
+        r#"[groups.shop.limits]
+memory = "lots"
+body = -1
+request-time = 10
+start-time = "0s"
+in-flight = 0
+queue = "9"
+"#,
+        &[
+            "2:10 manifest-value: groups.shop.limits.memory must be a size such as \"64MiB\", from 1 B to 1.0 TiB, not \"lots\"",
+            "3:8 manifest-value: groups.shop.limits.body must be a size such as \"64MiB\", from 0 B to 1.0 TiB, not -1",
+            "4:16 manifest-value: groups.shop.limits.request-time must be a time such as \"10s\" or \"500ms\", from 1ms to 30days, not 10",
+            "5:14 manifest-value: groups.shop.limits.start-time must be a time such as \"10s\" or \"500ms\", from 1ms to 30days, not \"0s\"",
+            "6:13 manifest-value: groups.shop.limits.in-flight must be a number from 1 to 1000000, not 0",
+            "7:9 manifest-value: groups.shop.limits.queue must be a number from 0 to 1000000, not \"9\"",
+        ],
+    );
+}
+
+#[test]
+fn names_and_ids() {
+    check(
+        "[groups.\"My Shop\"]\n[components.\"a b\"]\npath = \"x\"\n[components.c]\npath = \"\"",
+        &[
+            "1:9 manifest-value: \"My Shop\" is not a group's name: that is of a-z, 0-9, '-' and '_', and begins with a letter or a digit",
+            "2:13 manifest-value: \"a b\" is not a component id; one is like \"shop.screen.home\", and each part is of a-z, 0-9, '-' and '_', and begins with a letter or a digit",
+            "5:8 manifest-value: components.c.path must be the path of a component, not \"\"",
+        ],
+    );
+    check(
+        "[groups.a.wire]\nb = { \"\" = \"C\" }\nd = 1",
+        &[
+            "2:7 manifest-value: \"\" is not an interface such as \"shop:theme/page\"",
+            "2:12 manifest-value: \"C\" is not a component id; one is like \"shop.screen.home\", and each part is of a-z, 0-9, '-' and '_', and begins with a letter or a digit",
+            "3:5 manifest-value: groups.a.wire.d must be a table, not 1",
+        ],
+    );
+}
+
+#[test]
+fn namespaces_belong_to_one_group() {
+    const HELP: &str =
+        "a namespace belongs to one group; a group without the key namespaces has the one of its name";
+    check(
+        "[groups.shop]\n[groups.blog]\nnamespaces = [\"blog\", \"shop\"]",
+        &[&format!(
+            "3:23 manifest-value: namespace \"shop\" of group blog is group shop's (line 1) | {HELP}"
+        )],
+    );
+    check(
+        "[groups.blog]\nnamespaces = [\"a.b\", \"shop\", \"shop\"]\n[groups.shop]\n[groups.news]\nnamespaces=[\"a.b\", \"a\"]",
+        &[
+            &format!(
+                "3:9 manifest-value: namespace \"shop\" of group shop is group blog's (line 2) | {HELP}"
+            ),
+            &format!(
+                "5:13 manifest-value: namespace \"a.b\" of group news is group blog's (line 2) | {HELP}"
+            ),
+        ],
+    );
+    check(
+        "[groups.root]\nnamespaces = [\"\", \"A\"]\n[groups.a]\nnamespaces = [\"\"]\n[groups.b]\nnamespaces = []",
+        &[
+            "2:19 manifest-value: groups.root.namespaces[1] must be a namespace such as \"shop.screen\", not \"A\" | each part is of a-z, 0-9, '-' and '_', and begins with a letter or a digit",
+            "4:15 manifest-value: groups.a.namespaces[0] is \"\": the files that lie directly in the root | they form the group root",
+            "6:14 manifest-value: groups.b.namespaces has no namespace",
+        ],
+    );
+}
+
+#[test]
+fn patterns_stand_in_one_table() {
+    const HELP: &str = "a pattern is like \"/items/{id}\" or \"/api/{*rest}\"";
+    const CHOOSE: &str = "one request cannot have two answers: change or remove one of them";
+    check(
+        "[groups.a.routes]\n\"x\" = \"a.b\"\n\"/{\" = \"a.b\"\n\"/{*r}/x\" = \"a.b\"\n\"/{a}{b}\" = \"a.b\"\n\"/a b\" = \"a.b\"\n\"/ok?x\" = 1",
+        &[
+            &format!("2:1 manifest-value: pattern \"x\" does not begin with \"/\" | {HELP}"),
+            &format!(
+                "3:1 manifest-value: pattern \"/{{\" is not understood: Parameters must be registered with a valid name | {HELP}"
+            ),
+            &format!(
+                "4:1 manifest-value: pattern \"/{{*r}}/x\" is not understood: Catch-all parameters are only allowed at the end of a route | {HELP}"
+            ),
+            &format!(
+                "5:1 manifest-value: pattern \"/{{a}}{{b}}\" is not understood: Only one parameter is allowed per path segment | {HELP}"
+            ),
+            &format!(
+                "6:1 manifest-value: pattern \"/a b\" is not a path: no path has a blank, ? or # | {HELP}"
+            ),
+            &format!(
+                "7:1 manifest-value: pattern \"/ok?x\" is not a path: no path has a blank, ? or # | {HELP}"
+            ),
+            "7:11 manifest-value: groups.a.routes.\"/ok?x\" must be a string, not 1",
+        ],
+    );
+    check(
+        "[groups.b.routes]\n\"/\" = \"b.x\"\n\"/i/{id}\" = \"b.x\"\n[groups.a.routes]\n\"/i/{name}\" = \"a.x\"\n\"/\" = \"a.y\"",
+        &[
+            &format!(
+                "5:1 manifest-value: pattern \"/i/{{name}}\" of group a conflicts with \"/i/{{id}}\" of group b (line 3) | {CHOOSE}"
+            ),
+            &format!(
+                "6:1 manifest-value: pattern \"/\" of group a conflicts with \"/\" of group b (line 2) | {CHOOSE}"
+            ),
+        ],
+    );
+}
+
+#[test]
+fn what_comes_later_is_refused_by_name() {
+    check(
+        r#"[groups.shop]
+instances = "isolated"
+state = "migrate"
+[groups.blog]
+instances = { pool = 4 }
+[groups.shop.grants]
+http = ["https://api.example.com"]
+env = { LANG = "en" }
+config = { greeting = "hello" }
+directories = [{ host = "data", guest = "/data", write = false }]
+keyvalue = true
+[groups.shop.swap]
+requests = "wait"
+probation = { requests = 100, traps = 1 }
+"#,
+        &[
+            "2:13 manifest-not-yet: instances = \"isolated\" is not supported yet; only \"shared\" is",
+            "3:9 manifest-not-yet: state = \"migrate\" is not supported yet; only \"fresh\" is",
+            "5:13 manifest-not-yet: instances = { pool = N } is not supported yet; only \"shared\" is",
+            "7:8 manifest-not-yet: groups.shop.grants.http is not supported yet; nothing can be granted",
+            "8:7 manifest-not-yet: groups.shop.grants.env is not supported yet; nothing can be granted",
+            "9:10 manifest-not-yet: groups.shop.grants.config is not supported yet; nothing can be granted",
+            "10:15 manifest-not-yet: groups.shop.grants.directories is not supported yet; nothing can be granted",
+            "11:12 manifest-not-yet: groups.shop.grants.keyvalue is not supported yet; nothing can be granted",
+            "13:12 manifest-not-yet: requests = \"wait\" is not supported yet; only \"serve-old\" is",
+            "14:13 manifest-not-yet: probation is not supported yet; a new generation is never reverted",
+        ],
+    );
+}
+
+#[test]
+fn what_comes_later_is_checked_all_the_same() {
+    check(
+        r#"[groups.shop]
+instances = { pool = 0, size = 1 }
+state = "frsh"
+[groups.shop.grants]
+http = "https://api.example.com"
+env = { LANG = 1 }
+directories = [{ host = "data" }]
+keyvalue = "yes"
+[groups.shop.swap]
+requests = "drop"
+drain = "soon"
+"#,
+        &[
+            "2:22 manifest-value: groups.shop.instances.pool must be a number from 1 to 1000000, not 0",
+            "2:25 manifest-unknown-key: unknown key size in groups.shop.instances | known in groups.shop.instances: pool",
+            "3:9 manifest-value: groups.shop.state must be \"fresh\" or \"migrate\", not \"frsh\"",
+            "5:8 manifest-value: groups.shop.grants.http must be a list of URLs, not \"https://api.example.com\"",
+            "6:16 manifest-value: groups.shop.grants.env.LANG must be a string, not 1",
+            "7:16 manifest-value: groups.shop.grants.directories[0] must be a table with host and guest, not a table",
+            "8:12 manifest-value: groups.shop.grants.keyvalue must be true or false, not \"yes\"",
+            "10:12 manifest-value: groups.shop.swap.requests must be \"serve-old\" or \"wait\", not \"drop\"",
+            "11:9 manifest-value: groups.shop.swap.drain must be a time such as \"10s\" or \"500ms\", from 0s to 30days, not \"soon\"",
+        ],
+    );
+}

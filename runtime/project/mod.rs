@@ -1,0 +1,119 @@
+//! The tree and the manifest into a `Project`: what is to run, by content, and all that is wrong with it.
+//! `manifest` is what was written, `tree` what lies on disk, `groups` what both mean together.
+//! Knows no wasm, no clock, no socket: the bytes of a component are carried, not understood.
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+use crate::diagnostic::Diagnostic;
+
+mod digest;
+mod discover;
+mod groups;
+mod limits;
+mod manifest;
+mod names;
+mod toml_reader;
+mod tree;
+
+pub use digest::Digest;
+pub use limits::{DiscoveryLimits, Limits};
+pub use names::{ComponentId, InvalidId};
+pub use tree::is_skipped;
+
+/// The manifest's file name; it lies at the root.
+pub const MANIFEST: &str = "wasmhost.toml";
+
+/// The group of the files that lie directly in the root.
+pub const ROOT_GROUP: &str = "root";
+
+/// Everything under one root, as understood at one moment.
+#[derive(Clone, Debug)]
+pub struct Project {
+    /// Absolute; symbolic links in it are kept.
+    pub root: PathBuf,
+    pub server: ServerSpec,
+    /// By name: what is understood of a group, or why it is not. A group without components is not here.
+    pub groups: BTreeMap<String, Result<GroupSpec, Refusal>>,
+    /// The components that are built elsewhere (`[components]`), whether or not there is such a file: a
+    /// watcher of the root alone does not see them.
+    pub elsewhere: BTreeMap<ComponentId, PathBuf>,
+}
+
+impl Project {
+    /// Reads the tree under `root` and its manifest.
+    ///
+    /// # Errors
+    /// Where nothing can be understood: no readable folder, a manifest with errors, no component at all.
+    /// What is wrong inside one group is that group's `Refusal`.
+    pub fn discover(root: &Path) -> Result<Self, Vec<Diagnostic>> {
+        discover::discover(root, &DiscoveryLimits::DEFAULT)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerSpec {
+    /// Never empty; port 0 is any free one.
+    pub listen: Vec<SocketAddr>,
+}
+
+impl Default for ServerSpec {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))],
+        }
+    }
+}
+
+/// Why a group cannot be built from what lies on disk.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// Identifies the refused content, so that the same content is refused aloud only once.
+    pub digest: Digest,
+    /// Never empty.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// One group, complete: what a generation of it is made from.
+#[derive(Clone, Debug)]
+pub struct GroupSpec {
+    pub name: String,
+    /// Never empty.
+    pub components: BTreeMap<ComponentId, Component>,
+    /// Those of the manifest, in file order; default routes are `ComponentId::default_route`.
+    pub routes: Vec<Route>,
+    /// Importer -> interface as written (perhaps without its `@version`) -> exporter.
+    pub wire: BTreeMap<ComponentId, BTreeMap<String, ComponentId>>,
+    pub limits: Limits,
+    /// How long requests may go on in an old generation.
+    pub drain: Duration,
+    /// Over all of the above but the paths; the order of routes does not count either.
+    pub digest: Digest,
+}
+
+/// One component as it was read.
+#[derive(Clone, Debug)]
+pub struct Component {
+    pub id: ComponentId,
+    pub path: PathBuf,
+    /// Of `bytes`.
+    pub digest: Digest,
+    /// The file's content: a binary, or component text.
+    pub bytes: Bytes,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    /// In the syntax of `matchit`: `/items/{id}`, `/api/{*rest}`.
+    pub pattern: String,
+    pub component: ComponentId,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! Everything of a swap that can fail, for one group: parts, artifact, first store. Nothing that serves
+//! is touched.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    artifact::{
+        Builder, Cost, Parts,
+        graph::{Members, Surroundings, same_interface},
+    },
+    diagnostic::Diagnostic,
+    generation::{Generation, GenerationId, Observer, Retirement},
+    host,
+    project::GroupSpec,
+};
+
+/// A group's next generation, complete, and served by nobody yet.
+pub struct Prepared {
+    pub spec: GroupSpec,
+    pub generation: Arc<Generation>,
+    pub retirement: Retirement,
+    /// What its components export, for hints to other groups.
+    pub exports: Vec<String>,
+    pub cost: Cost,
+    pub instantiate: Duration,
+}
+
+/// A group whose files were read, ready to be built.
+pub struct Readable {
+    pub spec: GroupSpec,
+    pub parts: Parts,
+    /// What taking apart took.
+    pub took: Duration,
+}
+
+/// A group that is refused, and why.
+pub type Refused = (GroupSpec, Vec<Diagnostic>);
+
+/// Takes the components of a group apart.
+pub async fn read(spec: GroupSpec) -> Result<Readable, Refused> {
+    let began = Instant::now();
+    let (spec, parts) = contained(spec, Parts::read).await?;
+    Ok(Readable {
+        spec,
+        parts,
+        took: began.elapsed(),
+    })
+}
+
+/// Builds and starts the generation `number` of a group.
+pub async fn prepare(
+    builder: Arc<Builder>,
+    readable: Readable,
+    exports: Arc<Exports>,
+    number: u64,
+    observer: Observer,
+) -> Result<Prepared, Refused> {
+    let Readable { spec, parts, took } = readable;
+    let own_exports = exported(parts.interfaces());
+    let build = move |spec: &GroupSpec| {
+        let world = World {
+            group: &spec.name,
+            exports: &exports,
+        };
+        builder.build(spec, parts, &world)
+    };
+    let (spec, (artifact, mut cost)) = contained(spec, build).await?;
+    cost.link += took;
+    let id = GenerationId {
+        group: spec.name.as_str().into(),
+        number,
+    };
+    let starting = Instant::now();
+    match Generation::start(id, Arc::new(artifact), spec.limits.clone(), observer).await {
+        Ok((generation, retirement)) => {
+            let instantiate = starting.elapsed();
+            Ok(Prepared {
+                spec,
+                generation,
+                retirement,
+                exports: own_exports,
+                cost,
+                instantiate,
+            })
+        }
+        Err(diagnostic) => Err((spec, vec![diagnostic])),
+    }
+}
+
+/// Runs what blocks where it may. Where it panics, on input that nobody thought of, the group is refused
+/// and the server goes on.
+async fn contained<T: Send + 'static>(
+    spec: GroupSpec,
+    work: impl FnOnce(&GroupSpec) -> Result<T, Vec<Diagnostic>> + Send + 'static,
+) -> Result<(GroupSpec, T), Refused> {
+    let given = spec.clone();
+    match tokio::task::spawn_blocking(move || work(&given)).await {
+        Ok(Ok(done)) => Ok((spec, done)),
+        Ok(Err(diagnostics)) => Err((spec, diagnostics)),
+        Err(_) => {
+            let message = format!("the group {} cannot be linked: wasmhost itself failed", spec.name);
+            let help = "this is a fault of wasmhost: please report it with the components at hand";
+            Err((spec, vec![Diagnostic::new("internal", message).help(help)]))
+        }
+    }
+}
+
+/// What each group exports, by group.
+pub type Exports = BTreeMap<String, Vec<String>>;
+
+pub fn exported(members: &Members) -> Vec<String> {
+    members
+        .values()
+        .flat_map(|interface| interface.exports.iter().cloned())
+        .collect()
+}
+
+/// What a group sees around it.
+struct World<'a> {
+    group: &'a str,
+    exports: &'a Exports,
+}
+
+impl Surroundings for World<'_> {
+    fn host_offers(&self, interface: &str) -> bool {
+        host::offers(interface)
+    }
+
+    fn other_group(&self, interface: &str) -> Option<String> {
+        let exports = |names: &[String]| names.iter().any(|name| same_interface(name, interface));
+        let others = self.exports.iter().filter(|(group, _)| *group != self.group);
+        others
+            .filter(|(_, names)| exports(names))
+            .map(|(group, _)| group.clone())
+            .next()
+    }
+}

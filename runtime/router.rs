@@ -1,0 +1,162 @@
+//! Which page of which generation answers a path: one immutable table behind one atomic pointer, with
+//! a read half and the only write half. Knows not how a request is answered.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use percent_encoding::percent_decode_str;
+
+use crate::{
+    generation::Generation,
+    host::page::Params,
+    project::{ComponentId, Route},
+};
+
+/// All routes of all groups, as they are served at one moment.
+#[derive(Default)]
+pub struct RouteTable {
+    routes: matchit::Router<Target>,
+}
+
+#[derive(Clone)]
+struct Target {
+    serving: Serving,
+    component: Option<ComponentId>,
+}
+
+/// Who answers for a group.
+#[derive(Clone)]
+pub enum Serving {
+    Live(Arc<Generation>),
+    /// The group never had a good generation.
+    Down,
+}
+
+/// A group as the table takes it.
+pub struct GroupRoutes<'a> {
+    pub name: &'a str,
+    pub serving: Serving,
+    /// From the manifest; they win over default routes.
+    pub routes: &'a [Route],
+}
+
+impl RouteTable {
+    pub fn new(groups: &[GroupRoutes<'_>]) -> Self {
+        let mut table = Self::default();
+        for group in groups {
+            for Route { pattern, component } in group.routes {
+                table.insert(pattern, &group.serving, Some(component));
+            }
+        }
+        for group in groups {
+            match &group.serving {
+                Serving::Live(generation) => {
+                    for page in generation.pages() {
+                        table.insert(&page.default_route(), &group.serving, Some(page));
+                    }
+                }
+                Serving::Down => {
+                    table.insert(&format!("/{}", group.name), &group.serving, None);
+                    table.insert(&format!("/{}/{{*rest}}", group.name), &group.serving, None);
+                }
+            }
+        }
+        table
+    }
+
+    /// A pattern that is taken stays with whom it was given to first. Conflicts inside a manifest were
+    /// refused when it was read.
+    fn insert(&mut self, pattern: &str, serving: &Serving, component: Option<&ComponentId>) {
+        let target = Target {
+            serving: serving.clone(),
+            component: component.cloned(),
+        };
+        if let Err(error) = self.routes.insert(pattern, target) {
+            tracing::debug!(pattern, %error, "route not added");
+        }
+    }
+
+    fn route(&self, path: &str) -> Result<Routed, RouteError> {
+        let without_slash = || path.strip_suffix('/').filter(|path| !path.is_empty());
+        let matched = self.routes.at(path);
+        let matched = match (matched, without_slash()) {
+            (Err(_), Some(path)) => self.routes.at(path),
+            (matched, _) => matched,
+        };
+        let matched = matched.map_err(|_| RouteError::NoRoute)?;
+        let Target {
+            serving: Serving::Live(generation),
+            component: Some(component),
+        } = matched.value
+        else {
+            return Err(RouteError::Down);
+        };
+        let params = matched.params.iter().map(|(name, value)| {
+            let value = percent_decode_str(value)
+                .decode_utf8()
+                .map_err(|_| RouteError::BadPath)?;
+            Ok((name.to_owned(), value.into_owned()))
+        });
+        Ok(Routed {
+            generation: generation.clone(),
+            component: component.clone(),
+            params: params.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// Who answers one request. It holds its generation from here on.
+pub struct Routed {
+    pub generation: Arc<Generation>,
+    pub component: ComponentId,
+    pub params: Params,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum RouteError {
+    NoRoute,
+    /// The group never had a good generation.
+    Down,
+    /// A captured part is not UTF-8.
+    BadPath,
+}
+
+/// The read half.
+#[derive(Clone)]
+pub struct Router(Arc<ArcSwap<RouteTable>>);
+
+/// The write half; there is one.
+pub struct Publisher(Arc<ArcSwap<RouteTable>>);
+
+/// An empty table with both halves.
+pub fn router() -> (Router, Publisher) {
+    let table = Arc::new(ArcSwap::default());
+    (Router(table.clone()), Publisher(table))
+}
+
+impl Router {
+    /// `path` as it came, percent-encoded. One atomic load: never waits for a swap.
+    pub fn route(&self, path: &str) -> Result<Routed, RouteError> {
+        self.0.load().route(path)
+    }
+}
+
+impl Publisher {
+    /// The swap: whoever asks from here on is routed by `table`.
+    pub fn publish(&mut self, table: RouteTable) {
+        self.0.store(Arc::new(table));
+    }
+}
+
+/// The routes of a group's pages: the manifest's first, then the default of each page.
+pub fn patterns<'a>(
+    routes: &'a [Route],
+    pages: impl Iterator<Item = &'a ComponentId>,
+) -> Vec<(String, &'a ComponentId)> {
+    let written = routes
+        .iter()
+        .map(|route| (route.pattern.clone(), &route.component));
+    written
+        .chain(pages.map(|page| (page.default_route(), page)))
+        .collect()
+}

@@ -1,0 +1,61 @@
+//! The answers of the host itself. Their bodies name nothing of the inside; the log does.
+
+use http::{HeaderValue, Response, StatusCode, header};
+
+use crate::{
+    generation::{GenerationId, RETRY_AFTER, RequestError},
+    host::body::{self, Body},
+    router::RouteError,
+};
+
+/// The generation that a response is of, `shop@3`.
+const GENERATION: &str = "wasmhost-generation";
+
+pub fn unrouted(error: &RouteError) -> Response<Body> {
+    plain(match error {
+        RouteError::NoRoute => StatusCode::NOT_FOUND,
+        RouteError::Down => StatusCode::SERVICE_UNAVAILABLE,
+        RouteError::BadPath => StatusCode::BAD_REQUEST,
+    })
+}
+
+pub fn method_not_allowed() -> Response<Body> {
+    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED);
+    let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+    response.headers_mut().insert(header::ALLOW, allowed);
+    response
+}
+
+pub fn failed(error: &RequestError) -> Response<Body> {
+    plain(match error {
+        RequestError::Trapped => StatusCode::INTERNAL_SERVER_ERROR,
+        RequestError::BadResponse(_) => StatusCode::BAD_GATEWAY,
+        RequestError::QueueFull | RequestError::Ended => StatusCode::SERVICE_UNAVAILABLE,
+        RequestError::TimeOver => StatusCode::GATEWAY_TIMEOUT,
+        RequestError::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        RequestError::BadRequest(_) => StatusCode::BAD_REQUEST,
+    })
+}
+
+/// Says which generation a response is of, whatever the guest wrote there.
+pub fn name_generation(response: &mut Response<Body>, generation: &GenerationId) {
+    if let Ok(value) = HeaderValue::try_from(generation.to_string()) {
+        response.headers_mut().insert(GENERATION, value);
+    }
+}
+
+fn plain(status: StatusCode) -> Response<Body> {
+    let reason = status.canonical_reason().unwrap_or_default();
+    let mut response = Response::new(body::full(format!("{} {reason}\n", status.as_u16())));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER.as_secs()));
+    }
+    response
+}

@@ -1,0 +1,119 @@
+//! Events as a person reads them: a table at the start, one line a swap.
+
+use std::fmt::Write;
+
+use comfy_table::{Table, presets};
+
+use super::{Change, Event, ReadyGroup, Stages, Swapped};
+
+pub fn render(event: &Event) -> String {
+    match event {
+        Event::Ready { url, groups } => format!("{}\nserving {url}", table(groups)),
+        Event::Swapped(swapped) => render_swapped(swapped),
+        Event::Rejected {
+            group,
+            kept,
+            diagnostics,
+        } => {
+            let mut text = match (group, kept) {
+                (Some(group), Some(kept)) => format!("rejected {group}: {group}@{kept} goes on serving"),
+                (Some(group), None) => format!("rejected {group}: nothing to serve yet"),
+                (None, _) => "rejected: everything goes on as it was".into(),
+            };
+            for diagnostic in diagnostics {
+                let _ = write!(text, "\n{diagnostic}");
+            }
+            text
+        }
+        Event::Retired {
+            group,
+            generation,
+            ms,
+            aborted,
+        } => {
+            let aborted = if *aborted > 0 {
+                format!(", {aborted} requests ended")
+            } else {
+                String::new()
+            };
+            format!(
+                "retired {group}@{generation} after {:.1} ms{aborted}",
+                ms.as_secs_f64() * 1e3
+            )
+        }
+        Event::Trapped {
+            group,
+            generation,
+            component,
+            message,
+        } => {
+            format!("trapped {group}@{generation}: {component}: {message}")
+        }
+        Event::Recovered { group, generation } => format!("recovered {group}@{generation} with a new store"),
+    }
+}
+
+fn render_swapped(swapped: &Swapped) -> String {
+    let Swapped {
+        group,
+        generation,
+        from,
+        causes,
+        modules_compiled,
+        modules_reused,
+        ms,
+        ..
+    } = swapped;
+    let from = from.map_or_else(String::new, |from| format!("@{from} -> "));
+    let causes: Vec<String> = causes
+        .iter()
+        .map(|cause| {
+            let sign = match cause.change {
+                Change::Added => "+",
+                Change::Changed => "~",
+                Change::Removed => "-",
+            };
+            format!("{sign}{}", cause.component)
+        })
+        .collect();
+    let causes = if causes.is_empty() {
+        "manifest".into()
+    } else {
+        causes.join(" ")
+    };
+    let Stages { total, compile, .. } = ms;
+    format!(
+        "swapped {group}{from}{}{generation} ({causes}) in {:.1} ms; compiled {modules_compiled} of {} modules in {:.1} ms",
+        if from.is_empty() { "@" } else { "" },
+        total.as_secs_f64() * 1e3,
+        modules_compiled + modules_reused,
+        compile.as_secs_f64() * 1e3,
+    )
+}
+
+fn table(groups: &[ReadyGroup]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .set_header(["group", "component", "routes"]);
+    for group in groups {
+        let mut name = match group.generation {
+            Some(generation) => format!("{}@{generation}", group.group),
+            None => format!("{} (down)", group.group),
+        };
+        for component in &group.components {
+            let routes: Vec<&str> = group
+                .routes
+                .iter()
+                .filter(|route| route.component == *component)
+                .map(|route| route.pattern.as_str())
+                .collect();
+            table.add_row([
+                std::mem::take(&mut name),
+                component.to_string(),
+                routes.join("  "),
+            ]);
+        }
+    }
+    table
+}
