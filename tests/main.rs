@@ -1,0 +1,19 @@
+//! One test binary: it runs the real `wasmhost` on real components, built from `components/` by the
+//! `wasmhost` under test. One file, one behaviour.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+
+#[cfg(any())]
+mod bad_input;
+mod broken_files;
+mod events;
+#[cfg(any())]
+mod handlers;
+#[cfg(any())]
+mod linking;
+mod recipe;
+mod site;
+#[cfg(any())]
+mod tidy;

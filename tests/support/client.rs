@@ -1,0 +1,160 @@
+//! An HTTP/1.1 client that keeps its connection and never asks twice: a request that fails has failed.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+};
+
+use super::PATIENCE;
+
+/// One connection.
+pub struct Client {
+    authority: String,
+    stream: BufReader<TcpStream>,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Client {
+    pub fn new(url: &str) -> Self {
+        let authority = url.strip_prefix("http://").expect("an http url").to_owned();
+        let stream = TcpStream::connect(&authority).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { authority, stream: BufReader::new(stream) }
+    }
+
+    pub fn get(&mut self, path: &str) -> Reply {
+        self.request("GET", path, &[], b"")
+    }
+
+    pub fn post(&mut self, path: &str, form: &str) -> Reply {
+        let headers = [("content-type", "application/x-www-form-urlencoded")];
+        self.request("POST", path, &headers, form.as_bytes())
+    }
+
+    pub fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+        self.try_request(method, path, headers, body).unwrap_or_else(|e| panic!("{method} {path}: {e}"))
+    }
+
+    /// As `request`, for answers that are expected to break off.
+    pub fn try_request(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> std::io::Result<Reply> {
+        self.send(method, path, headers, body)?;
+        self.receive(method == "HEAD")
+    }
+
+    /// Sends a request without waiting for its answer.
+    pub fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> std::io::Result<()> {
+        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\n", self.authority);
+        for (name, value) in headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        if !body.is_empty() {
+            head += &format!("content-length: {}\r\n", body.len());
+        }
+        head += "\r\n";
+        let stream = self.stream.get_mut();
+        stream.write_all(head.as_bytes())?;
+        stream.write_all(body)
+    }
+
+    /// Sends more of a body that was announced by hand.
+    pub fn write(&mut self, bytes: &[u8]) {
+        self.stream.get_mut().write_all(bytes).unwrap();
+    }
+
+    /// Reads the next answer to its end.
+    pub fn receive(&mut self, head_only: bool) -> std::io::Result<Reply> {
+        let mut reply = self.receive_head()?;
+        if !head_only {
+            reply.body = self.receive_body(&reply)?;
+        }
+        Ok(reply)
+    }
+
+    /// Reads an answer up to its body.
+    pub fn receive_head(&mut self) -> std::io::Result<Reply> {
+        let status_line = self.line()?;
+        let status = status_line.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = status.ok_or_else(|| broken(&format!("status line {status_line:?}")))?;
+        let mut headers = Vec::new();
+        loop {
+            let line = self.line()?;
+            let Some((name, value)) = line.split_once(':') else { break };
+            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        }
+        Ok(Reply { status, headers, body: Vec::new() })
+    }
+
+    fn receive_body(&mut self, head: &Reply) -> std::io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        if head.header("transfer-encoding") == Some("chunked") {
+            while let Some(chunk) = self.chunk()? {
+                body.extend(chunk);
+            }
+        } else if let Some(length) = head.header("content-length") {
+            body.resize(length.parse().map_err(|_| broken("content-length"))?, 0);
+            self.stream.read_exact(&mut body)?;
+        }
+        Ok(body)
+    }
+
+    /// The next chunk of a chunked body; `None` is its end.
+    pub fn chunk(&mut self) -> std::io::Result<Option<Vec<u8>>> {
+        let size = self.line()?;
+        let size = usize::from_str_radix(size.trim(), 16).map_err(|_| broken(&format!("chunk size {size:?}")))?;
+        let mut chunk = vec![0; size];
+        self.stream.read_exact(&mut chunk)?;
+        self.line()?;
+        Ok((size > 0).then_some(chunk))
+    }
+
+    fn line(&mut self) -> std::io::Result<String> {
+        let mut line = String::new();
+        if self.stream.read_line(&mut line)? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(line.trim_end_matches("\r\n").to_owned())
+    }
+}
+
+fn broken(what: &str) -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::InvalidData, format!("unexpected {what}"))
+}
+
+impl Reply {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).unwrap()
+    }
+
+    /// `shop@3`
+    pub fn generation(&self) -> &str {
+        self.header("wasmhost-generation").unwrap_or_else(|| panic!("no generation in {self:?}"))
+    }
+
+    /// The value of an HTML attribute in the first element that has both: `data-count` of `id="cart-count"`.
+    pub fn attribute(&self, element: &str, attribute: &str) -> String {
+        let text = self.text();
+        let start = text.find(element).unwrap_or_else(|| panic!("no {element} in {text}"));
+        let tag = &text[start..start + text[start..].find('>').unwrap()];
+        let value = tag.split_once(&format!("{attribute}=\"")).unwrap_or_else(|| panic!("no {attribute} in {tag}")).1;
+        value.split('"').next().unwrap().to_owned()
+    }
+}

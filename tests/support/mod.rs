@@ -1,0 +1,23 @@
+//! What the tests share: trees of components, servers that run on them, and a client.
+
+mod client;
+mod server;
+mod sources;
+mod tree;
+
+pub use client::{Client, Reply};
+pub use server::Server;
+pub use sources::{example, variant};
+pub use tree::{Tree, touched};
+
+use std::time::Duration;
+
+/// How long anything may take before a test gives up: a bound for what hangs, never a measure.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The program under test.
+pub fn wasmhost() -> std::process::Command {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_wasmhost"));
+    command.env("NO_COLOR", "1").env_remove("WASMHOST_LOG").env_remove("RUST_BACKTRACE");
+    command
+}

@@ -1,0 +1,124 @@
+//! A running `wasmhost serve`, read by its events.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{Receiver, channel},
+    thread::JoinHandle,
+    time::Instant,
+};
+
+use serde_json::Value;
+
+use super::{Client, PATIENCE, wasmhost};
+
+/// Killed with the value.
+pub struct Server {
+    child: Child,
+    events: Receiver<Value>,
+    /// Events that were waited past.
+    seen: Vec<Value>,
+    log: Option<JoinHandle<String>>,
+    url: String,
+}
+
+impl Server {
+    /// Serves `root` on a free port, and waits until it is ready.
+    pub fn start(root: &Path) -> Self {
+        Self::start_with(root, &[])
+    }
+
+    pub fn start_with(root: &Path, arguments: &[&str]) -> Self {
+        let mut command = wasmhost();
+        command.arg("serve").arg(root).args(["--listen", "127.0.0.1:0", "--format", "json"]).args(arguments);
+        let mut server = Self::spawn(command);
+        let ready = server.wait("ready");
+        server.url = ready["url"].as_str().expect("ready has a url").to_owned();
+        server
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let (sender, events) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let event = serde_json::from_str(&line).unwrap_or_else(|e| panic!("not JSON ({e}): {line}"));
+                if sender.send(event).is_err() {
+                    return;
+                }
+            }
+        });
+        let log = std::thread::spawn(move || {
+            let mut log = String::new();
+            let _ = stderr.read_to_string(&mut log);
+            log
+        });
+        Self { child, events, seen: Vec::new(), log: Some(log), url: String::new() }
+    }
+
+    /// A client with a connection of its own.
+    pub fn client(&self) -> Client {
+        Client::new(&self.url)
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next event of this name.
+    pub fn wait(&mut self, event: &str) -> Value {
+        self.wait_for(event, |_| true)
+    }
+
+    /// The next event of this name that `matches`. Those before it are passed over.
+    pub fn wait_for(&mut self, event: &str, matches: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.events.recv_timeout(left) {
+                Ok(found) if found["event"] == event && matches(&found) => return found,
+                Ok(other) => self.seen.push(other),
+                Err(_) => self.give_up(&format!("no event {event:?} came")),
+            }
+        }
+    }
+
+    /// All events since the start that nobody waited for.
+    pub fn seen(&mut self) -> &[Value] {
+        self.seen.extend(self.events.try_iter());
+        &self.seen
+    }
+
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits until it has ended by itself: the exit status, the events that were left, and the log.
+    pub fn ended(mut self) -> (ExitStatus, Vec<Value>, String) {
+        let status = self.child.wait().unwrap();
+        let log = self.log.take().map(|log| log.join().unwrap()).unwrap_or_default();
+        let mut events = std::mem::take(&mut self.seen);
+        events.extend(self.events.iter());
+        (status, events, log)
+    }
+
+    fn give_up(&mut self, what: &str) -> ! {
+        let _ = self.child.kill();
+        let log = self.log.take().map(|log| log.join().unwrap_or_default()).unwrap_or_default();
+        panic!("{what}; seen were {:#?}\nlog:\n{log}", self.seen);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
