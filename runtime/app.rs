@@ -1,6 +1,7 @@
 //! The composition root: settings in, a running server out. Knows neither arguments nor printing.
 
 use std::{
+    fmt::Display,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -54,7 +55,7 @@ impl Config {
         let mut watch = if self.frozen {
             None
         } else {
-            Some(Watch::start(&root).map_err(|e| one(unwatched(&root, &e)))?)
+            Some(Watch::start(&root).map_err(one)?)
         };
         let project = if watch.is_some() {
             Project::discover(&self.root)?
@@ -144,17 +145,7 @@ fn open_journal(state_dir: &Path) -> Option<Journal> {
     }
 }
 
-fn unwatched(root: &Path, error: &notify::Error) -> Diagnostic {
-    Diagnostic::new(
-        "watch-failed",
-        format!("cannot watch {}: {error}", root.display()),
-    )
-    .file(root)
-    .machine()
-    .help("raise fs.inotify.max_user_watches, or serve without watching: --frozen")
-}
-
-fn no_engine(error: &wasmtime::Error) -> Diagnostic {
+fn no_engine(error: &dyn Display) -> Diagnostic {
     Diagnostic::new(
         "engine-failed",
         format!("the WebAssembly engine cannot be started: {error:#}"),

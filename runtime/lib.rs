@@ -3,16 +3,41 @@
 //! The modules in reading order, which is the order of the pipeline and of imports: a module imports
 //! only from those above it. See `ARCHITECTURE.md`.
 
-pub mod app;
-pub mod artifact;
-pub mod build;
-pub mod cli;
+// What a user must be told.
 pub mod diagnostic;
-pub mod engine;
-pub mod generation;
-pub mod host;
+
+// The tree and the manifest, as understood.
 pub mod project;
-pub mod reload;
+
+// Sources into components.
+pub mod build;
+
+// The one wasmtime engine.
+pub mod engine;
+
+// What a guest may reach.
+pub mod host;
+
+// A group's components, linked and compiled.
+pub mod artifact;
+
+// A running artifact.
+pub mod generation;
+
+// Which page of which generation answers a path.
 pub mod router;
-pub mod server;
+
+// What the control plane tells all others.
 pub mod status;
+
+// Sockets and HTTP.
+pub mod server;
+
+// Changes in, swaps out.
+pub mod reload;
+
+// Everything put together.
+pub mod app;
+
+// Arguments in, text and exit codes out.
+pub mod cli;

@@ -38,6 +38,8 @@ pub struct GroupRoutes<'a> {
     pub serving: Serving,
     /// From the manifest; they win over default routes.
     pub routes: &'a [Route],
+    /// The components of a group that is down: any of them may be a page.
+    pub down: &'a [ComponentId],
 }
 
 impl RouteTable {
@@ -56,8 +58,9 @@ impl RouteTable {
                     }
                 }
                 Serving::Down => {
-                    table.insert(&format!("/{}", group.name), &group.serving, None);
-                    table.insert(&format!("/{}/{{*rest}}", group.name), &group.serving, None);
+                    for component in group.down {
+                        table.insert(&component.default_route(), &group.serving, None);
+                    }
                 }
             }
         }

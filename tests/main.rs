@@ -5,15 +5,12 @@
 
 mod support;
 
-#[cfg(any())]
 mod bad_input;
 mod broken_files;
 mod events;
 #[cfg(any())]
 mod handlers;
-#[cfg(any())]
 mod linking;
 mod recipe;
 mod site;
-#[cfg(any())]
 mod tidy;

@@ -9,7 +9,10 @@ use wac_graph::{
     types::{Interface as WacInterface, ItemKind, Package, Type, Types},
 };
 
-use super::graph::{Edge, Finding, Graph, Import, Interface, Members};
+use super::{
+    graph::{Edge, Finding, Graph, Import, Interface, Members},
+    parts::Member,
+};
 use crate::{diagnostic::Diagnostic, project::ComponentId};
 
 /// The skeletons of a group, read and ready to be composed.
@@ -31,51 +34,63 @@ pub struct Export {
 
 /// Why a group cannot be composed.
 pub enum Mismatch {
-    /// Edges whose two sides have different types.
-    Edges(Vec<Finding>),
+    /// Components that disagree with others about types.
+    Components(Vec<Finding>),
     /// Something that no single file is to blame for.
     Group(Diagnostic),
 }
 
+/// What a skeleton imports and exports. `slots` are the imports that stand for its core modules.
+/// Errors: a skeleton that is no valid component, as text.
+pub fn interface(skeleton: &[u8], slots: &[&str]) -> Result<Interface, String> {
+    let mut types = Types::default();
+    let package =
+        Package::from_bytes("a:member", None, skeleton, &mut types).map_err(|error| format!("{error:#}"))?;
+    let world = &types[package.ty()];
+    let imports = world
+        .imports
+        .iter()
+        .filter(|(name, _)| !slots.contains(&name.as_str()));
+    Ok(Interface {
+        imports: imports
+            .map(|(name, kind)| Import {
+                name: name.clone(),
+                types_only: types_only(&types, *kind),
+            })
+            .collect(),
+        exports: world.exports.keys().cloned().collect(),
+    })
+}
+
 impl Composer {
-    pub fn new() -> Self {
-        Self {
+    /// Errors: a member that cannot be composed with others, which is not the user's fault.
+    pub fn new<'a>(members: impl Iterator<Item = &'a Member>) -> Result<Self, Mismatch> {
+        let mut composer = Self {
             graph: CompositionGraph::new(),
             nodes: BTreeMap::new(),
             interfaces: Members::new(),
+        };
+        for member in members {
+            composer
+                .add(member)
+                .map_err(|reason| Mismatch::Group(internal(&reason)))?;
         }
+        Ok(composer)
     }
 
-    /// Adds a member. `slots` are the imports that stand for its core modules.
-    /// Errors: a skeleton that is no valid component, as text.
-    pub fn add(&mut self, id: &ComponentId, skeleton: Vec<u8>, slots: &[&str]) -> Result<(), String> {
+    fn add(&mut self, member: &Member) -> Result<(), String> {
         let name = format!("member:m{}", self.nodes.len());
-        let package = Package::from_bytes(&name, None, skeleton, self.graph.types_mut())
+        let package = Package::from_bytes(&name, None, member.skeleton.as_slice(), self.graph.types_mut())
             .map_err(|error| format!("{error:#}"))?;
         let package = self
             .graph
             .register_package(package)
             .map_err(|error| error.to_string())?;
-        let world = &self.graph.types()[self.graph[package].ty()];
-        let interface = Interface {
-            imports: world
-                .imports
-                .iter()
-                .filter(|(name, _)| !slots.contains(&name.as_str()))
-                .map(|(name, kind)| Import {
-                    name: name.clone(),
-                    types_only: types_only(self.graph.types(), *kind),
-                })
-                .collect(),
-            exports: world.exports.keys().cloned().collect(),
-        };
-        self.interfaces.insert(id.clone(), interface);
-        self.nodes.insert(id.clone(), self.graph.instantiate(package));
+        self.nodes
+            .insert(member.id.clone(), self.graph.instantiate(package));
+        self.interfaces
+            .insert(member.id.clone(), member.interface.clone());
         Ok(())
-    }
-
-    pub fn interfaces(&self) -> &Members {
-        &self.interfaces
     }
 
     /// Wires every edge, exports every handler under a name of its own, and encodes the composition.
@@ -87,7 +102,7 @@ impl Composer {
     ) -> Result<(Vec<u8>, Vec<Export>), Mismatch> {
         let findings = self.wire(edges);
         if !findings.is_empty() {
-            return Err(Mismatch::Edges(findings));
+            return Err(Mismatch::Components(findings));
         }
         let exports = self
             .export_handlers(is_handler)
@@ -100,7 +115,7 @@ impl Composer {
         };
         match self.graph.encode(options) {
             Ok(bytes) => Ok((bytes, exports)),
-            Err(error) => Err(Mismatch::Group(self.describe_encode_error(&error))),
+            Err(error) => Err(self.describe_encode_error(&error)),
         }
     }
 
@@ -116,7 +131,8 @@ impl Composer {
                     Ok(alias) => self
                         .graph
                         .set_instantiation_argument(to, &edge.import, alias)
-                        .map_err(|e| causes(&e)),
+                        // The error itself only repeats which import it is; its cause says what differs.
+                        .map_err(|error| error.source().map_or_else(|| error.to_string(), causes)),
                     Err(error) => Err(causes(&error)),
                 };
                 if let Err(reason) = wired {
@@ -147,7 +163,8 @@ impl Composer {
         Ok(exports)
     }
 
-    fn describe_encode_error(&self, error: &EncodeError) -> Diagnostic {
+    fn describe_encode_error(&self, error: &EncodeError) -> Mismatch {
+        let group = || Mismatch::Group(internal(&causes(error)));
         let EncodeError::ImportTypeMergeConflict {
             import,
             first,
@@ -155,19 +172,22 @@ impl Composer {
             source,
         } = error
         else {
-            return internal(&causes(error));
+            return group();
         };
-        let (first, second) = (self.id_of(*first), self.id_of(*second));
-        Diagnostic::new(
+        let (Some(first), Some(second)) = (self.id_of(*first), self.id_of(*second)) else {
+            return group();
+        };
+        let diagnostic = Diagnostic::new(
             "import-mismatch",
             format!("{first} and {second} both import {import}, but with different types: {source:#}"),
         )
-        .help("build both against the same version of the interface")
+        .help("build both against the same version of the interface");
+        Mismatch::Components(vec![Finding::new(second, diagnostic)])
     }
 
-    fn id_of(&self, node: NodeId) -> String {
+    fn id_of(&self, node: NodeId) -> Option<&ComponentId> {
         let found = self.nodes.iter().find(|(_, candidate)| **candidate == node);
-        found.map_or_else(|| "a component".into(), |(id, _)| id.to_string())
+        found.map(|(id, _)| id)
     }
 }
 

@@ -3,10 +3,14 @@
 //!
 //! `parts` -> `graph` -> `compose` -> `modules`: the first three are pure.
 
+mod cache;
 mod compose;
+mod data;
 pub mod graph;
+mod module_type;
 mod modules;
 mod parts;
+mod renumber;
 mod split;
 
 use std::{
@@ -21,18 +25,17 @@ use wasmtime::{
 };
 
 use self::{
-    compose::Mismatch,
-    graph::{Finding, Surroundings},
-    modules::Job,
+    cache::Cache,
+    compose::{Composer, Mismatch},
+    graph::{Finding, Members, Surroundings},
+    modules::{Compiler, Job},
+    parts::{Member, Reader},
 };
-pub use self::{
-    modules::{Compiler, Effort},
-    parts::Parts,
-};
+pub use self::{modules::Effort, parts::Parts};
 use crate::{
     diagnostic::Diagnostic,
     host::{self, Handler, Host},
-    project::{ComponentId, GroupSpec},
+    project::{ComponentId, Digest, GroupSpec},
 };
 
 /// One linked and compiled set of all components of a group; stores are instantiated from it.
@@ -40,10 +43,10 @@ pub struct Artifact {
     pub instance_pre: InstancePre<Host>,
     /// The page components, and where each one's handler is found in an instance.
     pub entries: BTreeMap<ComponentId, Entry>,
-    /// The code of each core module and whose it is. With the skeleton's, it stays in the compiler's
-    /// caches as long as this artifact lives.
+    /// The code of each core module and whose it is.
     modules: Vec<(ComponentId, Arc<Module>)>,
-    _skeleton: Arc<Component>,
+    /// With the modules, what stays in the builder's caches as long as this artifact lives.
+    _parts: (Arc<Composition>, Vec<Arc<Member>>),
 }
 
 impl Artifact {
@@ -76,9 +79,17 @@ pub struct Cost {
     pub effort: Effort,
 }
 
+/// The members of a group wired together: everything but their code and data.
+struct Composition {
+    component: Component,
+    entries: BTreeMap<ComponentId, Entry>,
+}
+
 /// Builds artifacts; one for the whole server, so that code is shared.
 pub struct Builder {
+    reader: Reader,
     compiler: Compiler,
+    compositions: Cache<Digest, Composition>,
     linker: Linker<Host>,
 }
 
@@ -86,9 +97,17 @@ impl Builder {
     /// Errors: the host's own interfaces cannot be linked, or threads cannot be started.
     pub fn new(engine: &Engine) -> wasmtime::Result<Self> {
         Ok(Self {
+            reader: Reader::default(),
             compiler: Compiler::new(engine.clone())?,
+            compositions: Cache::default(),
             linker: host::linker(engine)?,
         })
+    }
+
+    /// Takes the components of a group apart. Errors: all files that are no component, at once.
+    pub fn read(&self, spec: &GroupSpec) -> Result<Parts, Vec<Diagnostic>> {
+        let known = |digest| self.compiler.has(digest);
+        self.compiler.install(|| self.reader.read(spec, &known))
     }
 
     /// Links and compiles the parts of one group. Blocks for as long as the compiler needs.
@@ -96,77 +115,102 @@ impl Builder {
     pub fn build(
         &self,
         spec: &GroupSpec,
-        parts: Parts,
+        parts: &Parts,
         world: &impl Surroundings,
     ) -> Result<(Artifact, Cost), Vec<Diagnostic>> {
         let linking = Instant::now();
-        let edges = graph::resolve(&spec.name, parts.interfaces(), &spec.wire, world)
-            .map_err(|findings| with_files(findings, spec))?;
-        let Parts { composer, modules } = parts;
-        let (composed, exports) = composer
-            .compose(&edges, |interface| Handler::of(interface).is_some())
-            .map_err(|mismatch| match mismatch {
-                Mismatch::Edges(findings) => with_files(findings, spec),
-                Mismatch::Group(diagnostic) => vec![diagnostic],
-            })?;
+        let compose = || self.compose(spec, parts, world);
+        let (composition, _) = self
+            .compositions
+            .get_or_make(parts.composition(&spec.wire), compose)?;
         let link = linking.elapsed();
 
         let compiling = Instant::now();
-        let (compiled, effort) = self.compile(spec, &modules)?;
-        let skeleton = self
+        let (compiled, effort) = self.compile(spec, parts)?;
+        let compile = compiling.elapsed();
+
+        let instance_pre = self
+            .instantiate_pre(&composition, parts, &compiled)
+            .map_err(|error| host_mismatch(spec, parts, &error))?;
+        let artifact = Artifact {
+            instance_pre,
+            entries: composition.entries.clone(),
+            modules: parts
+                .modules()
+                .map(|(part, _)| part.member.id.clone())
+                .zip(compiled)
+                .collect(),
+            _parts: (
+                composition,
+                parts.members.iter().map(|part| part.member.clone()).collect(),
+            ),
+        };
+        Ok((
+            artifact,
+            Cost {
+                link,
+                compile,
+                effort,
+            },
+        ))
+    }
+
+    fn compose(
+        &self,
+        spec: &GroupSpec,
+        parts: &Parts,
+        world: &impl Surroundings,
+    ) -> Result<Composition, Vec<Diagnostic>> {
+        let edges = graph::resolve(&spec.name, &parts.interfaces(), &spec.wire, world)
+            .map_err(|findings| with_files(findings, spec))?;
+        let (composed, exports) = Composer::new(parts.members.iter().map(|part| &*part.member))
+            .and_then(|composer| composer.compose(&edges, |interface| Handler::of(interface).is_some()))
+            .map_err(|mismatch| match mismatch {
+                Mismatch::Components(findings) => with_files(findings, spec),
+                Mismatch::Group(diagnostic) => vec![diagnostic],
+            })?;
+        let component = self
             .compiler
             .skeleton(&composed)
             .map_err(|reason| vec![unlinkable(spec, &reason)])?;
-        let cost = Cost {
-            link,
-            compile: compiling.elapsed(),
-            effort,
-        };
+        let entries = entries(&component, &exports);
+        Ok(Composition { component, entries })
+    }
 
+    /// Puts the modules into their slots and the host's interfaces beside them.
+    fn instantiate_pre(
+        &self,
+        composition: &Composition,
+        parts: &Parts,
+        compiled: &[Arc<Module>],
+    ) -> wasmtime::Result<InstancePre<Host>> {
         let mut linker = self.linker.clone();
-        for (part, module) in modules.iter().zip(&compiled) {
-            linker
-                .root()
-                .module(&part.module.slot, module)
-                .map_err(|error| vec![unlinkable(spec, &format!("{error:#}"))])?;
+        for ((_, module), compiled) in parts.modules().zip(compiled) {
+            linker.root().module(&module.slot, compiled)?;
         }
-        let instance_pre = linker
-            .instantiate_pre(&skeleton)
-            .map_err(|error| vec![unlinkable(spec, &format!("{error:#}"))])?;
-        let entries = entries(&skeleton, &exports);
-        let modules = modules.into_iter().map(|part| part.owner).zip(compiled).collect();
-        Ok((
-            Artifact {
-                instance_pre,
-                entries,
-                modules,
-                _skeleton: skeleton,
-            },
-            cost,
-        ))
+        linker.instantiate_pre(&composition.component)
     }
 
     fn compile(
         &self,
         spec: &GroupSpec,
-        parts: &[parts::Part],
+        parts: &Parts,
     ) -> Result<(Vec<Arc<Module>>, Effort), Vec<Diagnostic>> {
         let jobs: Vec<Job<'_>> = parts
-            .iter()
-            .map(|part| Job {
-                digest: part.module.digest,
-                bytes: part.bytes(),
-                functions: part.module.functions,
+            .modules()
+            .map(|(part, module)| Job {
+                digest: module.digest,
+                functions: module.functions,
+                bytes: Box::new(|| module.bytes(&part.binary)),
             })
             .collect();
         self.compiler.modules(&jobs).map_err(|refused| {
-            refused
-                .into_iter()
-                .filter_map(|(index, reason)| {
-                    let component = spec.components.get(&parts[index].owner)?;
-                    Some(parts::invalid(component, &reason))
-                })
-                .collect()
+            let owners: Vec<&ComponentId> = parts.modules().map(|(part, _)| &part.member.id).collect();
+            let components = refused.into_iter().filter_map(|(index, reason)| {
+                let component = spec.components.get(owners[index])?;
+                Some(parts::invalid(component, &reason))
+            });
+            components.collect()
         })
     }
 }
@@ -189,6 +233,46 @@ fn entries(skeleton: &Component, exports: &[compose::Export]) -> BTreeMap<Compon
         }
     }
     entries
+}
+
+/// Importers and what they import.
+type FromHost = Vec<(ComponentId, String)>;
+
+fn from_host(members: &Members) -> FromHost {
+    let imports = members
+        .iter()
+        .flat_map(|(id, interface)| interface.imports.iter().map(move |import| (id, &import.name)));
+    imports
+        .map(|(importer, name)| (importer.clone(), name.clone()))
+        .collect()
+}
+
+/// The engine names the import that the host does not offer as it is asked for, but not who asks: the
+/// importers are found by that name.
+fn host_mismatch(spec: &GroupSpec, parts: &Parts, error: &wasmtime::Error) -> Vec<Diagnostic> {
+    let from_host = from_host(&parts.interfaces());
+    let named = error.to_string();
+    let reason = error
+        .chain()
+        .skip(1)
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ");
+    let path = |name: &str| name.split('@').next().unwrap_or_default().to_owned();
+    let findings: Vec<_> = from_host
+        .iter()
+        .filter(|(_, name)| named.contains(&format!("`{}@", path(name))))
+        .map(|(importer, name)| {
+            let message = format!("{importer} and the host disagree about {name}: {reason}");
+            let help = "build it against an interface of WASI 0.2 that this host has";
+            Finding::new(importer, Diagnostic::new("import-mismatch", message).help(help))
+        })
+        .collect();
+    if findings.is_empty() {
+        vec![unlinkable(spec, &format!("{error:#}"))]
+    } else {
+        with_files(findings, spec)
+    }
 }
 
 fn with_files(findings: Vec<Finding>, spec: &GroupSpec) -> Vec<Diagnostic> {

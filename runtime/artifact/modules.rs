@@ -1,23 +1,19 @@
 //! Compiles each distinct piece of code once: core modules by the digest of their bytes, composed
-//! skeletons likewise, whatever group or generation asks. Knows neither groups nor what is running.
-//!
-//! The caches hold no code alive: an artifact owns what it uses, and the last one to go frees it.
+//! skeletons by what was composed, whatever group or generation asks. On threads of its own, so that
+//! those that serve are not held up. Knows neither groups nor what is running.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
-};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use rayon::prelude::*;
 use wasmtime::{Engine, Module, component::Component};
 
+use super::cache::Cache;
 use crate::project::Digest;
 
 /// Compiled code, shared by every artifact that contains it.
 pub struct Compiler {
     engine: Engine,
-    modules: Cache<Module>,
-    skeletons: Cache<Component>,
+    modules: Cache<Digest, Module>,
     pool: rayon::ThreadPool,
 }
 
@@ -33,11 +29,12 @@ pub struct Effort {
 /// The index of a job that the engine refuses, and why.
 pub type Refused = (usize, String);
 
-/// One module to compile.
+/// One module that is needed.
 pub struct Job<'a> {
     pub digest: Digest,
-    pub bytes: &'a [u8],
     pub functions: u32,
+    /// Makes the binary; called only if it has to be compiled.
+    pub bytes: Box<dyn Fn() -> Cow<'a, [u8]> + Sync + 'a>,
 }
 
 impl Compiler {
@@ -49,9 +46,18 @@ impl Compiler {
         Ok(Self {
             engine,
             modules: Cache::default(),
-            skeletons: Cache::default(),
             pool,
         })
+    }
+
+    /// Runs `work` on the compiler's threads.
+    pub fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.pool.install(work)
+    }
+
+    /// True where a module with this digest is in use.
+    pub fn has(&self, digest: Digest) -> bool {
+        self.modules.get(&digest).is_some()
     }
 
     /// Every module of `jobs`, in their order; equal ones are compiled once.
@@ -61,8 +67,8 @@ impl Compiler {
         for (index, job) in jobs.iter().enumerate() {
             distinct.entry(job.digest).or_insert(index);
         }
-        let firsts: Vec<usize> = distinct.values().copied().collect();
-        let compiled: HashMap<Digest, Result<(Arc<Module>, bool), String>> = self.pool.install(|| {
+        let firsts: Vec<usize> = distinct.into_values().collect();
+        let compiled: HashMap<Digest, Result<(Arc<Module>, bool), String>> = self.install(|| {
             firsts
                 .par_iter()
                 .map(|&index| (jobs[index].digest, self.module(&jobs[index])))
@@ -90,46 +96,15 @@ impl Compiler {
     }
 
     /// The composition's own code: adapters and trampolines between the members.
-    pub fn skeleton(&self, bytes: &[u8]) -> Result<Arc<Component>, String> {
-        let compile = || self.pool.install(|| Component::from_binary(&self.engine, bytes));
-        let (skeleton, _) = self.skeletons.get_or_insert(Digest::of(bytes), compile)?;
-        Ok(skeleton)
+    pub fn skeleton(&self, bytes: &[u8]) -> Result<Component, String> {
+        self.install(|| Component::from_binary(&self.engine, bytes))
+            .map_err(|error| format!("{error:#}"))
     }
 
     fn module(&self, job: &Job<'_>) -> Result<(Arc<Module>, bool), String> {
+        let compile = || Module::from_binary(&self.engine, &(job.bytes)());
         self.modules
-            .get_or_insert(job.digest, || Module::from_binary(&self.engine, job.bytes))
-    }
-}
-
-/// What is alive of a kind of code, by digest.
-struct Cache<T>(Mutex<HashMap<Digest, Weak<T>>>);
-
-impl<T> Default for Cache<T> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
-}
-
-impl<T> Cache<T> {
-    /// The code with this digest, and whether it had to be compiled.
-    fn get_or_insert(
-        &self,
-        digest: Digest,
-        compile: impl FnOnce() -> wasmtime::Result<T>,
-    ) -> Result<(Arc<T>, bool), String> {
-        if let Some(found) = self.lock().get(&digest).and_then(Weak::upgrade) {
-            return Ok((found, false));
-        }
-        let compiled = Arc::new(compile().map_err(|error| format!("{error:#}"))?);
-        let mut cache = self.lock();
-        cache.retain(|_, code| code.strong_count() > 0);
-        cache.insert(digest, Arc::downgrade(&compiled));
-        Ok((compiled, true))
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Weak<T>>> {
-        // A panic while compiling leaves the map as it was.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+            .get_or_make(job.digest, compile)
+            .map_err(|error| format!("{error:#}"))
     }
 }

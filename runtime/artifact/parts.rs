@@ -1,83 +1,137 @@
 //! Reads the files of a group: each component is checked, taken apart and described, before anything
-//! is linked. Pure; knows neither the engine nor what is running.
+//! is linked. Pure but for what it remembers of components that are still in use; knows neither the
+//! engine nor what is running.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
+use rayon::prelude::*;
 use wasmparser::{Encoding, Parser, Payload};
 
 use super::{
-    compose::Composer,
-    graph::Members,
+    cache::Cache,
+    compose,
+    graph::{Interface, Members},
     split::{SplitModule, split},
 };
 use crate::{
     diagnostic::Diagnostic,
-    project::{Component, ComponentId, GroupSpec},
+    project::{Component, ComponentId, Digest, GroupSpec},
 };
 
 /// The components of a group, each taken apart, and all ready to be composed.
 pub struct Parts {
-    pub(super) composer: Composer,
-    /// Every core module, with the bytes of the component that it lies in.
-    pub(super) modules: Vec<Part>,
+    pub(super) members: Vec<Part>,
 }
 
-/// A core module and the component that it came from.
+/// A component of the group and the binary that its modules lie in.
 pub(super) struct Part {
-    pub owner: ComponentId,
-    pub module: SplitModule,
-    binary: Bytes,
+    pub member: Arc<Member>,
+    pub binary: Bytes,
 }
 
-impl Part {
-    pub fn bytes(&self) -> &[u8] {
-        &self.binary[self.module.range.clone()]
-    }
+/// A component taken apart. It does not hold its modules, only where they lie.
+pub struct Member {
+    pub id: ComponentId,
+    pub skeleton: Vec<u8>,
+    /// Of the skeleton: the same as long as only code or data changes.
+    pub skeleton_digest: Digest,
+    pub interface: Interface,
+    pub modules: Vec<SplitModule>,
+    /// Why it was not taken apart, if it was not.
+    pub whole: Option<&'static str>,
 }
 
-impl Parts {
-    /// Reads every component of `spec`. Errors: all files that are no component, at once.
-    pub fn read(spec: &GroupSpec) -> Result<Self, Vec<Diagnostic>> {
-        let mut parts = Self {
-            composer: Composer::new(),
-            modules: Vec::new(),
-        };
-        let diagnostics: Vec<_> = spec
-            .components
-            .values()
-            .filter_map(|component| parts.add(component).err())
+/// Takes components apart, those that did not change only once.
+#[derive(Default)]
+pub struct Reader {
+    members: Cache<(ComponentId, Digest), Member>,
+}
+
+impl Reader {
+    /// Takes every component of `spec` apart, on the threads of the caller's pool. `known` says of a
+    /// digest of code that it was taken apart from its data before.
+    /// Errors: all files that are no component, at once.
+    pub fn read(
+        &self,
+        spec: &GroupSpec,
+        known: &(dyn Fn(Digest) -> bool + Sync),
+    ) -> Result<Parts, Vec<Diagnostic>> {
+        let components: Vec<&Component> = spec.components.values().collect();
+        let read: Vec<Result<Part, Diagnostic>> = components
+            .par_iter()
+            .map(|component| self.part(component, known))
             .collect();
+        let (mut members, mut diagnostics) = (Vec::new(), Vec::new());
+        for part in read {
+            match part {
+                Ok(part) => members.push(part),
+                Err(diagnostic) => diagnostics.push(diagnostic),
+            }
+        }
         if diagnostics.is_empty() {
-            Ok(parts)
+            Ok(Parts { members })
         } else {
             Err(diagnostics)
         }
     }
 
+    fn part(&self, component: &Component, known: &dyn Fn(Digest) -> bool) -> Result<Part, Diagnostic> {
+        let binary = binary(component)?;
+        let key = (component.id.clone(), component.digest);
+        let (member, _) = self
+            .members
+            .get_or_make(key, || take_apart(component, &binary, known))?;
+        Ok(Part { member, binary })
+    }
+}
+
+impl Parts {
     /// What each component imports and exports.
-    pub fn interfaces(&self) -> &Members {
-        self.composer.interfaces()
+    pub fn interfaces(&self) -> Members {
+        let members = self.members.iter().map(|part| &part.member);
+        members
+            .map(|member| (member.id.clone(), member.interface.clone()))
+            .collect()
     }
 
-    fn add(&mut self, component: &Component) -> Result<(), Diagnostic> {
-        let binary = binary(component)?;
-        let split = split(&component.id, &binary).map_err(|error| invalid(component, &error.to_string()))?;
-        if let Some(reason) = split.whole {
-            tracing::info!(component = %component.id, reason, "linked whole: slower to swap");
-        }
-        let slots: Vec<&str> = split.modules.iter().map(|module| module.slot.as_str()).collect();
-        self.composer
-            .add(&component.id, split.skeleton, &slots)
-            .map_err(|reason| invalid(component, &reason))?;
-        let owner = &component.id;
-        self.modules.extend(split.modules.into_iter().map(|module| Part {
-            owner: owner.clone(),
-            module,
-            binary: binary.clone(),
-        }));
-        Ok(())
+    /// Every core module, in the order of the components, with the component that it lies in.
+    pub(super) fn modules(&self) -> impl Iterator<Item = (&Part, &SplitModule)> {
+        self.members
+            .iter()
+            .flat_map(|part| part.member.modules.iter().map(move |module| (part, module)))
     }
+
+    /// Identifies the composition: what is composed, but neither code nor data.
+    pub fn composition(&self, wire: &super::graph::Wire) -> Digest {
+        let members = self.members.iter().map(|part| &part.member);
+        let members = members.map(|member| format!("{} {}", member.id, member.skeleton_digest));
+        let text = format!("{:?} {wire:?}", members.collect::<Vec<_>>());
+        Digest::of(text.as_bytes())
+    }
+}
+
+fn take_apart(
+    component: &Component,
+    binary: &[u8],
+    known: &dyn Fn(Digest) -> bool,
+) -> Result<Member, Diagnostic> {
+    let split =
+        split(&component.id, binary, known).map_err(|error| invalid(component, &error.to_string()))?;
+    if let Some(reason) = split.whole {
+        tracing::info!(component = %component.id, reason, "linked whole: slower to swap");
+    }
+    let slots: Vec<&str> = split.modules.iter().map(|module| module.slot.as_str()).collect();
+    let interface =
+        compose::interface(&split.skeleton, &slots).map_err(|reason| invalid(component, &reason))?;
+    Ok(Member {
+        id: component.id.clone(),
+        skeleton_digest: Digest::of(&split.skeleton),
+        skeleton: split.skeleton,
+        interface,
+        modules: split.modules,
+        whole: split.whole,
+    })
 }
 
 /// The component's binary: as read, or encoded from its text. Errors: neither text nor a component.
@@ -86,7 +140,10 @@ fn binary(component: &Component) -> Result<Bytes, Diagnostic> {
     let binary = match is_text.then(|| wat::parse_bytes(&component.bytes)).transpose() {
         Ok(Some(Cow::Owned(encoded))) => Bytes::from(encoded),
         Ok(_) => component.bytes.clone(),
-        Err(error) => return Err(invalid(component, &error.to_string())),
+        Err(mut error) => {
+            error.set_path(&component.path);
+            return Err(invalid(component, &error.to_string()));
+        }
     };
     if binary.is_empty() {
         return Err(invalid(component, "the file is empty"));

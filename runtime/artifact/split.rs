@@ -1,52 +1,87 @@
 //! Takes the core modules out of a component: what is left, the skeleton, imports each module under
-//! a *slot* name, so that the modules can be compiled once each, whoever contains them.
+//! a *slot* name, so that the modules can be compiled once each, whoever contains them. Where possible
+//! a module's data is taken apart from its code (see `data`).
 //! Pure bytes in, bytes out; knows neither the engine nor what is running.
 //!
-//! A slot is named by component and index, never by content: a change of code alone leaves the
-//! skeleton byte-identical, and with it its compiled form.
+//! A slot is named by component and index, never by content: a change of code or data alone leaves
+//! the skeleton byte-identical, and with it its compiled form.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range, sync::Arc};
 
 use wasm_encoder::{
-    Component, ComponentImportSection, ComponentSectionId, ComponentTypeRef, CoreTypeSection, EntityType,
-    ModuleType, RawSection, ValType,
+    Component, ComponentImportSection, ComponentSectionId, ComponentTypeRef, CoreTypeSection, ModuleType,
+    RawSection,
 };
-use wasmparser::{
-    BinaryReaderError, Parser, Payload, Validator, WasmFeatures,
-    types::{EntityType as ParsedType, Types},
-};
+use wasmparser::{BinaryReaderError, ComponentAliasSectionReader, InstanceSectionReader, Parser, Payload};
 
+use super::{
+    data::Separable,
+    module_type::{self, Undeclarable},
+    renumber::{self, Numbers},
+};
 use crate::project::{ComponentId, Digest};
 
 /// What one component came apart into.
 pub struct Split {
     /// The component without its core modules; the whole component where it could not be split.
     pub skeleton: Vec<u8>,
-    /// The modules in the order in which the component has them. Empty where it could not be split.
+    /// The modules in the order in which the skeleton imports them. Empty where it could not be split.
     pub modules: Vec<SplitModule>,
     /// Why it stayed whole: slower to swap, never wrong.
     pub whole: Option<&'static str>,
 }
 
-/// One core module that was taken out.
-#[derive(Clone)]
+/// One core module that was taken out, or one half of it.
 pub struct SplitModule {
     /// The name under which the skeleton imports it.
     pub slot: String,
     pub digest: Digest,
-    /// Where it lies in the component's bytes.
-    pub range: Range<usize>,
     /// How many functions it defines, which is what a compiler has to do.
     pub functions: u32,
+    /// Where the module lies in the component's bytes.
+    range: Range<usize>,
+    half: Half,
 }
 
-/// Splits `bytes`, a component binary. Errors: bytes that are no well-formed component.
-pub fn split(id: &ComponentId, bytes: &[u8]) -> Result<Split, Malformed> {
+/// What of a module a slot stands for.
+enum Half {
+    Both,
+    Code(Arc<Separable>),
+    Data(Arc<Separable>),
+}
+
+impl SplitModule {
+    /// The module's binary, out of the component that it was split from.
+    pub fn bytes<'a>(&self, component: &'a [u8]) -> Cow<'a, [u8]> {
+        let module = &component[self.range.clone()];
+        match &self.half {
+            Half::Both => Cow::Borrowed(module),
+            Half::Code(separable) => Cow::Owned(separable.code(module)),
+            Half::Data(separable) => Cow::Owned(separable.data(module)),
+        }
+    }
+
+    /// True for the data of a module whose code has a slot of its own.
+    pub fn is_data(&self) -> bool {
+        matches!(self.half, Half::Data(_))
+    }
+}
+
+/// Splits `bytes`, a component binary. `known` says of a digest of code that it was taken apart from its
+/// data before. Errors: bytes that are no well-formed component.
+pub fn split(id: &ComponentId, bytes: &[u8], known: &dyn Fn(Digest) -> bool) -> Result<Split, Malformed> {
+    let numbers = if renumber::possible(bytes)? {
+        Some(Numbers::default())
+    } else {
+        None
+    };
     let mut splitter = Splitter {
         id,
         bytes,
+        known,
         skeleton: Component::new(),
         modules: Vec::new(),
+        numbers,
     };
     match splitter.run() {
         Ok(()) => Ok(Split {
@@ -91,11 +126,23 @@ impl From<BinaryReaderError> for Obstacle {
     }
 }
 
+impl From<Undeclarable> for Obstacle {
+    fn from(reason: Undeclarable) -> Self {
+        match reason {
+            Undeclarable::Malformed(error) => error.into(),
+            Undeclarable::Type(reason) => Self::Whole(reason),
+        }
+    }
+}
+
 struct Splitter<'a> {
     id: &'a ComponentId,
     bytes: &'a [u8],
+    known: &'a dyn Fn(Digest) -> bool,
     skeleton: Component,
     modules: Vec<SplitModule>,
+    /// How indices change where data gets modules and instances of its own; `None` where they cannot.
+    numbers: Option<Numbers>,
 }
 
 impl<'a> Splitter<'a> {
@@ -112,24 +159,27 @@ impl<'a> Splitter<'a> {
                 }
                 Payload::ComponentSection { unchecked_range, .. } => {
                     nested_until = unchecked_range.end;
-                    let data = self.section(&unchecked_range)?;
-                    self.skeleton.section(&RawSection {
-                        id: ComponentSectionId::Component.into(),
-                        data,
-                    });
+                    self.copy(ComponentSectionId::Component.into(), &unchecked_range)?;
                 }
                 Payload::CoreTypeSection(_) => {
                     return Err(Obstacle::Whole("it declares core types of its own"));
                 }
+                Payload::InstanceSection(section) => self.copy_instances(section)?,
+                Payload::ComponentAliasSection(section) => self.copy_aliases(section)?,
                 Payload::CustomSection(_) => {}
                 payload => {
                     if let Some((id, range)) = payload.as_section() {
-                        let data = self.section(&range)?;
-                        self.skeleton.section(&RawSection { id, data });
+                        self.copy(id, &range)?;
                     }
                 }
             }
         }
+        Ok(())
+    }
+
+    fn copy(&mut self, id: u8, range: &Range<usize>) -> Result<(), Obstacle> {
+        let data = self.section(range)?;
+        self.skeleton.section(&RawSection { id, data });
         Ok(())
     }
 
@@ -145,35 +195,87 @@ impl<'a> Splitter<'a> {
             }))
     }
 
-    /// Puts an import of the module's exact type in the place of the module.
+    fn copy_instances(&mut self, section: InstanceSectionReader<'_>) -> Result<(), Obstacle> {
+        match &mut self.numbers {
+            Some(numbers) => self.skeleton.section(&numbers.instances(section)?),
+            None => {
+                let range = section.range();
+                return self.copy(ComponentSectionId::CoreInstance.into(), &range);
+            }
+        };
+        Ok(())
+    }
+
+    fn copy_aliases(&mut self, section: ComponentAliasSectionReader<'_>) -> Result<(), Obstacle> {
+        match &self.numbers {
+            Some(numbers) => self.skeleton.section(&numbers.aliases(section)?),
+            None => {
+                let range = section.range();
+                return self.copy(ComponentSectionId::Alias.into(), &range);
+            }
+        };
+        Ok(())
+    }
+
+    /// Puts imports of the exact types of the module, or of its code and its data, in its place.
     fn take_module(&mut self, range: Range<usize>) -> Result<(), Obstacle> {
         let module = self.section(&range)?;
-        let (module_type, functions) = describe(module)?;
-        let slot = slot_name(self.id, self.modules.len());
-        // One core type a module, and no others: the indices run alike.
-        let index = self.modules.len() as u32;
+        let described = module_type::describe(module)?;
+        let separable = match self.numbers {
+            Some(_) => Separable::find(module, self.known)?.map(Arc::new),
+            None => None,
+        };
+        let number = self.modules.iter().filter(|module| !module.is_data()).count();
+        let functions = described.functions;
+        let code = self.import(&slot_name('m', number, self.id), &described.ty);
+        let (digest, half) = match &separable {
+            Some(separable) => (separable.code_digest(module), Half::Code(separable.clone())),
+            None => (Digest::of(module), Half::Both),
+        };
+        self.modules.push(SplitModule {
+            slot: slot_name('m', number, self.id),
+            digest,
+            functions,
+            range: range.clone(),
+            half,
+        });
+        let data = separable.map(|separable| {
+            let slot = slot_name('d', number, self.id);
+            let index = self.import(&slot, &separable.data_type());
+            let digest = separable.data_digest(module);
+            let half = Half::Data(separable);
+            self.modules.push(SplitModule {
+                slot,
+                digest,
+                functions: 0,
+                range,
+                half,
+            });
+            index
+        });
+        if let Some(numbers) = &mut self.numbers {
+            numbers.module(code, data);
+        }
+        Ok(())
+    }
 
+    /// Declares the import of a module. Returns its index: imports are all the modules that there are.
+    fn import(&mut self, slot: &str, ty: &ModuleType) -> u32 {
+        let index = self.modules.len() as u32;
         let mut types = CoreTypeSection::new();
-        types.ty().module(&module_type);
+        types.ty().module(ty);
         self.skeleton.section(&types);
         let mut imports = ComponentImportSection::new();
-        imports.import(slot.as_str(), ComponentTypeRef::Module(index));
+        imports.import(slot, ComponentTypeRef::Module(index));
         self.skeleton.section(&imports);
-
-        self.modules.push(SplitModule {
-            slot,
-            digest: Digest::of(module),
-            range,
-            functions,
-        });
-        Ok(())
+        index
     }
 }
 
-/// `m0-x1f…`: a kebab name, since a component id with its dots is none.
-fn slot_name(id: &ComponentId, index: usize) -> String {
+/// `m0-x1f…` for code and `d0-x1f…` for data: a kebab name, since a component id with its dots is none.
+fn slot_name(kind: char, number: usize, id: &ComponentId) -> String {
     let digest = Digest::of(id.as_str().as_bytes()).to_string();
-    format!("m{index}-x{}", &digest[..24])
+    format!("{kind}{number}-x{}", &digest[..24])
 }
 
 /// Where a payload begins, for those that stand in a section of their own or in a function body.
@@ -184,94 +286,4 @@ fn start_of(payload: &Payload<'_>) -> Option<usize> {
         Payload::End(offset) => Some(offset.saturating_sub(1)),
         payload => payload.as_section().map(|(_, range)| range.start),
     }
-}
-
-/// The exact type of a module, as an importer has to declare it, and how many functions it defines.
-/// Function bodies are left to the compiler.
-fn describe(module: &[u8]) -> Result<(ModuleType, u32), Obstacle> {
-    let mut validator = Validator::new_with_features(WasmFeatures::all());
-    let (mut imports, mut exports, mut functions) = (Vec::new(), Vec::new(), 0);
-    for payload in Parser::new(0).parse_all(module) {
-        let payload = payload?;
-        let validated = validator.payload(&payload)?;
-        match payload {
-            Payload::ImportSection(section) => {
-                for import in section.into_imports() {
-                    imports.push(import?);
-                }
-            }
-            Payload::ExportSection(section) => {
-                for export in section {
-                    exports.push(export?);
-                }
-            }
-            Payload::FunctionSection(section) => functions = section.count(),
-            _ => {}
-        }
-        if let wasmparser::ValidPayload::End(types) = validated {
-            return Ok((module_type(&types, &imports, &exports)?, functions));
-        }
-    }
-    Err(Obstacle::Whole("a core module does not end"))
-}
-
-fn module_type(
-    types: &Types,
-    imports: &[wasmparser::Import<'_>],
-    exports: &[wasmparser::Export<'_>],
-) -> Result<ModuleType, Obstacle> {
-    let mut declared = ModuleType::new();
-    for import in imports {
-        let entity = types
-            .as_ref()
-            .entity_type_from_import(import)
-            .ok_or_else(dangling)?;
-        let entity = declare(&mut declared, types, entity)?;
-        declared.import(import.module, import.name, entity);
-    }
-    for export in exports {
-        let entity = types
-            .as_ref()
-            .entity_type_from_export(export)
-            .ok_or_else(dangling)?;
-        let entity = declare(&mut declared, types, entity)?;
-        declared.export(export.name, entity);
-    }
-    Ok(declared)
-}
-
-fn dangling() -> Obstacle {
-    Obstacle::Whole("a core module imports or exports what it does not have")
-}
-
-/// The type of one import or export; a function's type is declared in `module` first.
-fn declare(module: &mut ModuleType, types: &Types, entity: ParsedType) -> Result<EntityType, Obstacle> {
-    let unsupported = |_| Obstacle::Whole("a core module uses a type that cannot be declared outside");
-    Ok(match entity {
-        ParsedType::Func(id) => {
-            let function = types[id].unwrap_func();
-            let params: Vec<ValType> = convert(function.params())?;
-            let results: Vec<ValType> = convert(function.results())?;
-            let index = module.type_count();
-            module.ty().function(params, results);
-            EntityType::Function(index)
-        }
-        ParsedType::Table(ty) => EntityType::Table(ty.try_into().map_err(unsupported)?),
-        ParsedType::Memory(ty) => EntityType::Memory(ty.into()),
-        ParsedType::Global(ty) => EntityType::Global(ty.try_into().map_err(unsupported)?),
-        ParsedType::Tag(_) | ParsedType::FuncExact(_) => {
-            return Err(Obstacle::Whole(
-                "a core module shares exceptions or exact functions",
-            ));
-        }
-    })
-}
-
-fn convert(types: &[wasmparser::ValType]) -> Result<Vec<ValType>, Obstacle> {
-    let unsupported =
-        |_| Obstacle::Whole("a core module's function has a type that cannot be declared outside");
-    types
-        .iter()
-        .map(|ty| ValType::try_from(*ty).map_err(unsupported))
-        .collect()
 }

@@ -138,7 +138,7 @@ impl SharedStore {
             ),
             Death::Trap(error) => (
                 self.artifact.component_of(&error).cloned().unwrap_or(component),
-                format!("{error:?}"),
+                format!("{error:#}"),
             ),
         };
         (self.observer)(&self.id, Incident::Trapped { component, message });
@@ -170,7 +170,7 @@ fn start_failed(id: &GenerationId, artifact: &Artifact, error: &wasmtime::Error)
         .map_or_else(|| format!("the group {}", id.group), ToString::to_string);
     Diagnostic::new(
         "start-trapped",
-        format!("{who} failed while it was instantiated: {error:?}"),
+        format!("{who} failed while it was instantiated: {error:#}"),
     )
 }
 

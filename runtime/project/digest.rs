@@ -18,6 +18,15 @@ impl Digest {
         Self(blake3::hash(content).into())
     }
 
+    /// Of parts one after another, each with its length: where one ends and the next begins counts.
+    pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut hash = Fields::default();
+        for part in parts {
+            hash.bytes(part);
+        }
+        hash.finish()
+    }
+
     /// Of all that a generation of the group depends on.
     pub(super) fn of_group(group: &GroupSpec) -> Self {
         // Taken apart in full: a field that is added has to be decided on here.

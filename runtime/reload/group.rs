@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::plan::{Contents, Known};
 use crate::{
     generation::{Generation, Retirement},
-    project::{Digest, Route},
+    project::{ComponentId, Digest, Route},
     router::{GroupRoutes, Serving},
 };
 
@@ -16,6 +16,8 @@ pub struct Group {
     pub refused: Option<Digest>,
     /// The routes of a group that does not run yet.
     pub routes: Vec<Route>,
+    /// The components of a group that does not run yet.
+    pub components: Vec<ComponentId>,
 }
 
 /// The generation that serves.
@@ -45,11 +47,13 @@ impl Group {
                 name,
                 serving: Serving::Live(generation.clone()),
                 routes,
+                down: &[],
             },
             None => GroupRoutes {
                 name,
                 serving: Serving::Down,
                 routes: &self.routes,
+                down: &self.components,
             },
         }
     }

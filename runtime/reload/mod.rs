@@ -159,13 +159,15 @@ impl Reloader {
             }
         }
         let mut candidates = Vec::new();
+        let mut down = false;
         for outcome in self.prepare_all(specs, stages).await {
             match outcome {
                 Ok(candidate) => candidates.push(candidate),
-                Err((spec, diagnostics)) => self.reject(spec, diagnostics),
+                Err((spec, diagnostics)) => down |= self.reject(spec, diagnostics).is_none(),
             }
         }
-        if candidates.is_empty() && removed.is_empty() {
+        // A new group that is down gets its routes too: they answer 503.
+        if candidates.is_empty() && removed.is_empty() && !down {
             return;
         }
         let removed: Vec<_> = removed
@@ -183,7 +185,7 @@ impl Reloader {
     async fn prepare_all(&mut self, specs: Vec<GroupSpec>, stages: Stages) -> Vec<Outcome> {
         let mut read = Vec::new();
         for spec in specs {
-            read.push(prepare::read(spec).await);
+            read.push(prepare::read(self.builder.clone(), spec).await);
         }
         let mut exports: prepare::Exports = self
             .groups
@@ -193,7 +195,7 @@ impl Reloader {
         for readable in read.iter().flatten() {
             exports.insert(
                 readable.spec.name.clone(),
-                prepare::exported(readable.parts.interfaces()),
+                prepare::exported(&readable.parts.interfaces()),
             );
         }
         let exports = Arc::new(exports);
@@ -307,16 +309,19 @@ impl Reloader {
         });
     }
 
-    fn reject(&mut self, spec: GroupSpec, diagnostics: Vec<Diagnostic>) {
+    /// Remembers and reports a refusal. Returns the generation that goes on serving.
+    fn reject(&mut self, spec: GroupSpec, diagnostics: Vec<Diagnostic>) -> Option<u64> {
         let group = self.groups.entry(spec.name.clone()).or_default();
         group.refused = Some(spec.digest);
         group.routes = spec.routes;
+        group.components = spec.components.into_keys().collect();
         let kept = group.serving();
         self.reporter.publish(Event::Rejected {
             group: Some(spec.name),
             kept,
             diagnostics,
         });
+        kept
     }
 
     fn reject_unread(&mut self, name: &str, refusal: Refusal) {

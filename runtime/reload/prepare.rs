@@ -41,9 +41,9 @@ pub struct Readable {
 pub type Refused = (GroupSpec, Vec<Diagnostic>);
 
 /// Takes the components of a group apart.
-pub async fn read(spec: GroupSpec) -> Result<Readable, Refused> {
+pub async fn read(builder: Arc<Builder>, spec: GroupSpec) -> Result<Readable, Refused> {
     let began = Instant::now();
-    let (spec, parts) = contained(spec, Parts::read).await?;
+    let (spec, parts) = contained(spec, move |spec| builder.read(spec)).await?;
     Ok(Readable {
         spec,
         parts,
@@ -60,13 +60,13 @@ pub async fn prepare(
     observer: Observer,
 ) -> Result<Prepared, Refused> {
     let Readable { spec, parts, took } = readable;
-    let own_exports = exported(parts.interfaces());
+    let own_exports = exported(&parts.interfaces());
     let build = move |spec: &GroupSpec| {
         let world = World {
             group: &spec.name,
             exports: &exports,
         };
-        builder.build(spec, parts, &world)
+        builder.build(spec, &parts, &world)
     };
     let (spec, (artifact, mut cost)) = contained(spec, build).await?;
     cost.link += took;

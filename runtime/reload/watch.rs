@@ -8,10 +8,16 @@ use std::{
     time::Instant,
 };
 
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher, event::AccessKind, event::AccessMode};
+use notify::{
+    ErrorKind, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
+    event::{AccessKind, AccessMode},
+};
 use tokio::sync::Notify;
 
-use crate::project::{MANIFEST, is_skipped};
+use crate::{
+    diagnostic::Diagnostic,
+    project::{MANIFEST, is_skipped},
+};
 
 /// Watches a tree as long as it lives.
 pub struct Watch {
@@ -31,15 +37,19 @@ struct Changes {
 
 impl Watch {
     /// Begins to watch `root`. Errors: the limits of the system's watches, or no permission.
-    pub fn start(root: &Path) -> notify::Result<Self> {
+    pub fn start(root: &Path) -> Result<Self, Diagnostic> {
         let changes = Arc::new(Changes::default());
         let (sink, tree) = (changes.clone(), root.to_owned());
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             if event.map_or(true, |event| matters(&tree, &event)) {
                 sink.add(Instant::now());
             }
-        })?;
-        watcher.watch(root, RecursiveMode::Recursive)?;
+        });
+        let watching = watcher.and_then(|mut watcher| {
+            watcher.watch(root, RecursiveMode::Recursive)?;
+            Ok(watcher)
+        });
+        let watcher = watching.map_err(|error| unwatched(root, &error))?;
         Ok(Self {
             root: root.to_owned(),
             watcher,
@@ -87,6 +97,26 @@ impl Changes {
     fn take(&self) -> Option<(Instant, Instant)> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
+}
+
+fn unwatched(root: &Path, error: &notify::Error) -> Diagnostic {
+    let place = error.paths.first().map_or(root, PathBuf::as_path);
+    let diagnostic = match &error.kind {
+        ErrorKind::Io(reason) => Diagnostic::io("watch-failed", "watch", place, reason),
+        _ => Diagnostic::new(
+            "watch-failed",
+            format!("cannot watch {}: {error}", place.display()),
+        )
+        .file(place),
+    };
+    let diagnostic = diagnostic.machine();
+    if diagnostic.help.is_some() {
+        return diagnostic;
+    }
+    diagnostic.help(
+        "raise fs.inotify.max_user_watches and fs.inotify.max_user_instances, \
+         or serve without watching: --frozen",
+    )
 }
 
 /// False for what cannot change a component: reading, and folders that are never searched, where

@@ -7,7 +7,7 @@ mod tree;
 
 pub use client::{Client, Reply};
 pub use server::Server;
-pub use sources::{example, variant};
+pub use sources::{example, guests, variant};
 pub use tree::{Tree, touched};
 
 use std::time::Duration;

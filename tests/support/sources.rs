@@ -20,6 +20,16 @@ pub fn example() -> &'static Path {
     &EXAMPLE
 }
 
+/// Where the components of `tests/guests` lie, which do what a guest should not, built.
+pub fn guests() -> &'static Path {
+    static GUESTS: LazyLock<PathBuf> = LazyLock::new(|| {
+        let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests");
+        build(&guests);
+        guests
+    });
+    &GUESTS
+}
+
 /// The example site built from sources in which each `(file, from, to)` was replaced.
 /// Variants share what Cargo has built for them, and are kept for the next run.
 pub fn variant(name: &str, edits: &[(&str, &str, &str)]) -> PathBuf {
