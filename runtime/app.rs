@@ -1,11 +1,11 @@
 //! The composition root: settings in, a running server out. Knows neither arguments nor printing.
 
 use std::{
-    fmt::Display,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -13,10 +13,10 @@ use crate::{
     diagnostic::Diagnostic,
     engine::{self, Ticking},
     project::Project,
-    reload::{Reloader, Watch},
+    reload::{Mode, Reloader, Watch},
     router,
     server::{self, Server},
-    status::{self, Event, Format, Journal, Reporter, Writer},
+    status::{self, Ask, Event, Format, Journal, Reporter, Writer},
 };
 
 /// What `wasmhost serve` can be told.
@@ -30,6 +30,8 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// No watching.
     pub frozen: bool,
+    /// How changes are noticed.
+    pub watch: Mode,
 }
 
 /// A server whose first generations are ready and whose sockets are bound.
@@ -37,6 +39,7 @@ pub struct App {
     server: Server,
     reloader: Reloader,
     watch: Option<Watch>,
+    asking: mpsc::Receiver<Ask>,
     reporter: Reporter,
     writer: Writer,
     url: String,
@@ -52,19 +55,16 @@ impl Config {
         let project = Project::discover(&self.root)?;
         let root = project.root.clone();
         // Before the tree is read for good: a change in between must be seen.
-        let mut watch = if self.frozen {
+        let watch = if self.frozen {
             None
         } else {
-            Some(Watch::start(&root).map_err(one)?)
+            Some(Watch::start(&root, self.watch).map_err(one)?)
         };
         let project = if watch.is_some() {
             Project::discover(&self.root)?
         } else {
             project
         };
-        watch
-            .iter_mut()
-            .for_each(|watch| watch.also(project.elsewhere.values()));
 
         let listen = if self.listen.is_empty() {
             &project.server.listen
@@ -75,24 +75,29 @@ impl Config {
         let address = listeners.first().and_then(|listener| listener.local_addr().ok());
         let url = address.map_or_else(String::new, |address| format!("http://{address}"));
 
-        let ticking = engine::start().map_err(|error| one(no_engine(&error)))?;
-        let builder = Builder::new(&ticking.engine).map_err(|error| one(no_engine(&error)))?;
         let state_dir = self.state_dir.unwrap_or_else(|| root.join(".wasmhost"));
+        let ticking = engine::start(Some(&state_dir.join("cache")))
+            .map_err(|error| one(engine::unavailable(&error)))?;
+        let builder = Builder::new(&ticking.engine, ticking.caches.clone());
+        let builder = builder.map_err(|error| one(engine::unavailable(&error)))?;
         let (reporter, writer) = status::start(self.format, open_journal(&state_dir)).map_err(|error| {
             one(Diagnostic::io("thread-failed", "start a thread for", &root, &error).machine())
         })?;
         let (router, publisher) = router::router();
         let mut reloader = Reloader::new(root, builder, publisher, reporter.clone());
         reloader.load(project).await?;
+        let (inbox, asking) = status::inbox();
         let server = Server {
             listeners,
             router,
+            inbox,
             limits: server::Limits::default(),
         };
         Ok(App {
             server,
             reloader,
             watch,
+            asking,
             reporter,
             writer,
             url,
@@ -109,6 +114,7 @@ impl App {
             server,
             reloader,
             watch,
+            asking,
             reporter,
             writer,
             url,
@@ -119,7 +125,7 @@ impl App {
         reporter.publish(Event::Ready { url, groups });
         let reloading = async {
             match watch {
-                Some(watch) => reloader.run(watch).await,
+                Some(watch) => reloader.run(watch, asking).await,
                 // Frozen: nothing changes, but the generations go on living.
                 None => std::future::pending().await,
             }
@@ -143,12 +149,4 @@ fn open_journal(state_dir: &Path) -> Option<Journal> {
             None
         }
     }
-}
-
-fn no_engine(error: &dyn Display) -> Diagnostic {
-    Diagnostic::new(
-        "engine-failed",
-        format!("the WebAssembly engine cannot be started: {error:#}"),
-    )
-    .machine()
 }

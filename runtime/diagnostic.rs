@@ -14,6 +14,15 @@ pub enum Fault {
     Machine,
 }
 
+/// Whether it keeps something from being served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Severity {
+    #[default]
+    Error,
+    /// It is served all the same, but hardly as it was meant.
+    Warning,
+}
+
 /// A place in a text file; line and column count from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Position {
@@ -44,6 +53,7 @@ pub struct Diagnostic {
     pub position: Option<Position>,
     /// What to do about it.
     pub help: Option<String>,
+    pub severity: Severity,
     /// True where the machine, not the input, has to change.
     machine: bool,
 }
@@ -56,6 +66,7 @@ impl Diagnostic {
             file: None,
             position: None,
             help: None,
+            severity: Severity::Error,
             machine: false,
         }
     }
@@ -73,6 +84,16 @@ impl Diagnostic {
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
+    }
+
+    /// Marks it as one that refuses nothing.
+    pub fn warning(mut self) -> Self {
+        self.severity = Severity::Warning;
+        self
+    }
+
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
     }
 
     /// Marks it as the machine's fault.
@@ -104,10 +125,11 @@ impl Diagnostic {
     }
 }
 
-/// Terminal text: `error[code]: message`, then `  --> file:line:column` and `  help: …` where known.
+/// Terminal text: `error[code]: message` or `warning[code]: message`, then `  --> file:line:column` and `  help: …` where known.
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error[{}]: {}", self.code, self.message)?;
+        let severity = if self.is_error() { "error" } else { "warning" };
+        write!(f, "{severity}[{}]: {}", self.code, self.message)?;
         if let Some(file) = &self.file {
             write!(f, "\n  --> {}", file.display())?;
             if let Some(Position { line, column }) = self.position {
@@ -121,7 +143,7 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// `{code, message, file, help}`, and `line` and `column` where known.
+/// `{code, message, file, help}`, `line` and `column` where known, and the `severity` of a warning.
 impl Serialize for Diagnostic {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
@@ -133,13 +155,17 @@ impl Serialize for Diagnostic {
             map.serialize_entry("line", &line)?;
             map.serialize_entry("column", &column)?;
         }
+        if !self.is_error() {
+            map.serialize_entry("severity", "warning")?;
+        }
         map.end()
     }
 }
 
-/// The worst fault of a report: the machine's, where any is; `None` where there is nothing to report.
+/// The worst fault of a report: the machine's, where any is; `None` where there is no error.
 pub fn worst_fault(diagnostics: &[Diagnostic]) -> Option<Fault> {
-    diagnostics.iter().map(Diagnostic::fault).max()
+    let errors = diagnostics.iter().filter(|diagnostic| diagnostic.is_error());
+    errors.map(Diagnostic::fault).max()
 }
 
 #[cfg(test)]
@@ -156,6 +182,15 @@ mod tests {
         check(3, 2, 1);
         check(6, 2, 3);
         check(99, 3, 1);
+    }
+
+    #[test]
+    fn a_warning_is_no_fault() {
+        let warning = Diagnostic::new("group-without-page", "no page").warning();
+        assert_eq!(warning.to_string(), "warning[group-without-page]: no page");
+        let json = serde_json::to_value(&warning).expect("serializes");
+        assert_eq!(json["severity"], "warning");
+        assert_eq!(worst_fault(&[warning]), None);
     }
 
     #[test]

@@ -24,11 +24,17 @@ pub mod artifact;
 // A running artifact.
 pub mod generation;
 
+// A group made ready to be served.
+pub mod prepare;
+
 // Which page of which generation answers a path.
 pub mod router;
 
 // What the control plane tells all others.
 pub mod status;
+
+// What a tree consists of, and what is wrong with it.
+pub mod analysis;
 
 // Sockets and HTTP.
 pub mod server;

@@ -1,7 +1,7 @@
 //! Which page of which generation answers a path: one immutable table behind one atomic pointer, with
 //! a read half and the only write half. Knows not how a request is answered.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use percent_encoding::percent_decode_str;
@@ -16,11 +16,25 @@ use crate::{
 #[derive(Default)]
 pub struct RouteTable {
     routes: matchit::Router<Target>,
+    shadowed: Vec<Shadowed>,
+    /// The longest wait of any group that waits.
+    waits: Option<Duration>,
+}
+
+/// A default route that is another component's already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shadowed {
+    pub pattern: String,
+    pub component: ComponentId,
+    /// `None` where a group that is down has all of its paths.
+    pub by: Option<ComponentId>,
 }
 
 #[derive(Clone)]
 struct Target {
     serving: Serving,
+    /// How long its group's requests wait for a swap that is pending, if they do.
+    waits: Option<Duration>,
     component: Option<ComponentId>,
 }
 
@@ -36,6 +50,8 @@ pub enum Serving {
 pub struct GroupRoutes<'a> {
     pub name: &'a str,
     pub serving: Serving,
+    /// How long its requests wait for a swap that is pending, if they do.
+    pub waits: Option<Duration>,
     /// From the manifest; they win over default routes.
     pub routes: &'a [Route],
     /// The components of a group that is down: any of them may be a page.
@@ -44,22 +60,25 @@ pub struct GroupRoutes<'a> {
 
 impl RouteTable {
     pub fn new(groups: &[GroupRoutes<'_>]) -> Self {
-        let mut table = Self::default();
+        let mut table = Self {
+            waits: groups.iter().filter_map(|group| group.waits).max(),
+            ..Self::default()
+        };
         for group in groups {
             for Route { pattern, component } in group.routes {
-                table.insert(pattern, &group.serving, Some(component));
+                table.insert(pattern, group, Some(component));
             }
         }
         for group in groups {
             match &group.serving {
                 Serving::Live(generation) => {
                     for page in generation.pages() {
-                        table.insert(&page.default_route(), &group.serving, Some(page));
+                        table.insert(&page.default_route(), group, Some(page));
                     }
                 }
                 Serving::Down => {
                     for component in group.down {
-                        table.insert(&component.default_route(), &group.serving, None);
+                        table.insert(&component.default_route(), group, None);
                     }
                 }
             }
@@ -69,27 +88,49 @@ impl RouteTable {
 
     /// A pattern that is taken stays with whom it was given to first. Conflicts inside a manifest were
     /// refused when it was read.
-    fn insert(&mut self, pattern: &str, serving: &Serving, component: Option<&ComponentId>) {
+    fn insert(&mut self, pattern: &str, group: &GroupRoutes<'_>, component: Option<&ComponentId>) {
         let target = Target {
-            serving: serving.clone(),
+            serving: group.serving.clone(),
+            waits: group.waits,
             component: component.cloned(),
         };
-        if let Err(error) = self.routes.insert(pattern, target) {
-            tracing::debug!(pattern, %error, "route not added");
+        let Err(error) = self.routes.insert(pattern, target) else {
+            return;
+        };
+        tracing::debug!(pattern, %error, "route not added");
+        let by = self
+            .routes
+            .at(pattern)
+            .ok()
+            .and_then(|holder| holder.value.component.clone());
+        if let Some(component) = component
+            && by.as_ref() != Some(component)
+        {
+            self.shadowed.push(Shadowed {
+                pattern: pattern.to_owned(),
+                component: component.clone(),
+                by,
+            });
         }
     }
 
-    fn route(&self, path: &str) -> Result<Routed, RouteError> {
+    /// What could not be added.
+    pub fn shadowed(&self) -> &[Shadowed] {
+        &self.shadowed
+    }
+
+    fn at<'t, 'p>(&'t self, path: &'p str) -> Option<matchit::Match<'t, 'p, &'t Target>> {
         let without_slash = || path.strip_suffix('/').filter(|path| !path.is_empty());
-        let matched = self.routes.at(path);
-        let matched = match (matched, without_slash()) {
-            (Err(_), Some(path)) => self.routes.at(path),
-            (matched, _) => matched,
-        };
-        let matched = matched.map_err(|_| RouteError::NoRoute)?;
+        let matched = self.routes.at(path).ok();
+        matched.or_else(|| self.routes.at(without_slash()?).ok())
+    }
+
+    fn route(&self, path: &str) -> Result<Routed, RouteError> {
+        let matched = self.at(path).ok_or(RouteError::NoRoute)?;
         let Target {
             serving: Serving::Live(generation),
             component: Some(component),
+            ..
         } = matched.value
         else {
             return Err(RouteError::Down);
@@ -138,6 +179,14 @@ pub fn router() -> (Router, Publisher) {
 }
 
 impl Router {
+    /// How long a request for `path` waits for a swap that is pending, if it does. A path that nobody
+    /// answers yet may be one of a group that waits.
+    pub fn waits(&self, path: &str) -> Option<Duration> {
+        let table = self.0.load();
+        table.waits?;
+        table.at(path).map_or(table.waits, |matched| matched.value.waits)
+    }
+
     /// `path` as it came, percent-encoded. One atomic load: never waits for a swap.
     pub fn route(&self, path: &str) -> Result<Routed, RouteError> {
         self.0.load().route(path)

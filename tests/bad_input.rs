@@ -342,7 +342,7 @@ fn no_permission() {
     check(
         "shop",
         &[
-            "error[watch-failed]: cannot watch ROOT/shop: Permission denied",
+            "error[folder-unreadable]: cannot read ROOT/shop: Permission denied",
             "help: give the user",
         ],
     );

@@ -150,12 +150,12 @@ fn a_function_of_another_type() {
             ("shop/home.wat", &importer(COUNTER, "(result u64)")),
             ("shop/item.wat", &importer(COUNTER, "(param \"by\" u32) (result u32)")),
         ],
-        "import-mismatch: shop.home and shop.counter disagree about site:shop/counter@0.1.0: mismatched type for \
-         export `next`: mismatched type for function result: expected u64, found u32
+        "import-mismatch: shop.home and shop.counter disagree about site:shop/counter@0.1.0: function next: the \
+         result is \"u64\" in shop.home but \"u32\" in shop.counter
          file: shop/home.wat
          help: rebuild shop.home and shop.counter against the same version of the interface
-         import-mismatch: shop.item and shop.counter disagree about site:shop/counter@0.1.0: mismatched type for \
-         export `next`: expected function with parameter count 1, found parameter count 0
+         import-mismatch: shop.item and shop.counter disagree about site:shop/counter@0.1.0: function next is \
+         \"func(by: u32) -> u32\" in shop.item but \"func() -> u32\" in shop.counter
          file: shop/item.wat
          help: rebuild shop.item and shop.counter against the same version of the interface",
     );
@@ -166,8 +166,8 @@ fn a_function_that_the_exporter_does_not_have() {
     let home = r#"(component (import "site:shop/counter@0.1.0" (instance (export "reset" (func)))))"#;
     refused(
         &[("shop/counter.wat", &counter(COUNTER)), ("shop/home.wat", home)],
-        "import-mismatch: shop.home and shop.counter disagree about site:shop/counter@0.1.0: instance is missing \
-         expected function export `reset`
+        "import-mismatch: shop.home and shop.counter disagree about site:shop/counter@0.1.0: function reset: \
+         shop.home asks for \"reset: func()\", shop.counter has none
          file: shop/home.wat
          help: rebuild shop.home and shop.counter against the same version of the interface",
     );
@@ -180,8 +180,8 @@ fn a_record_with_another_field() {
             ("shop/counter.wat", &record_exporter("(record (field \"price\" u32))")),
             ("shop/home.wat", &record_importer("(record (field \"price\" u64))")),
         ],
-        "import-mismatch: shop.home and shop.counter disagree about site:shop/counter@0.1.0: mismatched type for \
-         export `goods`: mismatched type for record field `price`: expected u64, found u32
+        "import-mismatch: shop.home and shop.counter disagree about site:shop/counter@0.1.0: record goods: \
+         field 1 is \"price: u64\" in shop.home but \"price: u32\" in shop.counter
          file: shop/home.wat
          help: rebuild shop.home and shop.counter against the same version of the interface",
     );
@@ -194,8 +194,9 @@ fn a_resource_that_the_exporter_does_not_have() {
         (export "[constructor]counter" (func (result (own $counter)))))))"#;
     refused(
         &[("shop/counter.wat", &counter(COUNTER)), ("shop/home.wat", home)],
-        "import-mismatch: shop.home and shop.counter disagree about site:shop/counter@0.1.0: instance is missing \
-         expected resource export `counter`
+        "import-mismatch: shop.home and shop.counter disagree about site:shop/counter@0.1.0: resource \
+         counter: shop.home asks for \"resource counter\", shop.counter has none; function counter: \
+         shop.home asks for \"counter: constructor()\", shop.counter has none
          file: shop/home.wat
          help: rebuild shop.home and shop.counter against the same version of the interface",
     );
@@ -208,8 +209,8 @@ fn a_resource_with_another_method() {
             ("shop/counter.wat", &resource_exporter()),
             ("shop/home.wat", &resource_importer("(result u64)")),
         ],
-        "import-mismatch: shop.home and shop.counter disagree about site:shop/counter@0.1.0: mismatched type for \
-         export `[method]counter.next`: mismatched type for function result: expected u64, found u32
+        "import-mismatch: shop.home and shop.counter disagree about site:shop/counter@0.1.0: function \
+         counter.next: the result is \"u64\" in shop.home but \"u32\" in shop.counter
          file: shop/home.wat
          help: rebuild shop.home and shop.counter against the same version of the interface",
     );
@@ -220,7 +221,7 @@ fn two_importers_that_disagree_about_types_which_nobody_exports() {
     refused(
         &[("shop/home.wat", &types_importer("u32")), ("shop/item.wat", &types_importer("u64"))],
         "import-mismatch: shop.home and shop.item both import site:shop/types@0.1.0, but with different types: \
-         mismatched type for export `goods`: mismatched type for record field `price`: expected u64, found u32
+         record goods: field 1 is \"price: u32\" in shop.home but \"price: u64\" in shop.item
          file: shop/item.wat
          help: build both against the same version of the interface",
     );

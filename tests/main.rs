@@ -7,8 +7,9 @@ mod support;
 
 mod bad_input;
 mod broken_files;
+mod check;
+mod engines;
 mod events;
-#[cfg(any())]
 mod handlers;
 mod linking;
 mod recipe;

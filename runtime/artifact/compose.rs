@@ -6,12 +6,14 @@ use std::{collections::BTreeMap, error::Error, fmt::Write};
 
 use wac_graph::{
     CompositionGraph, EncodeError, EncodeOptions, NodeId,
-    types::{Interface as WacInterface, ItemKind, Package, Type, Types},
+    types::{Interface as WacInterface, ItemKind, Package, Type, Types, World, WorldId},
 };
 
 use super::{
     graph::{Edge, Finding, Graph, Import, Interface, Members},
+    mismatch::{self, Side},
     parts::Member,
+    types, wit,
 };
 use crate::{diagnostic::Diagnostic, project::ComponentId};
 
@@ -19,6 +21,7 @@ use crate::{diagnostic::Diagnostic, project::ComponentId};
 pub struct Composer {
     graph: CompositionGraph,
     nodes: BTreeMap<ComponentId, NodeId>,
+    worlds: BTreeMap<ComponentId, WorldId>,
     interfaces: Members,
 }
 
@@ -68,6 +71,7 @@ impl Composer {
         let mut composer = Self {
             graph: CompositionGraph::new(),
             nodes: BTreeMap::new(),
+            worlds: BTreeMap::new(),
             interfaces: Members::new(),
         };
         for member in members {
@@ -82,6 +86,7 @@ impl Composer {
         let name = format!("member:m{}", self.nodes.len());
         let package = Package::from_bytes(&name, None, member.skeleton.as_slice(), self.graph.types_mut())
             .map_err(|error| format!("{error:#}"))?;
+        self.worlds.insert(member.id.clone(), package.ty());
         let package = self
             .graph
             .register_package(package)
@@ -136,11 +141,31 @@ impl Composer {
                     Err(error) => Err(causes(&error)),
                 };
                 if let Err(reason) = wired {
-                    findings.push(Finding::new(importer, mismatch(importer, edge, &reason)));
+                    let reason = self.explain(importer, edge).unwrap_or(reason);
+                    findings.push(Finding::new(importer, disagreement(importer, edge, &reason)));
                 }
             }
         }
         findings
+    }
+
+    /// What the two sides of an edge differ in, as far as WIT has words for it.
+    fn explain(&self, importer: &ComponentId, edge: &Edge) -> Option<String> {
+        let asked = self.side(importer, |world| world.imports.get(&edge.import))?;
+        let offered = self.side(&edge.exporter, |world| world.exports.get(&edge.export))?;
+        mismatch::explain(Side::new(importer, &asked), Side::new(&edge.exporter, &offered))
+    }
+
+    fn side<'a>(
+        &'a self,
+        id: &ComponentId,
+        item: impl Fn(&'a World) -> Option<&'a ItemKind>,
+    ) -> Option<wit::Interface> {
+        let types = self.graph.types();
+        match item(&types[*self.worlds.get(id)?])? {
+            ItemKind::Instance(interface) => Some(types::interface(types, *interface)),
+            _ => None,
+        }
     }
 
     fn export_handlers(&mut self, is_handler: impl Fn(&str) -> bool) -> Result<Vec<Export>, String> {
@@ -177,9 +202,14 @@ impl Composer {
         let (Some(first), Some(second)) = (self.id_of(*first), self.id_of(*second)) else {
             return group();
         };
+        let imported = |id| self.side(id, |world| world.imports.get(import));
+        let explained = imported(first)
+            .zip(imported(second))
+            .and_then(|(a, b)| mismatch::both_ways(Side::new(first, &a), Side::new(second, &b)));
+        let reason = explained.unwrap_or_else(|| format!("{source:#}"));
         let diagnostic = Diagnostic::new(
             "import-mismatch",
-            format!("{first} and {second} both import {import}, but with different types: {source:#}"),
+            format!("{first} and {second} both import {import}, but with different types: {reason}"),
         )
         .help("build both against the same version of the interface");
         Mismatch::Components(vec![Finding::new(second, diagnostic)])
@@ -202,7 +232,7 @@ fn types_only(types: &Types, kind: ItemKind) -> bool {
     matches!(kind, ItemKind::Instance(id) if only_types(&types[id]))
 }
 
-fn mismatch(importer: &ComponentId, edge: &Edge, reason: &str) -> Diagnostic {
+fn disagreement(importer: &ComponentId, edge: &Edge, reason: &str) -> Diagnostic {
     let Edge {
         import,
         exporter,

@@ -60,6 +60,10 @@ pub trait Surroundings {
     fn host_offers(&self, interface: &str) -> bool;
     /// The other group that exports this interface, if any: not linkable, but worth a hint.
     fn other_group(&self, interface: &str) -> Option<String>;
+    /// For an interface of the host's own WIT that this host does not have: those that it has.
+    fn has_instead(&self, _interface: &str) -> Option<Vec<&'static str>> {
+        None
+    }
 }
 
 pub type Members = BTreeMap<ComponentId, Interface>;
@@ -73,8 +77,24 @@ pub fn resolve(
     wire: &Wire,
     world: &impl Surroundings,
 ) -> Result<Graph, Vec<Finding>> {
+    let (graph, findings) = resolve_all(group, members, wire, world);
+    if findings.is_empty() {
+        Ok(graph)
+    } else {
+        Err(findings)
+    }
+}
+
+/// What can be resolved, and all that does not fit.
+pub fn resolve_all(
+    group: &str,
+    members: &Members,
+    wire: &Wire,
+    world: &impl Surroundings,
+) -> (Graph, Vec<Finding>) {
     let mut graph = Graph::default();
     let mut findings = unused_wires(members, wire);
+    findings.extend(unknown_exports(members, world));
     for (importer, interface) in members {
         let mut edges = Vec::new();
         for import in &interface.imports {
@@ -93,11 +113,7 @@ pub fn resolve(
     if findings.is_empty() {
         findings.extend(find_cycle(&graph).and_then(|cycle| describe_cycle(&cycle)));
     }
-    if findings.is_empty() {
-        Ok(graph)
-    } else {
-        Err(findings)
-    }
+    (graph, findings)
 }
 
 /// Who satisfies one import: `None` is the host, or nobody where only types are asked for.
@@ -133,8 +149,11 @@ fn resolve_import(
     match exporters.as_slice() {
         [(exporter, export)] => Ok(Some(edge(name, exporter, export))),
         [] if import.types_only || world.host_offers(name) => Ok(None),
-        [] => Err(Unresolved::Missing {
-            hint: hint_for_missing(name, members, world),
+        [] => Err(match world.has_instead(name) {
+            Some(has) => Unresolved::Unknown { has },
+            None => Unresolved::Missing {
+                hint: hint_for_missing(name, members, world),
+            },
         }),
         // Types are the same whoever declares them; with functions it matters who answers.
         [..] if import.types_only => Ok(None),
@@ -150,6 +169,10 @@ fn resolve_import(
 enum Unresolved {
     WireWithoutExport(ComponentId),
     HostLacks,
+    /// It is of the host's own WIT, in a version that the host does not have.
+    Unknown {
+        has: Vec<&'static str>,
+    },
     Missing {
         hint: String,
     },
@@ -176,6 +199,7 @@ impl Unresolved {
                 format!("{importer} imports {name}, which this host does not offer"),
             )
             .help("build it against WASI 0.2, or wire the import to a component that implements it"),
+            Self::Unknown { has } => unknown(importer, "imports", name, &has),
             Self::Missing { hint } => Diagnostic::new(
                 "import-missing",
                 format!("{importer} imports {name}, which no component of the group {group} exports"),
@@ -197,6 +221,29 @@ impl Unresolved {
             }
         }
     }
+}
+
+/// Exports of the host's own WIT that the host would not find: a handler, for instance, that is never
+/// asked.
+fn unknown_exports(members: &Members, world: &impl Surroundings) -> Vec<Finding> {
+    let exports = members
+        .iter()
+        .flat_map(|(id, interface)| interface.exports.iter().map(move |export| (id, export)));
+    exports
+        .filter_map(|(id, export)| {
+            let has = world.has_instead(export)?;
+            Some(Finding::new(id, unknown(id, "exports", export, &has)))
+        })
+        .collect()
+}
+
+fn unknown(component: &ComponentId, does: &str, name: &str, has: &[&str]) -> Diagnostic {
+    let message = format!(
+        "{component} {does} {name}, which this host does not know; it has {}",
+        has.join(", ")
+    );
+    Diagnostic::new("host-version", message)
+        .help("build it against the WIT of this host, or serve it with the wasmhost that it was built for")
 }
 
 fn edge(import: &str, exporter: &ComponentId, export: &str) -> Edge {

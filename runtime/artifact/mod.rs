@@ -6,12 +6,16 @@
 mod cache;
 mod compose;
 mod data;
+mod describe;
 pub mod graph;
+mod mismatch;
 mod module_type;
 mod modules;
 mod parts;
 mod renumber;
 mod split;
+mod types;
+pub mod wit;
 
 use std::{
     collections::BTreeMap,
@@ -19,6 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio_util::sync::CancellationToken;
 use wasmtime::{
     Engine, Module, WasmBacktrace,
     component::{Component, ComponentExportIndex, InstancePre, Linker},
@@ -31,9 +36,15 @@ use self::{
     modules::{Compiler, Job},
     parts::{Member, Reader},
 };
-pub use self::{modules::Effort, parts::Parts};
+pub use self::{
+    describe::{CoreModule, Description, Producer},
+    mismatch::{Side, explain},
+    modules::Effort,
+    parts::Parts,
+};
 use crate::{
     diagnostic::Diagnostic,
+    engine::Caches,
     host::{self, Handler, Host},
     project::{ComponentId, Digest, GroupSpec},
 };
@@ -95,10 +106,10 @@ pub struct Builder {
 
 impl Builder {
     /// Errors: the host's own interfaces cannot be linked, or threads cannot be started.
-    pub fn new(engine: &Engine) -> wasmtime::Result<Self> {
+    pub fn new(engine: &Engine, caches: Caches) -> wasmtime::Result<Self> {
         Ok(Self {
             reader: Reader::default(),
-            compiler: Compiler::new(engine.clone())?,
+            compiler: Compiler::new(engine.clone(), caches)?,
             compositions: Cache::default(),
             linker: host::linker(engine)?,
         })
@@ -110,6 +121,11 @@ impl Builder {
         self.compiler.install(|| self.reader.read(spec, &known))
     }
 
+    /// Puts what was compiled since the last time on disk. Blocks.
+    pub fn save(&self) {
+        self.compiler.save();
+    }
+
     /// Links and compiles the parts of one group. Blocks for as long as the compiler needs.
     /// Errors: all that does not fit together, at once.
     pub fn build(
@@ -117,6 +133,7 @@ impl Builder {
         spec: &GroupSpec,
         parts: &Parts,
         world: &impl Surroundings,
+        give_up: &CancellationToken,
     ) -> Result<(Artifact, Cost), Vec<Diagnostic>> {
         let linking = Instant::now();
         let compose = || self.compose(spec, parts, world);
@@ -126,7 +143,7 @@ impl Builder {
         let link = linking.elapsed();
 
         let compiling = Instant::now();
-        let (compiled, effort) = self.compile(spec, parts)?;
+        let (compiled, effort) = self.compile(spec, parts, give_up)?;
         let compile = compiling.elapsed();
 
         let instance_pre = self
@@ -195,16 +212,17 @@ impl Builder {
         &self,
         spec: &GroupSpec,
         parts: &Parts,
+        give_up: &CancellationToken,
     ) -> Result<(Vec<Arc<Module>>, Effort), Vec<Diagnostic>> {
         let jobs: Vec<Job<'_>> = parts
             .modules()
             .map(|(part, module)| Job {
                 digest: module.digest,
-                functions: module.functions,
+                is_data: module.is_data(),
                 bytes: Box::new(|| module.bytes(&part.binary)),
             })
             .collect();
-        self.compiler.modules(&jobs).map_err(|refused| {
+        self.compiler.modules(&jobs, give_up).map_err(|refused| {
             let owners: Vec<&ComponentId> = parts.modules().map(|(part, _)| &part.member.id).collect();
             let components = refused.into_iter().filter_map(|(index, reason)| {
                 let component = spec.components.get(owners[index])?;
@@ -275,7 +293,8 @@ fn host_mismatch(spec: &GroupSpec, parts: &Parts, error: &wasmtime::Error) -> Ve
     }
 }
 
-fn with_files(findings: Vec<Finding>, spec: &GroupSpec) -> Vec<Diagnostic> {
+/// What does not fit, with the files that it is about.
+pub fn with_files(findings: Vec<Finding>, spec: &GroupSpec) -> Vec<Diagnostic> {
     findings
         .into_iter()
         .map(

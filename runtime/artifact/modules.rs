@@ -2,18 +2,25 @@
 //! skeletons by what was composed, whatever group or generation asks. On threads of its own, so that
 //! those that serve are not held up. Knows neither groups nor what is running.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use rayon::prelude::*;
+use tokio_util::sync::CancellationToken;
 use wasmtime::{Engine, Module, component::Component};
 
 use super::cache::Cache;
-use crate::project::Digest;
+use crate::{engine::Caches, project::Digest};
 
 /// Compiled code, shared by every artifact that contains it.
 pub struct Compiler {
     engine: Engine,
+    caches: Caches,
     modules: Cache<Digest, Module>,
+    turn: Mutex<()>,
     pool: rayon::ThreadPool,
 }
 
@@ -22,30 +29,36 @@ pub struct Compiler {
 pub struct Effort {
     pub modules_compiled: usize,
     pub modules_reused: usize,
-    /// Functions in the modules that were compiled.
+    /// Functions of which no compiled form was known.
     pub functions_compiled: u64,
 }
 
 /// The index of a job that the engine refuses, and why.
 pub type Refused = (usize, String);
 
+/// A module and whether it had to be made, or why it cannot be.
+type Made = Result<(Arc<Module>, bool), String>;
+
 /// One module that is needed.
 pub struct Job<'a> {
     pub digest: Digest,
-    pub functions: u32,
+    /// It has no function of its own.
+    pub is_data: bool,
     /// Makes the binary; called only if it has to be compiled.
     pub bytes: Box<dyn Fn() -> Cow<'a, [u8]> + Sync + 'a>,
 }
 
 impl Compiler {
     /// A compiler with one thread a core. Errors: threads cannot be started.
-    pub fn new(engine: Engine) -> Result<Self, rayon::ThreadPoolBuildError> {
+    pub fn new(engine: Engine, caches: Caches) -> Result<Self, rayon::ThreadPoolBuildError> {
         let pool = rayon::ThreadPoolBuilder::new()
             .thread_name(|n| format!("compile-{n}"))
             .build()?;
         Ok(Self {
             engine,
+            caches,
             modules: Cache::default(),
+            turn: Mutex::new(()),
             pool,
         })
     }
@@ -60,39 +73,59 @@ impl Compiler {
         self.modules.get(&digest).is_some()
     }
 
-    /// Every module of `jobs`, in their order; equal ones are compiled once.
+    /// Every module of `jobs`, in their order; equal ones are compiled once. One call at a time, so that
+    /// each knows its own effort. Once nobody wants the result any more, it ends early, with an error.
     /// Errors: the first index at fault of each distinct module that the engine refuses, and why.
-    pub fn modules(&self, jobs: &[Job<'_>]) -> Result<(Vec<Arc<Module>>, Effort), Vec<Refused>> {
+    pub fn modules(
+        &self,
+        jobs: &[Job<'_>],
+        give_up: &CancellationToken,
+    ) -> Result<(Vec<Arc<Module>>, Effort), Vec<Refused>> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut distinct: HashMap<Digest, usize> = HashMap::new();
         for (index, job) in jobs.iter().enumerate() {
             distinct.entry(job.digest).or_insert(index);
         }
-        let firsts: Vec<usize> = distinct.into_values().collect();
-        let compiled: HashMap<Digest, Result<(Arc<Module>, bool), String>> = self.install(|| {
-            firsts
-                .par_iter()
-                .map(|&index| (jobs[index].digest, self.module(&jobs[index])))
-                .collect()
-        });
+        let firsts = distinct.values().copied();
+        let (data, code): (Vec<usize>, Vec<usize>) = firsts.partition(|&index| jobs[index].is_data);
+        let before = self.caches.tally();
+        let mut compiled = self.each(jobs, &code, give_up);
+        let functions = self.caches.tally().functions_compiled;
+        // The engine makes a function that copies the data in; nobody wrote it, so nobody counts it.
+        compiled.extend(self.each(jobs, &data, give_up));
+        let after = self.caches.tally();
 
-        let mut effort = Effort::default();
-        let mut refused = Vec::new();
-        for &index in &firsts {
-            match &compiled[&jobs[index].digest] {
-                Ok((_, true)) => {
-                    effort.modules_compiled += 1;
-                    effort.functions_compiled += u64::from(jobs[index].functions);
-                }
-                Ok((_, false)) => {}
+        let (mut made, mut refused) = (0, Vec::new());
+        for (digest, index) in distinct {
+            match &compiled[&digest] {
+                Ok((_, new)) => made += usize::from(*new),
                 Err(reason) => refused.push((index, reason.clone())),
             }
         }
         if !refused.is_empty() {
             return Err(refused);
         }
-        effort.modules_reused = jobs.len() - effort.modules_compiled;
+        let modules_compiled = made.saturating_sub(after.modules_found - before.modules_found);
+        let effort = Effort {
+            modules_compiled,
+            modules_reused: jobs.len() - modules_compiled,
+            functions_compiled: functions - before.functions_compiled,
+        };
         let modules = jobs.iter().filter_map(|job| compiled[&job.digest].as_ref().ok());
         Ok((modules.map(|(module, _)| module.clone()).collect(), effort))
+    }
+
+    /// These jobs, in parallel.
+    fn each(&self, jobs: &[Job<'_>], indices: &[usize], give_up: &CancellationToken) -> HashMap<Digest, Made> {
+        self.install(|| {
+            let made = indices.par_iter().map(|&index| &jobs[index]);
+            made.map(|job| (job.digest, self.module(job, give_up))).collect()
+        })
+    }
+
+    /// Puts what was compiled on disk. Blocks.
+    pub fn save(&self) {
+        self.caches.save();
     }
 
     /// The composition's own code: adapters and trampolines between the members.
@@ -101,8 +134,11 @@ impl Compiler {
             .map_err(|error| format!("{error:#}"))
     }
 
-    fn module(&self, job: &Job<'_>) -> Result<(Arc<Module>, bool), String> {
-        let compile = || Module::from_binary(&self.engine, &(job.bytes)());
+    fn module(&self, job: &Job<'_>, give_up: &CancellationToken) -> Made {
+        let compile = || {
+            wasmtime::ensure!(!give_up.is_cancelled(), "newer content is there already");
+            Module::from_binary(&self.engine, &(job.bytes)())
+        };
         self.modules
             .get_or_make(job.digest, compile)
             .map_err(|error| format!("{error:#}"))

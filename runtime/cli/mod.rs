@@ -1,6 +1,9 @@
 //! Arguments into one library call, and its outcome into text and an exit code. No rule of the domain.
 
 mod build;
+mod check;
+mod graph;
+mod inspect;
 mod serve;
 
 use std::{
@@ -29,6 +32,9 @@ struct Arguments {
 enum Command {
     Serve(serve::Arguments),
     Build(build::Arguments),
+    Check(check::Arguments),
+    Graph(graph::Arguments),
+    Inspect(inspect::Arguments),
 }
 
 /// Where the components are.
@@ -45,13 +51,13 @@ pub fn run() -> ExitCode {
     let Arguments { command } = Arguments::parse();
     log_to_stderr();
     let outcome = match command {
-        Command::Serve(arguments) => serve::run(arguments),
-        Command::Build(arguments) => build::run(arguments),
+        Command::Serve(arguments) => serve::run(arguments).map(|()| ExitCode::SUCCESS),
+        Command::Build(arguments) => build::run(arguments).map(|()| ExitCode::SUCCESS),
+        Command::Check(arguments) => check::run(arguments),
+        Command::Graph(arguments) => graph::run(arguments),
+        Command::Inspect(arguments) => inspect::run(arguments),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(diagnostics) => report(&diagnostics),
-    }
+    outcome.unwrap_or_else(|diagnostics| report(&diagnostics))
 }
 
 /// Logs go to standard error; standard output belongs to events and reports.
@@ -69,9 +75,36 @@ fn report(diagnostics: &[Diagnostic]) -> ExitCode {
     for diagnostic in diagnostics {
         say(&diagnostic.to_string());
     }
+    exit_code(diagnostics)
+}
+
+/// What the errors among them come to.
+fn exit_code(diagnostics: &[Diagnostic]) -> ExitCode {
     match worst_fault(diagnostics) {
+        None => ExitCode::SUCCESS,
+        Some(Fault::Input) => ExitCode::from(1),
         Some(Fault::Machine) => ExitCode::from(3),
-        _ => ExitCode::from(1),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Vec<Diagnostic>> {
+    tokio::runtime::Runtime::new().map_err(|error| vec![no_runtime(&error)])
+}
+
+fn no_runtime(error: &std::io::Error) -> Diagnostic {
+    let message = format!("threads or signals cannot be set up: {error}");
+    Diagnostic::new("runtime-failed", message).machine()
+}
+
+/// A report, on standard output. A reader that has seen enough may close it.
+fn print(report: &str) -> Result<(), Vec<Diagnostic>> {
+    let mut stdout = std::io::stdout();
+    match stdout.write_all(report.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            let message = format!("the report cannot be written: {error}");
+            Err(vec![Diagnostic::new("output-failed", message).machine()])
+        }
+        _ => Ok(()),
     }
 }
 

@@ -5,11 +5,12 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{Root, say};
+use super::{Root, no_runtime, runtime, say};
 use crate::{
     app::Config,
     build::{self, BuildOptions},
     diagnostic::Diagnostic,
+    reload::Mode,
     status::Format,
 };
 
@@ -33,9 +34,19 @@ pub struct Arguments {
     /// Do not watch the tree.
     #[arg(long)]
     frozen: bool,
+    /// How changes are noticed: by the system's events where there are any, or by polling.
+    #[arg(long, value_enum, default_value_t, conflicts_with = "frozen")]
+    watch: WatchArgument,
     /// Build the sources under ROOT first.
     #[arg(long)]
     build: bool,
+}
+
+#[derive(Clone, Copy, Default, clap::ValueEnum)]
+enum WatchArgument {
+    #[default]
+    Auto,
+    Poll,
 }
 
 #[derive(Clone, Copy, Default, clap::ValueEnum)]
@@ -52,6 +63,7 @@ pub fn run(arguments: Arguments) -> Result<(), Vec<Diagnostic>> {
         format,
         state_dir,
         frozen,
+        watch,
         build,
     } = arguments;
     if build {
@@ -73,8 +85,12 @@ pub fn run(arguments: Arguments) -> Result<(), Vec<Diagnostic>> {
         format,
         state_dir,
         frozen,
+        watch: match watch {
+            WatchArgument::Auto => Mode::Auto,
+            WatchArgument::Poll => Mode::Poll,
+        },
     };
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| vec![no_runtime(&error)])?;
+    let runtime = runtime()?;
     let served = runtime.block_on(async {
         let stop = stop_on_signal().map_err(|error| vec![no_runtime(&error)])?;
         let app = config.build().await?;
@@ -97,12 +113,4 @@ fn stop_on_signal() -> std::io::Result<CancellationToken> {
         token.cancel();
     });
     Ok(stop)
-}
-
-fn no_runtime(error: &std::io::Error) -> Diagnostic {
-    Diagnostic::new(
-        "runtime-failed",
-        format!("threads or signals cannot be set up: {error}"),
-    )
-    .machine()
 }

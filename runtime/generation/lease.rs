@@ -2,7 +2,10 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -51,7 +54,8 @@ impl Lease {
         let generation = &self.generation;
         let no_handler = || RequestError::BadResponse(format!("{component} exports no handler"));
         let entry = generation.entry(component).ok_or_else(no_handler)?.clone();
-        let request = self.limit_body(entry.handler, request).await?;
+        let too_large = Arc::new(AtomicBool::new(false));
+        let request = self.limit_body(entry.handler, request, &too_large).await?;
         let (reply, answer) = oneshot::channel();
         let call = Call {
             component: component.clone(),
@@ -65,16 +69,23 @@ impl Lease {
             .send(call)
             .await
             .map_err(|_| RequestError::Ended)?;
-        let response = answer.await.map_err(|_| RequestError::Ended)??;
+        let answer = answer.await.map_err(|_| RequestError::Ended)?;
+        // Whatever the guest made of the part that it got.
+        if too_large.load(Ordering::Relaxed) {
+            return Err(RequestError::BodyTooLarge);
+        }
+        let response = answer?;
         Ok(response.map(|body| LeasedBody::new(body, self)))
     }
 
-    /// Holds the body to the group's limit. A page takes it as a whole, so it is read before the
-    /// store is occupied: a slow client then costs no one but itself.
+    /// Holds the body to the group's limit; `too_large` tells whether a streamed one passed it. A page
+    /// takes it as a whole, so it is read before the store is occupied: a slow client then costs the
+    /// others no more than its place, for no longer than the request-time.
     async fn limit_body(
         &self,
         handler: Handler,
         request: http::Request<Body>,
+        too_large: &Arc<AtomicBool>,
     ) -> Result<http::Request<Body>, RequestError> {
         let limit = self.generation.limits.body;
         if request.body().size_hint().lower() > limit {
@@ -82,11 +93,22 @@ impl Lease {
         }
         let (parts, body) = request.into_parts();
         let limited = Limited::new(body, usize::try_from(limit).unwrap_or(usize::MAX));
-        let limited = limited.map_err(body_error);
+        let too_large = too_large.clone();
+        let limited = limited.map_err(move |error| {
+            let error = body_error(error);
+            too_large.fetch_or(matches!(error, BodyError::TooLarge), Ordering::Relaxed);
+            error
+        });
+        let limited = limited.boxed_unsync();
         if handler != Handler::Page {
-            return Ok(http::Request::from_parts(parts, limited.boxed_unsync()));
+            return Ok(http::Request::from_parts(parts, limited));
         }
-        match limited.collect().await {
+        let whole = tokio::select! {
+            whole = limited.collect() => whole,
+            () = tokio::time::sleep(self.generation.limits.request_time) => return Err(RequestError::TimeOver),
+            () = self.generation.end.cancelled() => return Err(RequestError::Ended),
+        };
+        match whole {
             Ok(whole) => Ok(http::Request::from_parts(parts, body::full(whole.to_bytes()))),
             Err(BodyError::TooLarge) => Err(RequestError::BodyTooLarge),
             Err(error) => Err(RequestError::BadRequest(error.to_string())),

@@ -252,27 +252,32 @@ impl Deadlined<'_> {
         let handle = instance
             .get_typed_func::<host::http::Params, ()>(&mut *store, &entry.function)
             .map_err(Death::Trap)?;
-        let mut guest = std::pin::pin!(within(limit, end, handle.call_async(store, params)));
+        let over = CancellationToken::new();
+        let _over_at_the_end = over.clone().drop_guard();
         let mut reply = Some(reply);
-        let result = tokio::select! {
-            biased;
-            // The response goes out while the guest still writes its body.
-            early = &mut response => {
-                if let Ok(early) = early {
-                    answer_with(&mut reply, forward(early));
+        let result = {
+            let mut guest = std::pin::pin!(within(limit, end, handle.call_async(&mut *store, params)));
+            tokio::select! {
+                biased;
+                // The response goes out while the guest still writes its body.
+                early = &mut response => {
+                    if let Ok(early) = early {
+                        answer_with(&mut reply, forward(early, &over));
+                    }
+                    guest.await
                 }
-                guest.await
+                result = &mut guest => result,
             }
-            result = &mut guest => result,
         };
-        answer_with(
-            &mut reply,
-            match (response.try_recv(), &result) {
-                (Ok(late), _) => forward(late),
-                (Err(_), Ok(())) => Err(RequestError::BadResponse("it returned without a response".into())),
-                (Err(_), Err(death)) => Err(death.as_request_error()),
-            },
-        );
+        if result.is_err() {
+            host::http::break_off(store.data_mut());
+        }
+        let late = match (&result, response.try_recv()) {
+            (Ok(()), Ok(late)) => forward(late, &over),
+            (Ok(()), Err(_)) => Err(RequestError::BadResponse("it returned without a response".into())),
+            (Err(death), _) => Err(death.as_request_error()),
+        };
+        answer_with(&mut reply, late);
         result
     }
 }
@@ -285,11 +290,12 @@ fn answer_with(reply: &mut Option<oneshot::Sender<Answer>>, answer: Answer) {
 }
 
 /// What a WASI HTTP guest answered, for its client.
-fn forward(response: host::http::Answer) -> Answer {
-    match response {
-        Ok(response) => Ok(host::http::outgoing(response)),
+fn forward(answer: host::http::Answer, over: &CancellationToken) -> Answer {
+    match answer {
+        Ok(response) => host::http::outgoing(response, over).map_err(RequestError::BadResponse),
+        // `Debug` escapes the guest's own words.
         Err(code) => Err(RequestError::BadResponse(format!(
-            "it answered with the error {code}"
+            "it answered with the error {code:?}"
         ))),
     }
 }

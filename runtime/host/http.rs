@@ -1,13 +1,21 @@
 //! WASI HTTP 0.2: a request as a guest receives it, and the response as it gives it.
 
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use wasmtime::component::Resource;
 use wasmtime_wasi_http::{
     Error, RequestOptions, WasiBody, WasiHttpHooks, WasiHttpView,
     p2::{
         bindings::http::types::{ErrorCode, Scheme},
-        body::HyperOutgoingBody,
+        body::{HostOutgoingBody, HyperOutgoingBody, StreamContext},
         types::{HostIncomingRequest, HostResponseOutparam},
     },
 };
@@ -15,6 +23,7 @@ use wasmtime_wasi_http::{
 use super::{
     Host,
     body::{Body, BodyError},
+    is_status_of_a_response,
 };
 
 /// What the exported function takes.
@@ -36,26 +45,78 @@ pub fn incoming(host: &mut Host, request: http::Request<Body>) -> wasmtime::Resu
     Ok(((request, outparam), response))
 }
 
-/// The guest's response as the client gets it.
-pub fn outgoing(response: http::Response<HyperOutgoingBody>) -> http::Response<Body> {
-    response.map(|body| {
-        body.map_err(|error| BodyError::Guest(error.to_string()))
-            .boxed_unsync()
-    })
+/// The guest's response as the client gets it. `over` is cancelled when the guest's function has ended.
+/// Errors: what HTTP cannot carry, as text for the log.
+pub fn outgoing(
+    response: http::Response<HyperOutgoingBody>,
+    over: &CancellationToken,
+) -> Result<http::Response<Body>, String> {
+    let status = response.status().as_u16();
+    if !is_status_of_a_response(status) {
+        return Err(format!("{status} is no status for a response"));
+    }
+    let over = Box::pin(over.clone().cancelled_owned());
+    Ok(response.map(|body| GuestBody { body, over }.boxed_unsync()))
+}
+
+/// Ends with an error whatever body the guest of a dying store has not finished. Dropped with the store,
+/// the body would look finished to its client.
+pub fn break_off(host: &mut Host) {
+    for resource in host.table.iter_mut() {
+        if let Some(body) = resource.downcast_mut::<HostOutgoingBody>() {
+            let (nothing, _) = HostOutgoingBody::new(StreamContext::Response, None, 1, 1);
+            std::mem::replace(body, nothing).abort();
+        }
+    }
+}
+
+/// A response's body that does not wait for a guest which has ended without finishing it.
+struct GuestBody {
+    body: HyperOutgoingBody,
+    over: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl http_body::Body for GuestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let mut frame = Pin::new(&mut self.body).poll_frame(context);
+        if frame.is_pending() && self.over.as_mut().poll(context).is_ready() {
+            // The guest may have written its last between the two looks.
+            frame = Pin::new(&mut self.body).poll_frame(context);
+            if frame.is_pending() {
+                let unfinished = BodyError::Guest("it left its body unfinished".into());
+                return Poll::Ready(Some(Err(unfinished)));
+            }
+        }
+        frame.map_err(|error| BodyError::Guest(error.to_string()))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// A client's body, with its errors as a guest sees them.
 struct GuestSide(Body);
 
 impl http_body::Body for GuestSide {
-    type Data = bytes::Bytes;
+    type Data = Bytes;
     type Error = Error;
 
     fn poll_frame(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, Error>>> {
-        std::pin::Pin::new(&mut self.0)
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        Pin::new(&mut self.0)
             .poll_frame(context)
             .map_err(|error| match error {
                 BodyError::TooLarge => Error::HttpRequestBodySize(None),
@@ -67,7 +128,7 @@ impl http_body::Body for GuestSide {
         self.0.is_end_stream()
     }
 
-    fn size_hint(&self) -> http_body::SizeHint {
+    fn size_hint(&self) -> SizeHint {
         self.0.size_hint()
     }
 }

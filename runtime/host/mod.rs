@@ -89,6 +89,30 @@ pub fn offers(interface: &str) -> bool {
         .is_some_and(|(path, version)| version.starts_with("0.2.") && OFFERED.contains(&path))
 }
 
+/// The interfaces of the host's own WIT; all are of the series 0.1.
+const OWN: [&str; 4] = [
+    "wasmhost:page/handler@0.1.0",
+    "wasmhost:page/types@0.1.0",
+    "wasmhost:lifecycle/hooks@0.1.0",
+    "wasmhost:lifecycle/state@0.1.0",
+];
+
+/// For an interface of the host's own WIT that this host does not have: those that it has, by the same
+/// name in other versions where there are any.
+pub fn has_instead(interface: &str) -> Option<Vec<&'static str>> {
+    if !interface.starts_with("wasmhost:") {
+        return None;
+    }
+    let (path, version) = interface.split_once('@').unwrap_or((interface, ""));
+    let of_name = |own: &&str| own.split_once('@').is_some_and(|(own, _)| own == path);
+    let named: Vec<_> = OWN.into_iter().filter(of_name).collect();
+    match (named.is_empty(), version.starts_with("0.1.")) {
+        (true, _) => Some(OWN.to_vec()),
+        (false, false) => Some(named),
+        (false, true) => None,
+    }
+}
+
 /// A linker with everything that the host offers. Errors: none that a user could cause.
 pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
     let mut linker = Linker::new(engine);
@@ -114,6 +138,11 @@ pub fn store(engine: &Engine, group: &Arc<str>, memory: u64) -> Store<Host> {
     // A guest that computes gives the thread back at every tick; who calls it keeps the deadline.
     store.epoch_deadline_async_yield_and_update(1);
     store
+}
+
+/// True where a guest may answer with it: the classes below and above are not a response's.
+fn is_status_of_a_response(status: u16) -> bool {
+    (200..600).contains(&status)
 }
 
 impl WasiView for Host {
@@ -149,6 +178,17 @@ mod tests {
         assert_eq!(Handler::of("wasi:http/incoming-handler@0.3.0"), None);
         assert_eq!(Handler::of("wasmhost:page/handler"), None);
         assert_eq!(Handler::of("site:shop/handler@0.1.0"), None);
+    }
+
+    #[test]
+    fn what_is_newer_than_the_host_is_known_as_such() {
+        assert_eq!(has_instead("wasmhost:page/handler@0.1.0"), None);
+        assert_eq!(has_instead("wasmhost:page/types@0.1.3"), None);
+        assert_eq!(has_instead("site:shop/handler@0.2.0"), None);
+        let handler = has_instead("wasmhost:page/handler@0.2.0");
+        assert_eq!(handler, Some(vec!["wasmhost:page/handler@0.1.0"]));
+        let unheard_of = has_instead("wasmhost:cache/store@0.1.0");
+        assert_eq!(unheard_of, Some(OWN.to_vec()));
     }
 
     #[test]

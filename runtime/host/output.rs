@@ -13,23 +13,28 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 /// Bytes of a line that are kept; a longer line is logged in pieces.
 const MAX_LINE: usize = 8 * 1024;
 
-/// One of a store's two output streams. All writers share the unfinished line.
+/// One of a store's two output streams. All writers share it, and with it the unfinished line.
 #[derive(Clone)]
-pub struct GuestOutput {
+pub struct GuestOutput(Arc<Output>);
+
+struct Output {
     group: Arc<str>,
     stream: &'static str,
-    unfinished: Arc<Mutex<Vec<u8>>>,
+    unfinished: Mutex<Vec<u8>>,
 }
 
 impl GuestOutput {
     pub fn new(group: &Arc<str>, stream: &'static str) -> Self {
-        Self {
-            group: group.clone(),
+        let (group, unfinished) = (group.clone(), Mutex::default());
+        Self(Arc::new(Output {
+            group,
             stream,
-            unfinished: Arc::default(),
-        }
+            unfinished,
+        }))
     }
+}
 
+impl Output {
     fn write(&self, bytes: &[u8]) {
         let mut unfinished = self.unfinished.lock().unwrap_or_else(PoisonError::into_inner);
         for &byte in bytes {
@@ -43,10 +48,32 @@ impl GuestOutput {
     }
 
     fn log(&self, line: &[u8]) {
-        let line = String::from_utf8_lossy(line);
-        // Escaped, so that a guest cannot write terminal sequences or forge other lines.
-        tracing::info!(target: "guest", group = &*self.group, stream = self.stream, "{}", line.escape_debug());
+        let line = escaped(&String::from_utf8_lossy(line));
+        tracing::info!(target: "guest", group = &*self.group, stream = self.stream, "{line}");
     }
+}
+
+impl Drop for Output {
+    /// The last words of a guest may have no line end.
+    fn drop(&mut self) {
+        let unfinished = self.unfinished.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let unfinished = std::mem::take(unfinished);
+        if !unfinished.is_empty() {
+            self.log(&unfinished);
+        }
+    }
+}
+
+/// Escaped, so that a guest cannot write terminal sequences or forge other lines. Quotes do neither.
+fn escaped(line: &str) -> String {
+    let mut escaped = String::with_capacity(line.len());
+    for character in line.chars() {
+        match character {
+            '"' | '\'' => escaped.push(character),
+            _ => escaped.extend(character.escape_debug()),
+        }
+    }
+    escaped
 }
 
 impl IsTerminal for GuestOutput {
@@ -63,7 +90,7 @@ impl StdoutStream for GuestOutput {
 
 impl AsyncWrite for GuestOutput {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.write(bytes);
+        self.0.write(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header, request::Parts};
 
 use self::bindings::wasmhost::page::types;
+use super::is_status_of_a_response;
 
 mod bindings {
     wasmtime::component::bindgen!({ path: "wit/page.wit", world: "page" });
@@ -51,7 +52,7 @@ fn authority(parts: &Parts) -> &str {
 pub fn response(response: Response) -> Result<http::Response<Bytes>, String> {
     let status = StatusCode::from_u16(response.status)
         .ok()
-        .filter(|status| status.as_u16() >= 200)
+        .filter(|status| is_status_of_a_response(status.as_u16()))
         .ok_or_else(|| format!("{} is no status for a response", response.status))?;
     let mut answer = http::Response::new(Bytes::from(response.body));
     *answer.status_mut() = status;
@@ -100,6 +101,7 @@ mod tests {
     fn a_response_that_http_cannot_carry_is_refused() {
         assert!(answer(99, &[]).is_err());
         assert!(answer(101, &[]).is_err(), "informational");
+        assert!(answer(600, &[]).is_err(), "of no class");
         assert!(answer(200, &[("a b", "c")]).is_err());
         assert!(
             answer(200, &[("x", "a\r\nset-cookie: stolen")]).is_err(),

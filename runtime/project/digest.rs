@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use crate::diagnostic::Diagnostic;
 
-use super::{GroupSpec, Limits};
+use super::{GroupSpec, Limits, Requests};
 
 /// A blake3 hash; shown in lower case hex.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,6 +37,7 @@ impl Digest {
             wire,
             limits,
             drain,
+            requests,
             digest: _,
         } = group;
         let mut routes: Vec<_> = routes.iter().collect();
@@ -71,6 +72,7 @@ impl Digest {
         hash.number(request_time.as_nanos()).number(start_time.as_nanos());
         hash.count(*in_flight).count(*queue);
         hash.number(drain.as_nanos());
+        hash.number(u128::from(*requests == Requests::Wait));
         hash.finish()
     }
 
@@ -171,6 +173,7 @@ mod tests {
             wire: BTreeMap::new(),
             limits: Limits::default(),
             drain: Duration::from_secs(30),
+            requests: Requests::ServeOld,
             digest: Digest::of(b""),
         }
     }
@@ -185,7 +188,7 @@ mod tests {
 
     #[test]
     fn every_part_of_a_group_counts() {
-        let changes: [fn(&mut GroupSpec); 14] = [
+        let changes: [fn(&mut GroupSpec); 15] = [
             |group| group.name = "shop2".into(),
             |group| group.components.extend([component("shop.a", b"11")]),
             |group| group.components.extend([component("shop.c", b"")]),
@@ -206,6 +209,7 @@ mod tests {
             |group| group.limits.in_flight += 1,
             |group| group.limits.queue += 1,
             |group| group.drain = Duration::ZERO,
+            |group| group.requests = Requests::Wait,
         ];
         let mut seen = vec![Digest::of_group(&group())];
         for change in changes {

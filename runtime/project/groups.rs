@@ -145,6 +145,7 @@ impl Draft {
             wire: wire(&written.wire),
             limits: written.limits.clone(),
             drain: written.drain,
+            requests: written.requests,
             digest: Digest::of(&[]),
         };
         if diagnostics.is_empty() {

@@ -11,7 +11,7 @@ use std::{
 use crate::diagnostic::Diagnostic;
 
 use super::{
-    ComponentId, Limits, ServerSpec,
+    ComponentId, Limits, Requests, ServerSpec,
     names::{self, SEGMENT_RULE},
     toml_reader::{self, Entry, Placed, Section, Value},
 };
@@ -40,6 +40,7 @@ pub struct GroupManifest {
     pub wire: Vec<WireLine>,
     pub limits: Limits,
     pub drain: Duration,
+    pub requests: Requests,
 }
 
 #[derive(Debug)]
@@ -63,6 +64,7 @@ impl Default for GroupManifest {
             wire: Vec::new(),
             limits: Limits::default(),
             drain: Limits::DEFAULT_DRAIN,
+            requests: Requests::default(),
         }
     }
 }
@@ -176,17 +178,15 @@ fn group(entry: &Entry<'_>, claims: &mut Claims, patterns: &mut Patterns) -> Opt
         section
             .get("grants")
             .and_then(|value| value.section(later::grants));
-        let drain = section
-            .get("swap")
-            .and_then(|value| value.section(swap))
-            .flatten();
-        let drain = drain.unwrap_or(Limits::DEFAULT_DRAIN);
+        let swap = section.get("swap").and_then(|value| value.section(swap));
+        let (requests, drain) = swap.unwrap_or_default();
         GroupManifest {
             namespaces,
             routes,
             wire,
             limits,
-            drain,
+            drain: drain.unwrap_or(Limits::DEFAULT_DRAIN),
+            requests: requests.unwrap_or_default(),
         }
     })?;
     Some((name.to_owned(), group))
@@ -263,16 +263,24 @@ fn limits(section: &mut Section<'_>) -> Limits {
     }
 }
 
-fn swap(section: &mut Section<'_>) -> Option<Duration> {
-    section
-        .get("requests")
-        .and_then(|value| later::swap_requests(&value));
+/// What is written of `requests` and `drain`.
+fn swap(section: &mut Section<'_>) -> (Option<Requests>, Option<Duration>) {
+    let requests = section.get("requests").and_then(|value| requests(&value));
     section
         .get("probation")
         .and_then(|value| later::probation(&value));
-    section
+    let drain = section
         .get("drain")
-        .and_then(|value| value.duration(Limits::DRAIN))
+        .and_then(|value| value.duration(Limits::DRAIN));
+    (requests, drain)
+}
+
+fn requests(value: &Value<'_>) -> Option<Requests> {
+    match value.as_str() {
+        Some("serve-old") => Some(Requests::ServeOld),
+        Some("wait") => Some(Requests::Wait),
+        _ => value.expected("\"serve-old\" or \"wait\""),
+    }
 }
 
 fn id_key(entry: &Entry<'_>) -> Option<Placed<ComponentId>> {

@@ -93,8 +93,51 @@ pub struct GroupSpec {
     pub limits: Limits,
     /// How long requests may go on in an old generation.
     pub drain: Duration,
+    /// What a request does that comes while something has changed.
+    pub requests: Requests,
     /// Over all of the above but the paths; the order of routes does not count either.
     pub digest: Digest,
+}
+
+impl GroupSpec {
+    /// A group of one file, wherever it lies.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn of_file(path: &Path) -> Result<Self, Diagnostic> {
+        let bytes = tree::read(path, DiscoveryLimits::DEFAULT.file)
+            .map_err(|error| tree::component_unreadable(path, error))?;
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let id = ComponentId::of_name(&stem);
+        let component = Component {
+            id: id.clone(),
+            path: path.to_owned(),
+            digest: Digest::of(&bytes),
+            bytes,
+        };
+        let group = Self {
+            name: id.to_string(),
+            components: BTreeMap::from([(id, component)]),
+            routes: Vec::new(),
+            wire: BTreeMap::new(),
+            limits: Limits::default(),
+            drain: Limits::DEFAULT_DRAIN,
+            requests: Requests::default(),
+            digest: Digest::of(&[]),
+        };
+        let digest = Digest::of_group(&group);
+        Ok(Self { digest, ..group })
+    }
+}
+
+/// What a request does that comes while a swap is prepared: `[groups.NAME.swap] requests`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Requests {
+    /// It is answered by what serves.
+    #[default]
+    ServeOld,
+    /// It waits for what lies on disk, as long as the request-time allows.
+    Wait,
 }
 
 /// One component as it was read.

@@ -34,6 +34,16 @@ impl ComponentId {
             .map(|segments| Self(segments.join(".").into()))
     }
 
+    /// The id of one part that is nearest to a name that may be none.
+    pub(super) fn of_name(name: &str) -> Self {
+        let segment = if is_segment(name) {
+            name.to_owned()
+        } else {
+            propose_segment(name)
+        };
+        Self(segment.into())
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

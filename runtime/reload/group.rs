@@ -1,8 +1,8 @@
-//! What the control task knows of one group.
+//! What is known of one group that serves, or would.
 
 use std::{sync::Arc, time::Duration};
 
-use super::plan::{Contents, Known};
+use super::causes::Contents;
 use crate::{
     generation::{Generation, Retirement},
     project::{ComponentId, Digest, Route},
@@ -12,12 +12,12 @@ use crate::{
 #[derive(Default)]
 pub struct Group {
     pub running: Option<Running>,
-    /// The content that was refused last, so that it is said once.
-    pub refused: Option<Digest>,
     /// The routes of a group that does not run yet.
     pub routes: Vec<Route>,
     /// The components of a group that does not run yet.
     pub components: Vec<ComponentId>,
+    /// How long requests for a group that does not run yet wait for it, if they do.
+    pub waits: Option<Duration>,
 }
 
 /// The generation that serves.
@@ -29,29 +29,28 @@ pub struct Running {
     pub routes: Vec<Route>,
     pub exports: Vec<String>,
     pub drain: Duration,
+    pub waits: Option<Duration>,
 }
 
 impl Group {
-    pub fn known(&self) -> Known {
-        Known {
-            serving: self.running.as_ref().map(|running| running.digest),
-            refused: self.refused,
-        }
-    }
-
     pub fn routes<'a>(&'a self, name: &'a str) -> GroupRoutes<'a> {
         match &self.running {
             Some(Running {
-                generation, routes, ..
+                generation,
+                routes,
+                waits,
+                ..
             }) => GroupRoutes {
                 name,
                 serving: Serving::Live(generation.clone()),
+                waits: *waits,
                 routes,
                 down: &[],
             },
             None => GroupRoutes {
                 name,
                 serving: Serving::Down,
+                waits: self.waits,
                 routes: &self.routes,
                 down: &self.components,
             },

@@ -1,31 +1,64 @@
 //! Watches the tree and tells that something may have changed. It only hints: what changed is decided
 //! by content. Knows no groups.
+//!
+//! Folders are watched one by one, so that what is never searched (`target`, where compilers write
+//! thousands of files) costs neither watches nor hints. Where the system has no watches left, or the
+//! file system has no events, polling takes over.
 
 use std::{
     collections::BTreeSet,
     path::{Component, Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
+    time::{Duration, Instant},
 };
 
 use notify::{
-    ErrorKind, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
+    EventKind, RecommendedWatcher, RecursiveMode, Watcher,
     event::{AccessKind, AccessMode},
 };
 use tokio::sync::Notify;
+use walkdir::WalkDir;
 
+use super::fingerprint::{Fingerprint, has_events};
 use crate::{
     diagnostic::Diagnostic,
-    project::{MANIFEST, is_skipped},
+    project::{DiscoveryLimits, MANIFEST, is_skipped},
 };
+
+/// How often a tree without events is compared with what it was.
+const POLL: Duration = Duration::from_millis(200);
+/// How often a tree with events is: a folder that was moved away and made anew sends none.
+const SAFETY: Duration = Duration::from_secs(2);
+/// How often polling looks at contents, whatever the fingerprint says.
+const ANYWAY: Duration = Duration::from_secs(5);
+
+/// How changes are noticed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// By events; by polling where there are none.
+    #[default]
+    Auto,
+    Poll,
+}
+
+/// A folder, and which one it is: a path can be another folder tomorrow.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Folder {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
 
 /// Watches a tree as long as it lives.
 pub struct Watch {
-    root: PathBuf,
-    watcher: RecommendedWatcher,
-    /// Folders outside the tree that hold components.
-    elsewhere: BTreeSet<PathBuf>,
+    /// `None` while polling.
+    watcher: Option<RecommendedWatcher>,
+    watched: BTreeSet<Folder>,
     changes: Arc<Changes>,
+    poll: Poll,
 }
 
 /// Changes that nobody has looked at yet: when the first and the last of them were seen.
@@ -36,44 +69,53 @@ struct Changes {
 }
 
 impl Watch {
-    /// Begins to watch `root`. Errors: the limits of the system's watches, or no permission.
-    pub fn start(root: &Path) -> Result<Self, Diagnostic> {
+    /// Begins to watch `root`. Errors: the system cannot even poll.
+    pub fn start(root: &Path, mode: Mode) -> Result<Self, Diagnostic> {
         let changes = Arc::new(Changes::default());
-        let (sink, tree) = (changes.clone(), root.to_owned());
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if event.map_or(true, |event| matters(&tree, &event)) {
-                sink.add(Instant::now());
-            }
-        });
-        let watching = watcher.and_then(|mut watcher| {
-            watcher.watch(root, RecursiveMode::Recursive)?;
-            Ok(watcher)
-        });
-        let watcher = watching.map_err(|error| unwatched(root, &error))?;
-        Ok(Self {
-            root: root.to_owned(),
+        let events = mode == Mode::Auto && has_events(root);
+        let watcher = if events { watcher(root, &changes) } else { None };
+        if watcher.is_none() && mode == Mode::Auto {
+            say_polling(root);
+        }
+        let interval = if watcher.is_some() { SAFETY } else { POLL };
+        let poll = Poll::start(root, interval, changes.clone()).map_err(|error| {
+            Diagnostic::io("watch-failed", "start a thread to watch", root, &error).machine()
+        })?;
+        let mut watch = Self {
             watcher,
-            elsewhere: BTreeSet::new(),
+            watched: BTreeSet::new(),
             changes,
-        })
+            poll,
+        };
+        watch.follow(folders(root));
+        Ok(watch)
     }
 
-    /// Watches the folders of these files too, and no longer those of files that are not among them.
-    pub fn also<'a>(&mut self, files: impl Iterator<Item = &'a PathBuf>) {
-        let folders: BTreeSet<PathBuf> = files
-            .filter(|file| !file.starts_with(&self.root))
-            .filter_map(|file| Some(file.parent()?.to_owned()))
-            .collect();
-        for gone in self.elsewhere.difference(&folders) {
+    /// Watches these folders and no others. True where some are new: what came into them before is
+    /// unseen.
+    pub fn follow(&mut self, folders: BTreeSet<Folder>) -> bool {
+        let Some(watcher) = &mut self.watcher else {
+            return false;
+        };
+        for gone in self.watched.difference(&folders) {
             // A folder that is gone is watched no more either way.
-            let _ = self.watcher.unwatch(gone);
+            let _ = watcher.unwatch(&gone.path);
         }
-        for new in folders.difference(&self.elsewhere) {
-            if let Err(error) = self.watcher.watch(new, RecursiveMode::NonRecursive) {
-                tracing::warn!(folder = %new.display(), %error, "not watched");
+        let new: Vec<_> = folders.difference(&self.watched).cloned().collect();
+        for folder in &new {
+            if let Err(error) = watcher.watch(&folder.path, RecursiveMode::NonRecursive)
+                && !is_discoverys_to_say(&error)
+            {
+                tracing::warn!(folder = %folder.path.display(), %error, "not watched");
+                say_polling(&folder.path);
+                self.watcher = None;
+                self.watched.clear();
+                self.poll.every(POLL);
+                return true;
             }
         }
-        self.elsewhere = folders;
+        self.watched = folders;
+        !new.is_empty()
     }
 
     /// Waits until something may have changed: when that was seen first and last.
@@ -85,6 +127,37 @@ impl Watch {
             self.changes.some.notified().await;
         }
     }
+}
+
+/// Folders that are gone, or that may not be read: the next look finds that out.
+fn is_discoverys_to_say(error: &notify::Error) -> bool {
+    use std::io::ErrorKind as Io;
+    match &error.kind {
+        notify::ErrorKind::PathNotFound => true,
+        notify::ErrorKind::Io(error) => matches!(error.kind(), Io::NotFound | Io::PermissionDenied),
+        _ => false,
+    }
+}
+
+fn watcher(root: &Path, changes: &Arc<Changes>) -> Option<RecommendedWatcher> {
+    let (sink, tree) = (changes.clone(), root.to_owned());
+    let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        if event.map_or(true, |event| matters(&tree, &event)) {
+            sink.add(Instant::now());
+        }
+    });
+    watcher
+        .inspect_err(|error| tracing::warn!(%error, "the system offers no watches"))
+        .ok()
+}
+
+fn say_polling(place: &Path) {
+    tracing::warn!(
+        "{} is polled every {} ms from now on; raising fs.inotify.max_user_watches and \
+         fs.inotify.max_user_instances may help",
+        place.display(),
+        POLL.as_millis()
+    );
 }
 
 impl Changes {
@@ -99,28 +172,78 @@ impl Changes {
     }
 }
 
-fn unwatched(root: &Path, error: &notify::Error) -> Diagnostic {
-    let place = error.paths.first().map_or(root, PathBuf::as_path);
-    let diagnostic = match &error.kind {
-        ErrorKind::Io(reason) => Diagnostic::io("watch-failed", "watch", place, reason),
-        _ => Diagnostic::new(
-            "watch-failed",
-            format!("cannot watch {}: {error}", place.display()),
-        )
-        .file(place),
-    };
-    let diagnostic = diagnostic.machine();
-    if diagnostic.help.is_some() {
-        return diagnostic;
+impl Folder {
+    fn at(path: &Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = std::fs::metadata(path).ok()?;
+        Some(Self {
+            path: path.to_owned(),
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        })
     }
-    diagnostic.help(
-        "raise fs.inotify.max_user_watches and fs.inotify.max_user_instances, \
-         or serve without watching: --frozen",
-    )
 }
 
-/// False for what cannot change a component: reading, and folders that are never searched, where
-/// compilers write thousands of files.
+/// The folders, and those of these files.
+pub fn with_files(mut folders: BTreeSet<Folder>, files: &[PathBuf]) -> BTreeSet<Folder> {
+    folders.extend(files.iter().filter_map(|file| Folder::at(file.parent()?)));
+    folders
+}
+
+/// Every folder under `root` that is searched for components.
+pub fn folders(root: &Path) -> BTreeSet<Folder> {
+    WalkDir::new(root)
+        .follow_links(true)
+        .max_depth(DiscoveryLimits::DEFAULT.depth)
+        .into_iter()
+        .filter_entry(|entry| entry.depth() == 0 || !is_skipped(entry.file_name()))
+        // A loop of links, or a folder that may not be read: discovery says so.
+        .flatten()
+        .filter(|entry| entry.file_type().is_dir())
+        .take(DiscoveryLimits::DEFAULT.entries)
+        .filter_map(|entry| Folder::at(entry.path()))
+        .collect()
+}
+
+/// Compares the tree with what it was, on a thread of its own.
+struct Poll(Sender<Duration>);
+
+impl Poll {
+    fn start(root: &Path, every: Duration, changes: Arc<Changes>) -> std::io::Result<Self> {
+        let (sender, intervals) = channel();
+        let root = root.to_owned();
+        std::thread::Builder::new()
+            .name("poll".into())
+            .spawn(move || poll(&root, every, &intervals, &changes))?;
+        Ok(Self(sender))
+    }
+
+    fn every(&self, interval: Duration) {
+        // The thread lives as long as this end does.
+        let _ = self.0.send(interval);
+    }
+}
+
+fn poll(root: &Path, mut every: Duration, intervals: &Receiver<Duration>, changes: &Changes) {
+    let mut before = Fingerprint::of(root);
+    let mut looked = Instant::now();
+    loop {
+        match intervals.recv_timeout(every) {
+            Ok(interval) => every = interval,
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let now = Instant::now();
+        let fingerprint = Fingerprint::of(root);
+        let anyway = every == POLL && now.duration_since(looked) >= ANYWAY;
+        if fingerprint != before || anyway {
+            (before, looked) = (fingerprint, now);
+            changes.add(now);
+        }
+    }
+}
+
+/// False for what cannot change a component: reading, and names that are never searched.
 fn matters(root: &Path, event: &notify::Event) -> bool {
     let written = match event.kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
@@ -135,14 +258,11 @@ fn may_hold_components(root: &Path, path: &Path) -> bool {
     let Ok(below) = path.strip_prefix(root) else {
         return true;
     };
-    let searched = |name: &str| !is_skipped(name.as_ref());
-    let names = || {
-        below.components().filter_map(|part| match part {
-            Component::Normal(name) => name.to_str(),
-            _ => None,
-        })
+    let searched = |part: Component<'_>| match part {
+        Component::Normal(name) => !is_skipped(name),
+        _ => true,
     };
-    if !names().all(searched) {
+    if !below.components().all(searched) {
         return false;
     }
     // A name with another ending is a file of no interest; without one it may be a folder.
@@ -159,8 +279,9 @@ mod tests {
     #[test]
     fn only_what_may_hold_components_matters() {
         let root = Path::new("/site");
-        let check =
-            |path: &str, expected| assert_eq!(may_hold_components(root, Path::new(path)), expected, "{path}");
+        let check = |path: &str, expected| {
+            assert_eq!(may_hold_components(root, Path::new(path)), expected, "{path}");
+        };
         check("/site/shop/home.wasm", true);
         check("/site/shop/home.wat", true);
         check("/site/wasmhost.toml", true);
@@ -172,5 +293,31 @@ mod tests {
         check("/site/shop/.home.wasm.tmp", false);
         check("/site/.wasmhost/journal.jsonl", false);
         check("/site/_drafts/home.wasm", false);
+    }
+
+    #[test]
+    fn only_searched_folders_are_watched() {
+        let tree = tempfile::tempdir().unwrap();
+        for folder in [
+            "shop/screen",
+            "shop/target/debug",
+            ".git",
+            "_drafts",
+            "shop/node_modules/x",
+        ] {
+            std::fs::create_dir_all(tree.path().join(folder)).unwrap();
+        }
+        let found: Vec<_> = folders(tree.path())
+            .into_iter()
+            .map(|folder| {
+                folder
+                    .path
+                    .strip_prefix(tree.path())
+                    .unwrap()
+                    .display()
+                    .to_string()
+            })
+            .collect();
+        assert_eq!(found, ["", "shop", "shop/screen"]);
     }
 }

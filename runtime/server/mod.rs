@@ -24,6 +24,7 @@ use crate::{
     generation::{GenerationId, RequestError},
     host::body::{Body, BodyError},
     router::Router,
+    status::Inbox,
 };
 
 /// What a server takes from its clients, all listeners together.
@@ -54,6 +55,8 @@ impl Default for Limits {
 pub struct Server {
     pub listeners: Vec<TcpListener>,
     pub router: Router,
+    /// Where requests ask for what lies on disk.
+    pub inbox: Inbox,
     pub limits: Limits,
 }
 
@@ -63,11 +66,13 @@ impl Server {
         let Self {
             listeners,
             router,
+            inbox,
             limits,
         } = self;
         let permits = Arc::new(Semaphore::new(limits.connections));
         let connections = Arc::new(Connections {
             router,
+            inbox,
             graceful: GracefulShutdown::new(),
             limits,
         });
@@ -96,6 +101,7 @@ impl Server {
 /// What all connections share.
 struct Connections {
     router: Router,
+    inbox: Inbox,
     graceful: GracefulShutdown,
     limits: Limits,
 }
@@ -131,10 +137,10 @@ impl Connections {
     fn serve(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
         // Answers are written as a whole; waiting for more would only delay them.
         let _ = stream.set_nodelay(true);
-        let router = self.router.clone();
+        let (router, inbox) = (self.router.clone(), self.inbox.clone());
         let service = service_fn(move |request| {
-            let router = router.clone();
-            async move { Ok::<_, Infallible>(respond(&router, request).await) }
+            let (router, inbox) = (router.clone(), inbox.clone());
+            async move { Ok::<_, Infallible>(respond(&router, &inbox, request).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -152,12 +158,16 @@ impl Connections {
 }
 
 /// One request, from its head to the head of its response.
-async fn respond(router: &Router, request: http::Request<Incoming>) -> http::Response<Body> {
+async fn respond(router: &Router, inbox: &Inbox, request: http::Request<Incoming>) -> http::Response<Body> {
     let method = request.method();
     if *method == http::Method::CONNECT || *method == http::Method::TRACE {
         return answer::method_not_allowed();
     }
-    let routed = match router.route(request.uri().path()) {
+    let path = request.uri().path();
+    if let Some(limit) = router.waits(path) {
+        inbox.fresh(limit).await;
+    }
+    let routed = match router.route(path) {
         Ok(routed) => routed,
         Err(error) => return answer::unrouted(&error),
     };

@@ -1,6 +1,7 @@
 //! What the control plane says to all others: the events of the contract, to standard output and to
 //! the journal. Knows not who listens.
 
+mod inbox;
 mod journal;
 mod text;
 
@@ -13,7 +14,10 @@ use std::{
 
 use serde::{Serialize, Serializer};
 
-pub use self::journal::Journal;
+pub use self::{
+    inbox::{Ask, Inbox, inbox},
+    journal::Journal,
+};
 use crate::{diagnostic::Diagnostic, project::ComponentId};
 
 /// Events that may wait to be written; more are dropped, and that is logged: a reader that hangs must

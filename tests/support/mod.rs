@@ -1,11 +1,15 @@
 //! What the tests share: trees of components, servers that run on them, and a client.
 
 mod client;
+pub mod engines;
+mod golden;
 mod server;
 mod sources;
 mod tree;
+pub mod wit;
 
 pub use client::{Client, Reply};
+pub use golden::{golden, goldens};
 pub use server::Server;
 pub use sources::{example, guests, variant};
 pub use tree::{Tree, touched};

@@ -33,14 +33,6 @@ pub fn state(value: &Value<'_>) -> Option<()> {
     }
 }
 
-pub fn swap_requests(value: &Value<'_>) -> Option<()> {
-    match value.as_str() {
-        Some("serve-old") => Some(()),
-        Some("wait") => not_yet(value, "requests = \"wait\"", "only \"serve-old\" is"),
-        _ => value.expected("\"serve-old\" or \"wait\""),
-    }
-}
-
 pub fn probation(value: &Value<'_>) -> Option<()> {
     value.section(|probation| {
         for key in ["requests", "traps"] {

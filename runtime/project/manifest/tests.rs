@@ -330,7 +330,6 @@ probation = { requests = 100, traps = 1 }
             "9:10 manifest-not-yet: groups.shop.grants.config is not supported yet; nothing can be granted",
             "10:15 manifest-not-yet: groups.shop.grants.directories is not supported yet; nothing can be granted",
             "11:12 manifest-not-yet: groups.shop.grants.keyvalue is not supported yet; nothing can be granted",
-            "13:12 manifest-not-yet: requests = \"wait\" is not supported yet; only \"serve-old\" is",
             "14:13 manifest-not-yet: probation is not supported yet; a new generation is never reverted",
         ],
     );

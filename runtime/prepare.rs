@@ -1,16 +1,20 @@
 //! Everything of a swap that can fail, for one group: parts, artifact, first store. Nothing that serves
-//! is touched.
+//! is touched. Knows not whether the generation will serve: `check` prepares, and lets go.
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use tokio_util::sync::CancellationToken;
+
 use crate::{
     artifact::{
         Builder, Cost, Parts,
-        graph::{Members, Surroundings, same_interface},
+        graph::{Graph, Members, Surroundings, resolve_all, same_interface},
+        with_files,
     },
     diagnostic::Diagnostic,
     generation::{Generation, GenerationId, Observer, Retirement},
@@ -41,7 +45,7 @@ pub struct Readable {
 pub type Refused = (GroupSpec, Vec<Diagnostic>);
 
 /// Takes the components of a group apart.
-pub async fn read(builder: Arc<Builder>, spec: GroupSpec) -> Result<Readable, Refused> {
+async fn read(builder: Arc<Builder>, spec: GroupSpec) -> Result<Readable, Refused> {
     let began = Instant::now();
     let (spec, parts) = contained(spec, move |spec| builder.read(spec)).await?;
     Ok(Readable {
@@ -51,13 +55,44 @@ pub async fn read(builder: Arc<Builder>, spec: GroupSpec) -> Result<Readable, Re
     })
 }
 
-/// Builds and starts the generation `number` of a group.
+/// Takes the components of many groups apart, and adds what they export to what others do: then each can
+/// be told which group has what it lacks.
+pub async fn read_all(
+    builder: &Arc<Builder>,
+    specs: Vec<GroupSpec>,
+    mut exports: Exports,
+) -> (Vec<Result<Readable, Refused>>, Arc<Exports>) {
+    let mut groups = Vec::new();
+    for spec in specs {
+        groups.push(read(builder.clone(), spec).await);
+    }
+    for Readable { spec, parts, .. } in groups.iter().flatten() {
+        exports.insert(spec.name.clone(), exported(&parts.interfaces()));
+    }
+    (groups, Arc::new(exports))
+}
+
+impl Readable {
+    /// Who imports what from whom, as far as it fits, and what does not.
+    pub fn graph(&self, exports: &Exports) -> (Graph, Vec<Diagnostic>) {
+        let Self { spec, parts, .. } = self;
+        let world = World {
+            group: &spec.name,
+            exports,
+        };
+        let (graph, findings) = resolve_all(&spec.name, &parts.interfaces(), &spec.wire, &world);
+        (graph, with_files(findings, spec))
+    }
+}
+
+/// Builds and starts the generation `number` of a group. Whoever gives up no longer wants the outcome.
 pub async fn prepare(
     builder: Arc<Builder>,
     readable: Readable,
     exports: Arc<Exports>,
     number: u64,
     observer: Observer,
+    give_up: CancellationToken,
 ) -> Result<Prepared, Refused> {
     let Readable { spec, parts, took } = readable;
     let own_exports = exported(&parts.interfaces());
@@ -66,7 +101,7 @@ pub async fn prepare(
             group: &spec.name,
             exports: &exports,
         };
-        builder.build(spec, &parts, &world)
+        builder.build(spec, &parts, &world, &give_up)
     };
     let (spec, (artifact, mut cost)) = contained(spec, build).await?;
     cost.link += took;
@@ -109,10 +144,19 @@ async fn contained<T: Send + 'static>(
     }
 }
 
+/// A tree that nothing can be served from.
+pub fn no_page(root: &Path) -> Diagnostic {
+    let message = format!("no component under {} answers requests", root.display());
+    Diagnostic::new("page-missing", message).file(root).help(
+        "add one that exports wasmhost:page/handler@0.1.0 or wasi:http/incoming-handler@0.2; \
+         see `wasmhost new` or the example site",
+    )
+}
+
 /// What each group exports, by group.
 pub type Exports = BTreeMap<String, Vec<String>>;
 
-pub fn exported(members: &Members) -> Vec<String> {
+fn exported(members: &Members) -> Vec<String> {
     members
         .values()
         .flat_map(|interface| interface.exports.iter().cloned())
@@ -128,6 +172,10 @@ struct World<'a> {
 impl Surroundings for World<'_> {
     fn host_offers(&self, interface: &str) -> bool {
         host::offers(interface)
+    }
+
+    fn has_instead(&self, interface: &str) -> Option<Vec<&'static str>> {
+        host::has_instead(interface)
     }
 
     fn other_group(&self, interface: &str) -> Option<String> {

@@ -1,0 +1,186 @@
+//! `wasmhost check`: everything that the server would refuse, all at once, found by doing what the server
+//! does, up to the first store of every group. Then what is served, but hardly as it was meant.
+
+use std::{path::Path, sync::Arc};
+
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    against::{self, ComponentChange},
+    routes,
+    surface::{GroupSurface, ReadTree, Surface},
+};
+use crate::{
+    diagnostic::Diagnostic,
+    prepare::{self, Prepared, Readable},
+    project::{ComponentId, GroupSpec},
+    router::patterns,
+    status::RouteLine,
+};
+
+/// What is wrong with a tree, and what is in it.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    pub diagnostics: Vec<Diagnostic>,
+    pub groups: Vec<GroupReport>,
+    /// Against the other tree, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Vec<ComponentChange>>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct GroupReport {
+    pub group: String,
+    /// False where the server would refuse it.
+    pub accepted: bool,
+    /// Empty where the group could not be read.
+    pub components: Vec<ComponentId>,
+    /// Empty where the group is refused.
+    pub routes: Vec<RouteLine>,
+}
+
+/// Checks the tree under `root`, and compares it with the one under `other`.
+pub async fn check(root: &Path, other: Option<&Path>) -> Report {
+    let (mut report, surface) = match ReadTree::read(root).await {
+        Ok(tree) => {
+            let surface = tree.surface();
+            (check_tree(tree, &surface).await, surface)
+        }
+        Err(diagnostics) => {
+            let report = Report {
+                diagnostics,
+                ..Report::default()
+            };
+            (report, Surface::default())
+        }
+    };
+    if let Some(other) = other {
+        match ReadTree::read(other).await {
+            Ok(other) => {
+                report.diagnostics.extend(other.diagnostics());
+                report.changes = Some(against::between(&other.surface(), &surface));
+            }
+            Err(diagnostics) => report.diagnostics.extend(diagnostics),
+        }
+    }
+    report
+}
+
+async fn check_tree(mut tree: ReadTree, surface: &Surface) -> Report {
+    let mut diagnostics = tree.diagnostics();
+    let mut groups: Vec<_> = tree
+        .refused
+        .keys()
+        .map(|group| refused(group, Vec::new()))
+        .collect();
+    let mut prepared = Vec::new();
+    for group in std::mem::take(&mut tree.groups) {
+        let outcome = match group {
+            Ok(group) => prepare(&tree, group).await,
+            Err((spec, _)) => Err((spec, Vec::new())),
+        };
+        match outcome {
+            Ok(group) => prepared.push(group),
+            Err((spec, reasons)) => {
+                diagnostics.extend(reasons);
+                groups.push(refused(&spec.name, spec.components.into_keys().collect()));
+            }
+        }
+    }
+    groups.extend(prepared.iter().map(accepted));
+    groups.sort_by(|a, b| a.group.cmp(&b.group));
+    let any_page = prepared
+        .iter()
+        .any(|group| group.generation.pages().next().is_some());
+    if !any_page && diagnostics.is_empty() {
+        diagnostics.push(prepare::no_page(&tree.project.root));
+    } else {
+        let groups = prepared
+            .iter()
+            .filter_map(|group| Some((&group.spec, surface.group(&group.spec.name)?)));
+        diagnostics.extend(groups.flat_map(|(spec, group)| unused(spec, group)));
+    }
+    diagnostics.extend(routes::shadowed(&tree.project.root, &prepared));
+    Report {
+        diagnostics,
+        groups,
+        changes: None,
+    }
+}
+
+/// The generation that comes back serves nobody, and ends when it is dropped.
+async fn prepare(tree: &ReadTree, group: Readable) -> Result<Prepared, prepare::Refused> {
+    let nobody = Arc::new(|_: &_, _| {});
+    prepare::prepare(
+        tree.builder.clone(),
+        group,
+        tree.exports.clone(),
+        1,
+        nobody,
+        CancellationToken::new(),
+    )
+    .await
+}
+
+fn refused(group: &str, components: Vec<ComponentId>) -> GroupReport {
+    GroupReport {
+        group: group.to_owned(),
+        accepted: false,
+        components,
+        routes: Vec::new(),
+    }
+}
+
+fn accepted(Prepared { spec, generation, .. }: &Prepared) -> GroupReport {
+    let lines = patterns(&spec.routes, generation.pages()).into_iter();
+    GroupReport {
+        group: spec.name.clone(),
+        accepted: true,
+        components: spec.components.keys().cloned().collect(),
+        routes: lines
+            .map(|(pattern, component)| RouteLine {
+                pattern,
+                component: component.clone(),
+            })
+            .collect(),
+    }
+}
+
+/// A group that answers nothing, or the components that nothing in it needs.
+fn unused(spec: &GroupSpec, group: &GroupSurface) -> Vec<Diagnostic> {
+    if group.pages().next().is_none() {
+        let message = format!("the group {} has no page: it answers no requests", spec.name);
+        let help = "add a component that exports wasmhost:page/handler@0.1.0, or move its components to the \
+                    group that needs them";
+        return vec![
+            Diagnostic::new("group-without-page", message)
+                .help(help)
+                .warning(),
+        ];
+    }
+    let unreachable = group.unreachable();
+    let warning = |id: &ComponentId| {
+        let mut importers: Vec<_> = group
+            .importers(id)
+            .map(|(importer, _)| importer.as_str())
+            .collect();
+        importers.dedup();
+        let why = match importers.as_slice() {
+            [] => "nothing imports what it exports".to_owned(),
+            importers => format!(
+                "it is imported by {} only, which no page needs",
+                importers.join(", ")
+            ),
+        };
+        let diagnostic = Diagnostic::new("component-unreachable", format!("no page needs {id}: {why}"));
+        let diagnostic = diagnostic
+            .help("remove it, or import it; it is linked and started all the same")
+            .warning();
+        match spec.components.get(id) {
+            Some(component) => diagnostic.file(&component.path),
+            None => diagnostic,
+        }
+    };
+    unreachable.into_iter().map(warning).collect()
+}

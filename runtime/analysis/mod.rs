@@ -1,0 +1,17 @@
+//! What a tree consists of and what is wrong with it, without serving it: `wasmhost check`, `graph` and
+//! `inspect`. Reads and prepares as the server does; returns data and diagnostics, prints nothing.
+//!
+//! `surface` is what components ask for and offer; `check`, `against` and `drawing` are made from it.
+
+pub mod against;
+pub mod check;
+pub mod drawing;
+pub mod inspect;
+mod routes;
+mod surface;
+
+pub use self::{
+    check::{GroupReport, Report, check},
+    inspect::{Inspection, inspect},
+    surface::{GroupSurface, Member, Surface},
+};

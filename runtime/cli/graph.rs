@@ -1,0 +1,53 @@
+//! `wasmhost graph`.
+
+use std::process::ExitCode;
+
+use super::{Root, exit_code, print, runtime, say};
+use crate::{
+    analysis::{
+        Surface,
+        drawing::{dot, json, svg, text},
+    },
+    diagnostic::Diagnostic,
+};
+
+/// Show who imports what from whom.
+///
+/// What does not fit together is drawn as far as it can be read, and reported on standard error.
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    root: Root,
+    /// A list for people, the language of Graphviz, JSON, or a picture.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Default, clap::ValueEnum)]
+enum Format {
+    #[default]
+    Text,
+    Dot,
+    Json,
+    Svg,
+}
+
+pub fn run(arguments: Arguments) -> Result<ExitCode, Vec<Diagnostic>> {
+    let Arguments {
+        root: Root { root },
+        format,
+    } = arguments;
+    let (surface, diagnostics) = runtime()?.block_on(Surface::read(&root));
+    for diagnostic in &diagnostics {
+        say(&diagnostic.to_string());
+    }
+    if !surface.groups.is_empty() {
+        print(&match format {
+            Format::Text => text::draw(&surface),
+            Format::Dot => dot::draw(&surface),
+            Format::Json => json::draw(&surface),
+            Format::Svg => svg::draw(&surface),
+        })?;
+    }
+    Ok(exit_code(&diagnostics))
+}

@@ -1,0 +1,243 @@
+//! Compiled functions by the hash of their code: when a module changes, only its changed functions are
+//! compiled. In memory with a bound, and on disk in packs, one for what each build added.
+//! Knows neither modules nor groups.
+//!
+//! A pack is written whole and renamed, and is named by the hash of what is in it: a killed process
+//! leaves none, a damaged one is found out, and two servers may share the folder.
+
+use std::{
+    borrow::Cow,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
+};
+
+use quick_cache::{Weighter, sync::Cache};
+use wasmtime::CacheStore;
+
+/// Bytes of compiled functions kept in memory.
+const MEMORY: u64 = 1024 << 20;
+/// Bytes of all packs on disk; the oldest go first.
+const DISK: u64 = 512 << 20;
+/// Bytes added since the last pack that are kept for the next one.
+const UNSAVED: usize = 64 << 20;
+/// How a compiled function is, at a guess; sizes the table.
+const TYPICAL: u64 = 2 << 10;
+
+/// A key and what was compiled for it.
+type Entry = (Box<[u8]>, Arc<[u8]>);
+
+pub struct FunctionStore {
+    functions: Cache<Box<[u8]>, Arc<[u8]>, BySize>,
+    /// What no pack has yet.
+    unsaved: Mutex<Unsaved>,
+    compiled: AtomicU64,
+    folder: Option<PathBuf>,
+}
+
+#[derive(Default)]
+struct Unsaved {
+    entries: Vec<Entry>,
+    bytes: usize,
+}
+
+#[derive(Clone)]
+struct BySize;
+
+impl Weighter<Box<[u8]>, Arc<[u8]>> for BySize {
+    fn weight(&self, key: &Box<[u8]>, function: &Arc<[u8]>) -> u64 {
+        (key.len() + function.len()) as u64
+    }
+}
+
+impl FunctionStore {
+    /// `folder` is where packs are kept, if they are.
+    pub fn new(folder: Option<PathBuf>) -> Self {
+        Self {
+            functions: Cache::with_weighter((MEMORY / TYPICAL) as usize, MEMORY, BySize),
+            unsaved: Mutex::default(),
+            compiled: AtomicU64::new(0),
+            folder,
+        }
+    }
+
+    /// Functions that were compiled because nothing was known of them.
+    pub fn compiled(&self) -> u64 {
+        self.compiled.load(Ordering::Relaxed)
+    }
+
+    /// Reads the packs, newest first, as far as memory goes. A damaged one is said and removed.
+    pub fn load(&self) {
+        let Some(folder) = &self.folder else { return };
+        let mut room = MEMORY;
+        for (path, _, bytes) in packs(folder) {
+            if bytes > room {
+                break;
+            }
+            room -= bytes;
+            match read_pack(&path) {
+                Ok(Some(entries)) => entries
+                    .into_iter()
+                    .for_each(|(key, function)| self.functions.insert(key, function)),
+                Ok(None) => {
+                    tracing::warn!(file = %path.display(), "a damaged cache file was removed; its functions are compiled again");
+                    // Whoever cannot remove it will not trust it either.
+                    let _ = fs::remove_file(&path);
+                }
+                // Another server removed it, or it will be said when it matters.
+                Err(error) => tracing::debug!(file = %path.display(), %error, "a cache file was not read"),
+            }
+        }
+    }
+
+    /// Writes what was compiled since the last time as one pack, and removes what is over the bound.
+    /// Errors: the disk; nothing is lost but the time to compile again.
+    pub fn save(&self) -> io::Result<()> {
+        let entries =
+            std::mem::take(&mut *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)).entries;
+        let Some(folder) = self.folder.as_ref().filter(|_| !entries.is_empty()) else {
+            return Ok(());
+        };
+        fs::create_dir_all(folder)?;
+        write_pack(folder, &entries)?;
+        let mut room = DISK;
+        for (path, _, bytes) in packs(folder) {
+            match room.checked_sub(bytes) {
+                Some(left) => room = left,
+                None => fs::remove_file(path)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl CacheStore for FunctionStore {
+    fn get(&self, key: &[u8]) -> Option<Cow<'_, [u8]>> {
+        self.functions
+            .get(key)
+            .map(|function| Cow::Owned(function.to_vec()))
+    }
+
+    fn insert(&self, key: &[u8], function: Vec<u8>) -> bool {
+        self.compiled.fetch_add(1, Ordering::Relaxed);
+        let (key, function): Entry = (key.into(), function.into());
+        self.functions.insert(key.clone(), function.clone());
+        if self.folder.is_some() {
+            let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
+            unsaved.bytes += key.len() + function.len();
+            if unsaved.bytes <= UNSAVED {
+                unsaved.entries.push((key, function));
+            }
+        }
+        true
+    }
+}
+
+impl std::fmt::Debug for FunctionStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FunctionStore")
+            .field("compiled", &self.compiled())
+            .finish_non_exhaustive()
+    }
+}
+
+const ENDING: &str = "pack";
+
+/// The packs in a folder, newest first, with their age and bytes.
+fn packs(folder: &Path) -> Vec<(PathBuf, SystemTime, u64)> {
+    let mut packs: Vec<_> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let metadata = entry.metadata().ok()?;
+            let is_pack = entry.path().extension().is_some_and(|ending| ending == ENDING);
+            is_pack.then(|| Some((entry.path(), metadata.modified().ok()?, metadata.len())))?
+        })
+        .collect();
+    packs.sort_by(|(_, a, _), (_, b, _)| b.cmp(a));
+    packs
+}
+
+/// Length and bytes of each key and each function in turn.
+fn write_pack(folder: &Path, entries: &[Entry]) -> io::Result<()> {
+    let mut pack = Vec::new();
+    for (key, function) in entries {
+        for part in [&**key, &**function] {
+            pack.extend((part.len() as u32).to_le_bytes());
+            pack.extend(part);
+        }
+    }
+    let name = folder.join(format!("{}.{ENDING}", blake3::hash(&pack).to_hex()));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    io::Write::write_all(&mut file, &pack)?;
+    file.persist(name)?;
+    Ok(())
+}
+
+/// `None` where the content is not what the name says.
+fn read_pack(path: &Path) -> io::Result<Option<Vec<Entry>>> {
+    let pack = fs::read(path)?;
+    let name = path.file_stem().and_then(|name| name.to_str());
+    if name != Some(blake3::hash(&pack).to_hex().as_str()) {
+        return Ok(None);
+    }
+    let mut rest = pack.as_slice();
+    let mut entries = Vec::new();
+    while let (Some(key), Some(function)) = (take(&mut rest), take(&mut rest)) {
+        entries.push((key.into(), function.into()));
+    }
+    Ok(Some(entries))
+}
+
+fn take<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (length, after) = rest.split_first_chunk::<4>()?;
+    let (part, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    *rest = after;
+    Some(part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_come_back_from_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = FunctionStore::new(Some(folder.path().into()));
+        store.insert(b"one", vec![1; 3000]);
+        store.save().unwrap();
+        store.insert(b"two", vec![2]);
+        store.save().unwrap();
+        store.save().unwrap();
+        assert_eq!(packs(folder.path()).len(), 2, "nothing new, no pack");
+
+        let next = FunctionStore::new(Some(folder.path().into()));
+        next.load();
+        assert_eq!(next.get(b"one").unwrap().len(), 3000);
+        assert_eq!(*next.get(b"two").unwrap(), [2]);
+        assert!(next.get(b"three").is_none());
+        assert_eq!(next.compiled(), 0);
+    }
+
+    #[test]
+    fn a_damaged_pack_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = FunctionStore::new(Some(folder.path().into()));
+        store.insert(b"one", vec![1; 100]);
+        store.save().unwrap();
+        let pack = packs(folder.path()).remove(0).0;
+        let mut bytes = fs::read(&pack).unwrap();
+        bytes[50] ^= 1;
+        fs::write(&pack, bytes).unwrap();
+
+        let next = FunctionStore::new(Some(folder.path().into()));
+        next.load();
+        assert!(next.get(b"one").is_none());
+        assert!(packs(folder.path()).is_empty());
+    }
+}

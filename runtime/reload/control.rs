@@ -1,0 +1,737 @@
+//! What follows from what: the control plane as a state machine. Decides when to look at the tree, what
+//! to build, what to publish and what to refuse. Pure: time and looks are passed in, deeds come out.
+//! Knows no files, no wasm, no sockets.
+//!
+//! ```text
+//!            hint, request, patience over
+//!                       │
+//!   at rest ──▶ look ───┴──▶ nothing new ──▶ at rest
+//!                 │ not finished, or gone: look again when patience is over
+//!                 ▼
+//!               build ──▶ ready, and a second look agrees ──▶ commit or refuse ──▶ at rest
+//!                 │ another look sees other content
+//!                 └──▶ give up, build that
+//! ```
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use super::debounce::Burst;
+use crate::project::{ComponentId, Digest};
+
+/// How long content that is no component may stay so: a build tool may be in the middle of writing it.
+pub const UNFINISHED: Duration = Duration::from_secs(2);
+/// How long something may be gone, or the tree unreadable, before that counts.
+pub const GONE: Duration = Duration::from_millis(250);
+/// When content that is being built is looked at for the second time.
+pub const CONFIRM: Duration = Duration::from_millis(10);
+
+/// What a look found of one group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sight {
+    pub digest: Digest,
+    pub components: BTreeSet<ComponentId>,
+    pub state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It can be built.
+    Whole,
+    /// Some file is no component, perhaps not yet.
+    Unfinished,
+    /// It cannot be built as it lies there.
+    Wrong,
+}
+
+/// What a look found: groups by name, or a tree that cannot be understood, by what is wrong with it.
+pub type Looked = Result<BTreeMap<String, Sight>, Digest>;
+
+/// What happens to the control plane.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Something may have changed.
+    Hint,
+    /// A request wants to be answered by what lies on disk now.
+    Asked(u64),
+    /// The look that was ordered is done.
+    Looked(Looked),
+    /// The build with this number is done: which of its groups are ready, and which are refused.
+    Built {
+        build: u64,
+        ready: BTreeMap<String, bool>,
+    },
+    /// It is as late as was wanted.
+    Woken,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// Look at the tree. There is one look at a time.
+    Look,
+    /// Build these groups as the last look found them. `since` is the first sign of their change.
+    Build {
+        build: u64,
+        groups: BTreeSet<String>,
+        since: Instant,
+    },
+    /// Nobody wants this build any more.
+    GiveUp { build: u64 },
+    /// Publish the ready groups of a build and forget the removed ones, in one step; refuse the others.
+    Commit {
+        build: u64,
+        publish: BTreeSet<String>,
+        refuse: BTreeSet<String>,
+    },
+    /// These groups have no component left.
+    Remove(BTreeSet<String>),
+    /// Say why what lies there is not even built.
+    Refuse(BTreeSet<String>),
+    /// Say why the tree cannot be understood.
+    RefuseTree,
+    /// What these requests wait for is done.
+    Answer(Vec<u64>),
+}
+
+/// The state of the control plane.
+#[derive(Debug, Default)]
+pub struct Control {
+    groups: BTreeMap<String, Group>,
+    tree: Subject,
+    /// Hints that no look has answered.
+    burst: Option<Burst>,
+    look: Option<Look>,
+    build: Option<Build>,
+    /// Something else changed while a build was under way.
+    passed_over: bool,
+    /// A look is wanted then.
+    look_at: Option<Instant>,
+    looks: u64,
+    builds: u64,
+    /// Requests that wait, and the number of the look that will do for them.
+    asked: Vec<(u64, u64)>,
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    serving: Option<Content>,
+    subject: Subject,
+}
+
+#[derive(Debug)]
+struct Content {
+    digest: Digest,
+    components: BTreeSet<ComponentId>,
+}
+
+/// Something that may be refused, and what is known of that.
+#[derive(Debug, Default)]
+struct Subject {
+    /// The content that was refused last.
+    refused: Option<Digest>,
+    /// Content that is given time, `None` for what is gone, and since when.
+    patience: Option<(Option<Digest>, Instant)>,
+}
+
+#[derive(Debug)]
+struct Look {
+    number: u64,
+    since: Instant,
+}
+
+#[derive(Debug)]
+struct Build {
+    number: u64,
+    groups: BTreeMap<String, Sight>,
+    /// A look that began after the build did found the same.
+    confirmed: bool,
+    /// The look from which on others confirm.
+    began_after: u64,
+    ready: Option<BTreeMap<String, bool>>,
+}
+
+/// What is to become of a group.
+enum Verdict {
+    Rest,
+    /// Look again then.
+    Wait(Instant),
+    Build,
+    Refuse,
+    Remove,
+}
+
+impl Control {
+    /// Tells what serves, or was refused, from the start.
+    pub fn begin(&mut self, group: &str, sight: Sight, serves: bool) {
+        let group = self.groups.entry(group.to_owned()).or_default();
+        if serves {
+            group.serve(sight);
+        } else {
+            group.subject.refused = Some(sight.digest);
+        }
+    }
+
+    /// What follows from `input`.
+    pub fn step(&mut self, now: Instant, input: Input) -> Vec<Deed> {
+        let mut deeds = Vec::new();
+        match input {
+            Input::Hint => self.burst.get_or_insert_with(|| Burst::begin(now)).extend(now),
+            Input::Asked(request) => self.asked.push((request, self.looks + 1)),
+            Input::Looked(looked) => self.looked(now, looked, &mut deeds),
+            Input::Built { build, ready } => {
+                if let Some(current) = self.build.as_mut().filter(|current| current.number == build) {
+                    current.ready = Some(ready);
+                }
+            }
+            Input::Woken => {}
+        }
+        self.commit(now, &mut deeds);
+        self.answer(&mut deeds);
+        self.order_look(now, &mut deeds);
+        deeds
+    }
+
+    /// When to be woken, if nothing else happens before.
+    pub fn wake_at(&self) -> Option<Instant> {
+        if self.look.is_some() {
+            return None;
+        }
+        let burst = self.burst.as_ref().map(Burst::over_at);
+        burst.into_iter().chain(self.look_at).min()
+    }
+
+    fn order_look(&mut self, now: Instant, deeds: &mut Vec<Deed>) {
+        let due = self.wake_at().is_some_and(|at| at <= now);
+        let asked = self.asked.iter().any(|(_, look)| *look > self.looks);
+        if self.look.is_some() || !(due || asked) {
+            return;
+        }
+        self.looks += 1;
+        let since = self.burst.take().map_or(now, |burst| burst.first);
+        self.look_at = self.look_at.filter(|at| *at > now);
+        self.look = Some(Look {
+            number: self.looks,
+            since,
+        });
+        deeds.push(Deed::Look);
+    }
+
+    fn looked(&mut self, now: Instant, looked: Looked, deeds: &mut Vec<Deed>) {
+        let Some(look) = self.look.take() else { return };
+        let sights = match looked {
+            Ok(sights) => sights,
+            Err(digest) => return self.unreadable(now, digest, deeds),
+        };
+        self.tree = Subject::default();
+        self.confirm(look.number, &sights, deeds);
+
+        let building = self
+            .build
+            .as_ref()
+            .map(|build| build.groups.keys().cloned().collect::<BTreeSet<_>>());
+        let names: BTreeSet<String> = self.groups.keys().chain(sights.keys()).cloned().collect();
+        let (mut build, mut refuse, mut remove) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        for name in names {
+            if building.as_ref().is_some_and(|building| building.contains(&name)) {
+                continue;
+            }
+            match self
+                .groups
+                .entry(name.clone())
+                .or_default()
+                .judge(now, sights.get(&name))
+            {
+                Verdict::Rest => {}
+                Verdict::Wait(until) => self.wake_by(until),
+                Verdict::Build => drop(build.insert(name)),
+                Verdict::Refuse => drop(refuse.insert(name)),
+                Verdict::Remove => drop(remove.insert(name)),
+            }
+        }
+        self.groups
+            .retain(|name, group| !remove.contains(name) && !group.is_nothing(sights.get(name)));
+        if !refuse.is_empty() {
+            deeds.push(Deed::Refuse(refuse));
+        }
+        if !remove.is_empty() {
+            deeds.push(Deed::Remove(remove));
+        }
+        if !build.is_empty() {
+            self.begin_build(now, look, build, &sights, deeds);
+        }
+    }
+
+    /// One build at a time: what else changed meanwhile has its turn after the commit.
+    fn begin_build(
+        &mut self,
+        now: Instant,
+        look: Look,
+        groups: BTreeSet<String>,
+        sights: &BTreeMap<String, Sight>,
+        deeds: &mut Vec<Deed>,
+    ) {
+        if self.build.is_some() {
+            self.passed_over = true;
+            return;
+        }
+        self.builds += 1;
+        let sighted = groups
+            .iter()
+            .filter_map(|name| Some((name.clone(), sights.get(name)?.clone())));
+        self.build = Some(Build {
+            number: self.builds,
+            groups: sighted.collect(),
+            confirmed: false,
+            began_after: self.looks,
+            ready: None,
+        });
+        deeds.push(Deed::Build {
+            build: self.builds,
+            groups,
+            since: look.since,
+        });
+        self.wake_by(now + CONFIRM);
+    }
+
+    /// Compares what is being built with what lies there now. Other content: the newest wins.
+    fn confirm(&mut self, look: u64, sights: &BTreeMap<String, Sight>, deeds: &mut Vec<Deed>) {
+        let Some(build) = &mut self.build else { return };
+        if build
+            .groups
+            .iter()
+            .all(|(name, sight)| sights.get(name) == Some(sight))
+        {
+            build.confirmed |= look > build.began_after;
+        } else {
+            deeds.push(Deed::GiveUp { build: build.number });
+            self.build = None;
+        }
+    }
+
+    fn commit(&mut self, now: Instant, deeds: &mut Vec<Deed>) {
+        let Some(Build {
+            number,
+            groups,
+            ready: Some(ready),
+            ..
+        }) = self.build.take_if(|build| build.is_done())
+        else {
+            return;
+        };
+        let (mut publish, mut refuse) = (BTreeSet::new(), BTreeSet::new());
+        for (name, sight) in groups {
+            let group = self.groups.entry(name.clone()).or_default();
+            if ready.get(&name).copied().unwrap_or(false) {
+                group.serve(sight);
+                publish.insert(name);
+            } else {
+                group.subject.refuse(sight.digest);
+                refuse.insert(name);
+            }
+        }
+        deeds.push(Deed::Commit {
+            build: number,
+            publish,
+            refuse,
+        });
+        if std::mem::take(&mut self.passed_over) {
+            self.wake_by(now);
+        }
+    }
+
+    /// The tree as a whole makes no sense: all goes on as it was, and after a while that is said.
+    fn unreadable(&mut self, now: Instant, digest: Digest, deeds: &mut Vec<Deed>) {
+        if let Some(build) = self.build.take() {
+            deeds.push(Deed::GiveUp { build: build.number });
+        }
+        if self.tree.refused == Some(digest) {
+            self.tree.patience = None;
+            return;
+        }
+        match self.tree.wait(now, Some(digest), GONE) {
+            Some(until) => self.wake_by(until),
+            None => {
+                self.tree.refuse(digest);
+                deeds.push(Deed::RefuseTree);
+            }
+        }
+    }
+
+    /// Requests are answered when what a look after their arrival found has come to an end.
+    fn answer(&mut self, deeds: &mut Vec<Deed>) {
+        if self.look.is_some() || self.build.is_some() || self.is_patient() {
+            return;
+        }
+        let done = self.looks;
+        let (answered, waiting) = std::mem::take(&mut self.asked)
+            .into_iter()
+            .partition(|(_, look)| *look <= done);
+        self.asked = waiting;
+        let answered: Vec<u64> = Vec::into_iter(answered)
+            .map(|(request, _): (u64, u64)| request)
+            .collect();
+        if !answered.is_empty() {
+            deeds.push(Deed::Answer(answered));
+        }
+    }
+
+    fn is_patient(&self) -> bool {
+        self.tree.patience.is_some() || self.groups.values().any(|group| group.subject.patience.is_some())
+    }
+
+    fn wake_by(&mut self, at: Instant) {
+        self.look_at = Some(self.look_at.map_or(at, |before| before.min(at)));
+    }
+}
+
+impl Build {
+    fn is_done(&self) -> bool {
+        self.confirmed && self.ready.is_some()
+    }
+}
+
+impl Group {
+    fn judge(&mut self, now: Instant, sight: Option<&Sight>) -> Verdict {
+        let Some(sight) = sight else {
+            return match self.subject.wait(now, None, GONE) {
+                Some(until) => Verdict::Wait(until),
+                None => Verdict::Remove,
+            };
+        };
+        if self
+            .serving
+            .as_ref()
+            .is_some_and(|serving| serving.digest == sight.digest)
+        {
+            self.subject = Subject::default();
+            return Verdict::Rest;
+        }
+        if self.subject.refused == Some(sight.digest) {
+            self.subject.patience = None;
+            return Verdict::Rest;
+        }
+        let patience = match sight.state {
+            State::Whole if self.lacks_nothing(sight) => return Verdict::Build,
+            State::Whole | State::Wrong => GONE,
+            State::Unfinished => UNFINISHED,
+        };
+        match (self.subject.wait(now, Some(sight.digest), patience), sight.state) {
+            (Some(until), _) => Verdict::Wait(until),
+            (None, State::Whole) => Verdict::Build,
+            (None, State::Unfinished | State::Wrong) => {
+                self.subject.refuse(sight.digest);
+                Verdict::Refuse
+            }
+        }
+    }
+
+    /// False where a component that serves is gone: build tools delete before they write.
+    fn lacks_nothing(&self, sight: &Sight) -> bool {
+        self.serving
+            .as_ref()
+            .is_none_or(|serving| serving.components.is_subset(&sight.components))
+    }
+
+    fn serve(&mut self, sight: Sight) {
+        self.serving = Some(Content {
+            digest: sight.digest,
+            components: sight.components,
+        });
+        self.subject = Subject::default();
+    }
+
+    /// Neither served nor refused nor there.
+    fn is_nothing(&self, sight: Option<&Sight>) -> bool {
+        sight.is_none() && self.serving.is_none() && self.subject.refused.is_none()
+    }
+}
+
+impl Subject {
+    /// Gives `content` time: until when, or `None` where its time is over.
+    fn wait(&mut self, now: Instant, content: Option<Digest>, patience: Duration) -> Option<Instant> {
+        let since = match self.patience {
+            Some((same, since)) if same == content => since,
+            _ => now,
+        };
+        let until = since + patience;
+        self.patience = (until > now).then_some((content, since));
+        (until > now).then_some(until)
+    }
+
+    fn refuse(&mut self, content: Digest) {
+        *self = Self {
+            refused: Some(content),
+            patience: None,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A group's content as the tests write it: its components, and `?` or `!` where it is not whole.
+    fn sight(text: &str) -> Sight {
+        let state = match text.chars().last() {
+            Some('?') => State::Unfinished,
+            Some('!') => State::Wrong,
+            _ => State::Whole,
+        };
+        let names = text
+            .trim_end_matches(['?', '!'])
+            .split(' ')
+            .filter_map(|part| part.split('=').next());
+        Sight {
+            digest: Digest::of(text.as_bytes()),
+            components: names.filter_map(|name| ComponentId::parse(name).ok()).collect(),
+            state,
+        }
+    }
+
+    struct Timeline {
+        control: Control,
+        start: Instant,
+        log: Vec<String>,
+    }
+
+    impl Timeline {
+        fn new(serving: &[(&str, &str)]) -> Self {
+            let mut control = Control::default();
+            for (group, content) in serving {
+                control.begin(group, sight(content), true);
+            }
+            Self {
+                control,
+                start: Instant::now(),
+                log: Vec::new(),
+            }
+        }
+
+        fn step(&mut self, ms: u64, input: Input) -> &mut Self {
+            let now = self.start + Duration::from_millis(ms);
+            for deed in self.control.step(now, input) {
+                self.log.push(match deed {
+                    Deed::Look => format!("{ms} look"),
+                    Deed::Build { groups, .. } => format!("{ms} build {groups:?}"),
+                    Deed::GiveUp { .. } => format!("{ms} give up"),
+                    Deed::Commit { publish, refuse, .. } => {
+                        format!("{ms} publish {publish:?} refuse {refuse:?}")
+                    }
+                    Deed::Remove(groups) => format!("{ms} remove {groups:?}"),
+                    Deed::Refuse(groups) => format!("{ms} refuse {groups:?}"),
+                    Deed::RefuseTree => format!("{ms} refuse the tree"),
+                    Deed::Answer(requests) => format!("{ms} answer {requests:?}"),
+                });
+            }
+            self
+        }
+
+        fn hint(&mut self, ms: u64) -> &mut Self {
+            self.step(ms, Input::Hint)
+        }
+
+        fn woken(&mut self, ms: u64) -> &mut Self {
+            self.step(ms, Input::Woken)
+        }
+
+        fn looked(&mut self, ms: u64, groups: &[(&str, &str)]) -> &mut Self {
+            let sights = groups
+                .iter()
+                .map(|(name, content)| ((*name).to_owned(), sight(content)))
+                .collect();
+            self.step(ms, Input::Looked(Ok(sights)))
+        }
+
+        fn built(&mut self, ms: u64, build: u64, ready: &[(&str, bool)]) -> &mut Self {
+            let ready = ready
+                .iter()
+                .map(|(name, ready)| ((*name).to_owned(), *ready))
+                .collect();
+            self.step(ms, Input::Built { build, ready })
+        }
+
+        fn expect(&self, expected: &[&str]) {
+            assert_eq!(self.log, expected);
+        }
+    }
+
+    #[test]
+    fn a_change_is_looked_at_built_confirmed_and_published() {
+        let mut timeline = Timeline::new(&[("shop", "a=1")]);
+        timeline
+            .hint(0)
+            .hint(10)
+            .woken(20)
+            .woken(30)
+            .looked(31, &[("shop", "a=2")]);
+        timeline
+            .built(35, 1, &[("shop", true)])
+            .woken(41)
+            .looked(42, &[("shop", "a=2")]);
+        timeline.expect(&[
+            "30 look",
+            "31 build {\"shop\"}",
+            "41 look",
+            "42 publish {\"shop\"} refuse {}",
+        ]);
+        assert_eq!(timeline.control.wake_at(), None, "at rest");
+    }
+
+    #[test]
+    fn the_newest_wins() {
+        let mut timeline = Timeline::new(&[("shop", "a=1")]);
+        timeline.hint(0).woken(20).looked(21, &[("shop", "a=2")]).hint(25);
+        timeline
+            .woken(31)
+            .looked(32, &[("shop", "a=3")])
+            .built(33, 1, &[("shop", true)]);
+        timeline
+            .built(40, 2, &[("shop", true)])
+            .woken(42)
+            .looked(43, &[("shop", "a=3")]);
+        timeline.expect(&[
+            "20 look",
+            "21 build {\"shop\"}",
+            "31 look",
+            "32 give up",
+            "32 build {\"shop\"}",
+            "42 look",
+            "43 publish {\"shop\"} refuse {}",
+        ]);
+    }
+
+    #[test]
+    fn the_same_content_is_neither_swapped_nor_refused_twice() {
+        let mut timeline = Timeline::new(&[("shop", "a=1")]);
+        timeline.hint(0).woken(20).looked(21, &[("shop", "a=1")]);
+        timeline
+            .hint(100)
+            .woken(120)
+            .looked(121, &[("shop", "a=2")])
+            .built(122, 1, &[("shop", false)]);
+        timeline.woken(131).looked(132, &[("shop", "a=2")]);
+        timeline.hint(200).woken(220).looked(221, &[("shop", "a=2")]);
+        timeline.hint(300).woken(320).looked(321, &[("shop", "a=1")]);
+        timeline.expect(&[
+            "20 look",
+            "120 look",
+            "121 build {\"shop\"}",
+            "131 look",
+            "132 publish {} refuse {\"shop\"}",
+            "220 look",
+            "320 look",
+        ]);
+    }
+
+    #[test]
+    fn what_is_not_finished_has_two_seconds() {
+        let mut timeline = Timeline::new(&[("shop", "a=1")]);
+        timeline.hint(0).woken(20).looked(21, &[("shop", "a=core?")]);
+        timeline.woken(2021).looked(2022, &[("shop", "a=core?")]);
+        timeline.expect(&["20 look", "2021 look", "2022 refuse {\"shop\"}"]);
+        let mut timeline = Timeline::new(&[("shop", "a=1")]);
+        timeline
+            .hint(0)
+            .woken(20)
+            .looked(21, &[("shop", "a=core?")])
+            .hint(500)
+            .woken(520);
+        timeline.looked(521, &[("shop", "a=2")]);
+        timeline.expect(&["20 look", "520 look", "521 build {\"shop\"}"]);
+    }
+
+    #[test]
+    fn what_is_gone_has_a_short_grace() {
+        let mut timeline = Timeline::new(&[("shop", "a=1 b=1")]);
+        timeline
+            .hint(0)
+            .woken(20)
+            .looked(21, &[("shop", "a=1")])
+            .hint(30)
+            .woken(50);
+        timeline.looked(51, &[("shop", "a=1 b=1")]);
+        timeline
+            .hint(100)
+            .woken(120)
+            .looked(121, &[("shop", "b=2")])
+            .woken(371)
+            .looked(372, &[("shop", "b=2")]);
+        timeline.expect(&[
+            "20 look",
+            "50 look",
+            "120 look",
+            "371 look",
+            "372 build {\"shop\"}",
+        ]);
+
+        let mut timeline = Timeline::new(&[("shop", "a=1"), ("api", "b=1")]);
+        timeline
+            .hint(0)
+            .woken(20)
+            .looked(21, &[("api", "b=1")])
+            .woken(271)
+            .looked(272, &[("api", "b=1")]);
+        timeline.expect(&["20 look", "271 look", "272 remove {\"shop\"}"]);
+    }
+
+    #[test]
+    fn a_request_is_answered_after_a_look_that_began_after_it() {
+        let mut timeline = Timeline::new(&[("shop", "a=1")]);
+        timeline
+            .step(0, Input::Asked(1))
+            .step(1, Input::Asked(2))
+            .looked(2, &[("shop", "a=1")]);
+        timeline
+            .looked(4, &[("shop", "a=2")])
+            .built(6, 1, &[("shop", true)]);
+        timeline.woken(14).looked(15, &[("shop", "a=2")]);
+        timeline.expect(&[
+            "0 look",
+            "2 answer [1]",
+            "2 look",
+            "4 build {\"shop\"}",
+            "14 look",
+            "15 publish {\"shop\"} refuse {}",
+            "15 answer [2]",
+        ]);
+    }
+
+    #[test]
+    fn a_change_of_another_group_has_its_turn_after_the_commit() {
+        let mut timeline = Timeline::new(&[("shop", "a=1"), ("api", "b=1")]);
+        timeline
+            .hint(0)
+            .woken(20)
+            .looked(21, &[("shop", "a=2"), ("api", "b=1")]);
+        timeline
+            .woken(31)
+            .looked(32, &[("shop", "a=2"), ("api", "b=2")])
+            .built(40, 1, &[("shop", true)]);
+        timeline.looked(41, &[("shop", "a=2"), ("api", "b=2")]);
+        timeline.expect(&[
+            "20 look",
+            "21 build {\"shop\"}",
+            "31 look",
+            "40 publish {\"shop\"} refuse {}",
+            "40 look",
+            "41 build {\"api\"}",
+        ]);
+    }
+
+    #[test]
+    fn a_tree_that_makes_no_sense_is_said_once_and_after_a_while() {
+        let mut timeline = Timeline::new(&[("shop", "a=1")]);
+        let wrong = || Input::Looked(Err(Digest::of(b"wrong")));
+        timeline
+            .hint(0)
+            .woken(20)
+            .step(21, wrong())
+            .woken(271)
+            .step(272, wrong());
+        timeline.hint(300).woken(320).step(321, wrong());
+        timeline.expect(&["20 look", "271 look", "272 refuse the tree", "320 look"]);
+    }
+}

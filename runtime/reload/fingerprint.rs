@@ -1,0 +1,80 @@
+//! Whether a tree looks different from before, without reading its files. It only hints: equal
+//! fingerprints may hide a change, unequal ones may mean none.
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    os::unix::fs::MetadataExt,
+    path::Path,
+};
+
+use rustix::fs::statfs;
+use walkdir::WalkDir;
+
+use crate::project::{DiscoveryLimits, is_skipped};
+
+/// Of names, sizes, places and times of all that is searched. Times are only compared with each other,
+/// never with a clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint(u64);
+
+impl Fingerprint {
+    pub fn of(root: &Path) -> Self {
+        let mut hash = DefaultHasher::new();
+        let entries = WalkDir::new(root)
+            .follow_links(true)
+            .sort_by_file_name()
+            .max_depth(DiscoveryLimits::DEFAULT.depth + 1)
+            .into_iter()
+            .filter_entry(|entry| entry.depth() == 0 || !is_skipped(entry.file_name()))
+            .take(DiscoveryLimits::DEFAULT.entries);
+        for entry in entries.flatten() {
+            entry.path().hash(&mut hash);
+            if let Ok(metadata) = entry.metadata() {
+                let times = (
+                    metadata.mtime(),
+                    metadata.mtime_nsec(),
+                    metadata.ctime(),
+                    metadata.ctime_nsec(),
+                );
+                (metadata.dev(), metadata.ino(), metadata.size(), times).hash(&mut hash);
+            }
+        }
+        Self(hash.finish())
+    }
+}
+
+/// False on file systems that are changed by others without telling this machine.
+pub fn has_events(root: &Path) -> bool {
+    /// NFS, CIFS, SMB2, 9P, FUSE, Ceph, AFS: as in `statfs(2)`.
+    const REMOTE: [i64; 7] = [
+        0x6969,
+        0xff53_4d42,
+        0xfe53_4d42,
+        0x0102_1997,
+        0x6573_5546,
+        0x00c3_6400,
+        0x5346_414f,
+    ];
+    statfs(root).map_or(true, |system| !REMOTE.contains(&(system.f_type as i64)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_a_searched_file_is_seen() {
+        let tree = tempfile::tempdir().unwrap();
+        let write = |file: &str, content: &str| std::fs::write(tree.path().join(file), content).unwrap();
+        write("a.wasm", "1");
+        let first = Fingerprint::of(tree.path());
+        assert_eq!(first, Fingerprint::of(tree.path()));
+        write(".hidden", "1");
+        std::fs::create_dir(tree.path().join("target")).unwrap();
+        write("a.wasm", "12");
+        let second = Fingerprint::of(tree.path());
+        assert_ne!(first, second);
+        std::fs::remove_file(tree.path().join("a.wasm")).unwrap();
+        assert_ne!(second, Fingerprint::of(tree.path()));
+    }
+}

@@ -1,0 +1,158 @@
+//! One look at the tree: what lies there, by content, and the new of it taken apart already.
+//! Knows not what follows from it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    control::{Looked, Sight, State},
+    watch::{self, Folder},
+};
+use crate::{
+    artifact::Builder,
+    diagnostic::Diagnostic,
+    prepare::{self, Exports, Readable, Refused},
+    project::{ComponentId, Digest, GroupSpec, Project, Refusal},
+};
+
+/// What a look found, with all that is needed to act on it.
+pub struct Seen {
+    pub tree: Result<Tree, Vec<Diagnostic>>,
+    /// Every folder that is searched, to be watched.
+    pub folders: BTreeSet<Folder>,
+    pub began: Instant,
+    pub took: Duration,
+}
+
+/// A tree that can be understood.
+pub struct Tree {
+    pub sights: BTreeMap<String, Sight>,
+    /// The groups whose content is new.
+    pub groups: BTreeMap<String, Group>,
+    /// What every group exports.
+    pub exports: Arc<Exports>,
+    /// Files outside of the tree, to be watched too.
+    pub elsewhere: Vec<PathBuf>,
+}
+
+/// A group whose content is new.
+pub enum Group {
+    Readable(Readable),
+    /// Some file is no component.
+    Unreadable(Refused),
+    /// It is not even read.
+    Refusal(Refusal),
+}
+
+/// Contents of groups that need not be read again: what serves, what is being built, what was refused.
+pub type KnownContents = BTreeSet<(String, Digest)>;
+
+/// Looks at the tree under `root`. `exports` is what the groups that serve export.
+pub async fn look(root: PathBuf, builder: Arc<Builder>, known: KnownContents, exports: Exports) -> Seen {
+    let began = Instant::now();
+    let reading = tokio::task::spawn_blocking(move || (watch::folders(&root), Project::discover(&root)));
+    let (folders, project) = match reading.await {
+        Ok(found) => found,
+        Err(_) => (BTreeSet::new(), Err(vec![internal()])),
+    };
+    let tree = match project {
+        Ok(project) => Ok(understand(project, &builder, &known, exports).await),
+        Err(diagnostics) => Err(diagnostics),
+    };
+    Seen {
+        tree,
+        folders,
+        began,
+        took: began.elapsed(),
+    }
+}
+
+async fn understand(
+    project: Project,
+    builder: &Arc<Builder>,
+    known: &KnownContents,
+    exports: Exports,
+) -> Tree {
+    let (mut sights, mut groups, mut new) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+    for (name, group) in project.groups {
+        match group {
+            Ok(spec) if known.contains(&(name.clone(), spec.digest)) => {
+                sights.insert(name, sight(&spec, State::Whole));
+            }
+            Ok(spec) => new.push(spec),
+            Err(refusal) => {
+                sights.insert(name.clone(), refused_sight(&refusal));
+                groups.insert(name, Group::Refusal(refusal));
+            }
+        }
+    }
+    let (read, exports) = prepare::read_all(builder, new, exports).await;
+    for group in read {
+        let (name, sight, group) = match group {
+            Ok(readable) => {
+                let sight = sight(&readable.spec, State::Whole);
+                (readable.spec.name.clone(), sight, Group::Readable(readable))
+            }
+            Err(refused) => {
+                let sight = sight(&refused.0, State::Unfinished);
+                (refused.0.name.clone(), sight, Group::Unreadable(refused))
+            }
+        };
+        sights.insert(name.clone(), sight);
+        groups.insert(name, group);
+    }
+    Tree {
+        sights,
+        groups,
+        exports,
+        elsewhere: project.elsewhere.into_values().collect(),
+    }
+}
+
+fn sight(spec: &GroupSpec, state: State) -> Sight {
+    Sight {
+        digest: spec.digest,
+        components: spec.components.keys().cloned().collect::<BTreeSet<ComponentId>>(),
+        state,
+    }
+}
+
+fn refused_sight(refusal: &Refusal) -> Sight {
+    Sight {
+        digest: refusal.digest,
+        components: BTreeSet::new(),
+        state: State::Wrong,
+    }
+}
+
+impl Seen {
+    /// All that is to be watched.
+    pub fn all_folders(&self) -> BTreeSet<Folder> {
+        let elsewhere = self
+            .tree
+            .as_ref()
+            .map(|tree| tree.elsewhere.as_slice())
+            .unwrap_or_default();
+        watch::with_files(self.folders.clone(), elsewhere)
+    }
+
+    /// What the control plane is told.
+    pub fn looked(&self) -> Looked {
+        match &self.tree {
+            Ok(tree) => Ok(tree.sights.clone()),
+            Err(diagnostics) => {
+                let text: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
+                Err(Digest::of_parts(text.iter().map(String::as_bytes)))
+            }
+        }
+    }
+}
+
+fn internal() -> Diagnostic {
+    Diagnostic::new("internal", "the tree cannot be read: wasmhost itself failed")
+        .help("this is a fault of wasmhost: please report it with the tree at hand")
+}

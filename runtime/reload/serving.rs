@@ -1,0 +1,277 @@
+//! What serves: the groups and their running generations, the only place that publishes and retires.
+//! Decides nothing.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::task::JoinSet;
+
+use super::{
+    causes,
+    group::{Group, Running},
+};
+use crate::{
+    diagnostic::Diagnostic,
+    generation::{GenerationId, Incident, Observer, drain},
+    prepare::{Exports, Prepared, Refused},
+    project::{Digest, GroupSpec, Refusal, Requests},
+    router::{Publisher, RouteTable, patterns},
+    status::{Event, ReadyGroup, Reporter, RouteLine, Stages, Swapped},
+};
+
+pub struct Serving {
+    publisher: Publisher,
+    reporter: Reporter,
+    groups: BTreeMap<String, Group>,
+    /// The number of each group's newest generation. It outlives the group: a number is never used twice.
+    newest: BTreeMap<String, u64>,
+    draining: JoinSet<()>,
+}
+
+/// A generation that is ready, and how long its way here took.
+pub struct Candidate {
+    pub prepared: Prepared,
+    pub stages: Stages,
+}
+
+impl Serving {
+    pub fn new(publisher: Publisher, reporter: Reporter) -> Self {
+        Self {
+            publisher,
+            reporter,
+            groups: BTreeMap::new(),
+            newest: BTreeMap::new(),
+            draining: JoinSet::new(),
+        }
+    }
+
+    /// The number that the next generation of a group gets.
+    pub fn next_number(&self, group: &str) -> u64 {
+        self.newest.get(group).copied().unwrap_or(0) + 1
+    }
+
+    /// What every group that runs exports.
+    pub fn exports(&self) -> Exports {
+        self.groups
+            .iter()
+            .filter_map(|(name, group)| Some((name.clone(), group.running.as_ref()?.exports.clone())))
+            .collect()
+    }
+
+    /// What serves, by content.
+    pub fn contents(&self) -> impl Iterator<Item = (&String, Digest)> {
+        self.groups
+            .iter()
+            .filter_map(|(name, group)| Some((name, group.running.as_ref()?.digest)))
+    }
+
+    /// Puts the first generations into service, and says what of the tree is not served.
+    pub fn begin(&mut self, candidates: Vec<Candidate>, refused: Vec<Refused>) {
+        for (spec, diagnostics) in refused {
+            self.reject((spec, diagnostics));
+        }
+        self.install(candidates, Instant::now());
+    }
+
+    /// One table with all candidates in the place of what served before, which is let go. Groups that are
+    /// refused go on as they are. `since` is the first sign of the change.
+    pub fn swap(&mut self, candidates: Vec<Candidate>, refused: Vec<Refused>, since: Instant) {
+        for refused in refused {
+            self.reject(refused);
+        }
+        for (swapped, old) in self.install(candidates, since) {
+            self.reporter.publish(Event::Swapped(Box::new(swapped)));
+            old.into_iter().for_each(|old| self.retire(old));
+        }
+    }
+
+    /// Takes groups that have no component left out of service.
+    pub fn remove<'a>(&mut self, groups: impl Iterator<Item = &'a String>) {
+        let removed: Vec<_> = groups
+            .filter_map(|name| self.groups.remove(name)?.running)
+            .collect();
+        self.publish();
+        removed.into_iter().for_each(|running| self.retire(running));
+    }
+
+    fn install(&mut self, candidates: Vec<Candidate>, since: Instant) -> Vec<(Swapped, Option<Running>)> {
+        let mut swaps = Vec::new();
+        for candidate in candidates {
+            swaps.push(self.replace(candidate));
+        }
+        let commit = self.publish();
+        for (swapped, _) in &mut swaps {
+            swapped.ms.commit = commit;
+            swapped.ms.total = since.elapsed();
+        }
+        swaps
+    }
+
+    /// Puts a candidate in the place of what its group runs; nobody sees that before it is published.
+    fn replace(&mut self, candidate: Candidate) -> (Swapped, Option<Running>) {
+        let Candidate { prepared, stages } = candidate;
+        let Prepared {
+            spec,
+            generation,
+            retirement,
+            exports,
+            cost,
+            ..
+        } = prepared;
+        let group = self.groups.entry(spec.name.clone()).or_default();
+        let contents = causes::contents(&spec);
+        let waits = waits(&spec);
+        let old = group.running.take();
+        let number = generation.id().number;
+        let swapped = Swapped {
+            group: spec.name.clone(),
+            generation: number,
+            from: old.as_ref().map(|old| old.generation.id().number),
+            causes: causes::causes(old.as_ref().map(|old| &old.contents), &contents),
+            digest: spec.digest.to_string(),
+            modules_compiled: cost.effort.modules_compiled,
+            modules_reused: cost.effort.modules_reused,
+            functions_compiled: cost.effort.functions_compiled,
+            ms: stages,
+        };
+        group.running = Some(Running {
+            generation,
+            retirement,
+            digest: spec.digest,
+            contents,
+            routes: spec.routes,
+            exports,
+            drain: spec.drain,
+            waits,
+        });
+        self.newest.insert(spec.name, number);
+        (swapped, old)
+    }
+
+    /// Makes the table anew from all groups; that is the swap. Returns how long it took.
+    fn publish(&mut self) -> Duration {
+        let began = Instant::now();
+        let groups: Vec<_> = self
+            .groups
+            .iter()
+            .map(|(name, group)| group.routes(name))
+            .collect();
+        let table = RouteTable::new(&groups);
+        drop(groups);
+        self.publisher.publish(table);
+        began.elapsed()
+    }
+
+    /// Lets go of a generation that serves no longer and reports its end.
+    fn retire(&mut self, old: Running) {
+        let Running {
+            generation,
+            retirement,
+            drain: deadline,
+            ..
+        } = old;
+        drop(generation);
+        let reporter = self.reporter.clone();
+        let id = retirement.id.clone();
+        self.draining.spawn(async move {
+            let drained = drain(retirement, deadline).await;
+            reporter.publish(Event::Retired {
+                group: id.group.to_string(),
+                generation: id.number,
+                ms: drained.took,
+                aborted: drained.aborted,
+            });
+        });
+        while self.draining.try_join_next().is_some() {}
+    }
+
+    /// Says that a group's content is not served. A group that never was gets routes that say so too.
+    fn reject(&mut self, (spec, diagnostics): Refused) {
+        let group = self.groups.entry(spec.name.clone()).or_default();
+        group.waits = waits(&spec);
+        group.routes = spec.routes;
+        group.components = spec.components.into_keys().collect();
+        self.report_rejection(Some(spec.name), diagnostics);
+    }
+
+    pub fn reject_read(&mut self, refused: Refused) {
+        self.reject(refused);
+        self.publish();
+    }
+
+    pub fn reject_unread(&mut self, name: &str, refusal: &Refusal) {
+        self.groups.entry(name.to_owned()).or_default();
+        self.report_rejection(Some(name.to_owned()), refusal.diagnostics.clone());
+    }
+
+    pub fn reject_tree(&mut self, diagnostics: &[Diagnostic]) {
+        self.report_rejection(None, diagnostics.to_vec());
+    }
+
+    fn report_rejection(&self, group: Option<String>, diagnostics: Vec<Diagnostic>) {
+        let kept = group.as_ref().and_then(|name| self.groups.get(name)?.serving());
+        self.reporter.publish(Event::Rejected {
+            group,
+            kept,
+            diagnostics,
+        });
+    }
+
+    /// Incidents of a generation become events.
+    pub fn observer(&self) -> Observer {
+        let reporter = self.reporter.clone();
+        Arc::new(move |id: &GenerationId, incident| {
+            let (group, generation) = (id.group.to_string(), id.number);
+            reporter.publish(match incident {
+                Incident::Trapped { component, message } => Event::Trapped {
+                    group,
+                    generation,
+                    component,
+                    message,
+                },
+                Incident::Recovered => Event::Recovered { group, generation },
+            });
+        })
+    }
+
+    /// All groups as the `ready` event shows them.
+    pub fn ready(&self) -> Vec<ReadyGroup> {
+        self.groups
+            .iter()
+            .map(|(name, group)| ready_group(name, group))
+            .collect()
+    }
+}
+
+/// How long the group's requests wait for a swap that is pending, if they do.
+fn waits(spec: &GroupSpec) -> Option<Duration> {
+    (spec.requests == Requests::Wait).then_some(spec.limits.request_time)
+}
+
+fn ready_group(name: &str, group: &Group) -> ReadyGroup {
+    let (components, routes) = match &group.running {
+        Some(Running {
+            generation,
+            contents,
+            routes,
+            ..
+        }) => {
+            let lines = patterns(routes, generation.pages());
+            let routes = lines.into_iter().map(|(pattern, component)| RouteLine {
+                pattern,
+                component: component.clone(),
+            });
+            (contents.keys().cloned().collect(), routes.collect())
+        }
+        None => (group.components.clone(), Vec::new()),
+    };
+    ReadyGroup {
+        group: name.to_owned(),
+        generation: group.serving(),
+        components,
+        routes,
+    }
+}

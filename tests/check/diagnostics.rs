@@ -1,0 +1,353 @@
+//! A golden text for every diagnostic that `check` can print, and a test that there is none without.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use super::{check, page, run, tree};
+use crate::support::{Tree, golden, goldens, wit};
+
+const COUNT: (&str, &str) = ("cart", "count: func() -> u32;");
+
+#[test]
+fn files_that_are_no_components() {
+    let good = page();
+    let tree = tree(&[
+        ("cut/index.wasm", &good[..good.len() / 2]),
+        ("core/index.wasm", b"\0asm\x01\0\0\0"),
+        ("text/index.wat", b"(component (core module (func unreachable"),
+        ("html/index.wasm", b"<!DOCTYPE html>"),
+        ("empty/index.wasm", b""),
+        ("good/index.wasm", &good),
+    ]);
+    fs::File::create(tree.path("good/large.wasm"))
+        .unwrap()
+        .set_len(300 << 20)
+        .unwrap();
+    check("files", &tree, 1);
+}
+
+#[test]
+fn places_that_are_no_trees() {
+    let at = |name: &str, root: &Path| {
+        let (report, _) = run(&["check", root.to_str().unwrap()], root, 1);
+        golden(&format!("check-{name}"), &report);
+    };
+    let empty = Tree::empty();
+    at("root-empty", empty.root());
+    at("root-missing", &empty.path("missing"));
+    empty.put("file", "");
+    at("root-not-a-folder", &empty.path("file"));
+}
+
+#[test]
+fn names_links_and_depths() {
+    let good = page();
+    let tree = tree(&[
+        ("shop/Home Page.wasm", &good),
+        ("My Shop/index.wasm", &good),
+        ("blog/index.wasm", &good),
+        ("blog/index.wat", b"(component)"),
+        (&format!("deep/{}index.wasm", "a/".repeat(20)), &good),
+        ("loop/index.wasm", &good),
+    ]);
+    std::os::unix::fs::symlink(tree.path("loop"), tree.path("loop/again")).unwrap();
+    check("names", &tree, 1);
+}
+
+#[test]
+fn more_components_than_a_tree_may_have() {
+    let tree = Tree::empty();
+    for number in 0..=10_000 {
+        fs::write(tree.path(format!("c{number}.wasm")), "").unwrap();
+    }
+    check("tree-too-large", &tree, 1);
+}
+
+#[test]
+fn a_manifest_with_mistakes() {
+    let manifest = |name: &str, text: &str| {
+        let good = page();
+        let tree = tree(&[("wasmhost.toml", text.as_bytes()), ("shop/home.wasm", &good)]);
+        check(&format!("manifest-{name}"), &tree, 1);
+    };
+    manifest("syntax", "[groups.shop\n");
+    manifest(
+        "keys-and-values",
+        "[server]\nlisten = [\"nowhere\"]\n[groups.shop]\nroutez = {}\nstate = \"stale\"\n\
+         [groups.shop.limits]\nmemory = \"much\"\nmemroy = 1\n[groups.shop.routes]\n\"cart\" = \"shop.home\"\n",
+    );
+    manifest("not-yet", "[groups.shop]\ninstances = \"isolated\"\n");
+    manifest(
+        "unknown-components",
+        "[groups.shop.routes]\n\"/\" = \"shop.hom\"\n[groups.shop.wire]\n\"shop.home\" = { \"a:b/c\" = \"shop.theme\" }\n",
+    );
+    manifest("unclaimed", "[groups.shop]\nnamespaces = [\"shop.screen\"]\n");
+    let tree = tree(&[("wasmhost.toml/x", b""), ("shop/home.wasm", &page())]);
+    check("manifest-unreadable", &tree, 1);
+}
+
+#[test]
+fn a_component_that_is_built_elsewhere_and_is_not_there() {
+    let manifest = "[components.\"shop.home\"]\npath = \"missing/home.wasm\"\n";
+    check(
+        "elsewhere",
+        &tree(&[
+            ("wasmhost.toml", manifest.as_bytes()),
+            ("shop/cart.wasm", &page()),
+        ]),
+        1,
+    );
+}
+
+#[test]
+fn imports_that_nobody_satisfies() {
+    let tree = tree(&[
+        ("shop/home.wasm", &wit::page(&[COUNT])),
+        (
+            "shop/other.wat",
+            br#"(component (import "wasi:nn/graph@0.2.0" (instance (export "f" (func)))))"#,
+        ),
+        ("blog/cart.wasm", &wit::library(&[COUNT])),
+        ("blog/index.wasm", &page()),
+    ]);
+    check("import-missing", &tree, 1);
+}
+
+#[test]
+fn two_exporters_and_a_circle() {
+    let between = |imports: &str, exports: &str| {
+        let interfaces = ["a", "b"]
+            .map(|name| format!("interface {name} {{ f: func(); }}"))
+            .join("\n");
+        wit::shop(&interfaces, &format!("import {imports}; export {exports};"))
+    };
+    let tree = tree(&[
+        ("shop/home.wasm", &wit::page(&[COUNT])),
+        ("shop/cart.wasm", &wit::library(&[COUNT])),
+        ("shop/basket.wasm", &wit::library(&[COUNT])),
+        ("round/one.wasm", &between("a", "b")),
+        ("round/two.wasm", &between("b", "a")),
+    ]);
+    check("ambiguous-and-circle", &tree, 1);
+}
+
+#[test]
+fn wires_that_lead_nowhere() {
+    let manifest = "[groups.shop.wire]\n\"shop.home\" = { \"site:shop/cart\" = \"shop.theme\", \"a:b/c\" = \"shop.theme\" }\n";
+    let tree = tree(&[
+        ("wasmhost.toml", manifest.as_bytes()),
+        ("shop/home.wasm", &wit::page(&[COUNT])),
+        ("shop/theme.wasm", &wit::library(&[("theme", "f: func();")])),
+    ]);
+    check("wires", &tree, 1);
+}
+
+/// What the two sides of an import can disagree about, each in a component of its own.
+#[test]
+fn types_that_do_not_match() {
+    const LAYOUT: &str = "
+        record link { label: string, href: string }
+        variant badge { count(u32), good(string) }
+        enum tone { light, dark }
+        flags marks { bold, wide }
+        type size = tuple<u32, u32>;
+        resource page { constructor(title: string); render: func(wide: bool) -> string; }
+        draw: func(link: link, tone: tone) -> result<string, badge>;
+        resize: func(page: borrow<page>, to: size, marks: marks);";
+    let files = [
+        (
+            "field-order",
+            "label: string, href: string",
+            "href: string, label: string",
+        ),
+        ("field-more", "href: string }", "href: string, current: bool }"),
+        ("case", "good(string)", "good(list<string>)"),
+        ("case-less", "{ count(u32), good(string) }", "{ count(u32) }"),
+        ("enum", "light, dark", "dark, light"),
+        ("flags", "bold, wide", "bold, wide, thin"),
+        ("alias", "tuple<u32, u32>", "tuple<u32, u64>"),
+        ("param-type", "tone: tone)", "tone: string)"),
+        ("param-name", "draw: func(link: link", "draw: func(to: link"),
+        ("param-count", "render: func(wide: bool)", "render: func()"),
+        (
+            "method-param",
+            "render: func(wide: bool)",
+            "render: func(wide: u32)",
+        ),
+        (
+            "constructor",
+            "constructor(title: string)",
+            "constructor(title: string, wide: bool)",
+        ),
+        ("result", "-> result<string, badge>", "-> result<string, string>"),
+        ("no-result", " -> result<string, badge>", ""),
+        ("function", "resize: func(", "stretch: func("),
+        ("kind", "enum tone { light, dark }", "resource tone;"),
+    ];
+    let tree = tree(&[
+        ("shop/frame.wasm", &wit::library(&[("layout", LAYOUT)])),
+        ("shop/home.wasm", &wit::page(&[("layout", LAYOUT)])),
+    ]);
+    for (name, from, to) in files {
+        assert!(LAYOUT.contains(from), "{from}");
+        tree.put(
+            format!("shop/{name}.wasm"),
+            wit::importer(&[("layout", &LAYOUT.replace(from, to))]),
+        );
+    }
+    check("mismatch", &tree, 1);
+}
+
+/// A type that an interface only uses is compared where it is used, too.
+#[test]
+fn a_used_type_that_does_not_match() {
+    let shop = |link: &str, world: &str| {
+        let interfaces = format!(
+            "interface layout {{ record link {{ {link} }} resource page {{ add: func(link: link); }} }}
+             interface navigation {{ use layout.{{link, page}}; draw: func(page: borrow<page>) -> list<link>; }}"
+        );
+        wit::shop(&interfaces, world)
+    };
+    let (old, new) = ("label: string, href: string", "href: string, label: string");
+    let page = "import layout; import navigation; export wasmhost:page/handler@0.1.0;";
+    let tree = tree(&[
+        ("shop/frame.wasm", &shop(new, "export layout;")),
+        ("shop/menu.wasm", &shop(old, "import layout; export navigation;")),
+        ("shop/home.wasm", &shop(old, page)),
+    ]);
+    check("mismatch-of-used-types", &tree, 1);
+}
+
+#[test]
+fn a_component_for_another_version_of_the_host() {
+    let handler = |version: &str| {
+        wit::component(&format!(
+            "package site:shop;
+             world it {{ export wasmhost:page/handler@{version}; import wasmhost:cache/store@0.1.0; }}
+             package wasmhost:page@{version} {{ interface handler {{ handle: func(); }} }}
+             package wasmhost:cache@0.1.0 {{ interface store {{ get: func() -> u32; }} }}"
+        ))
+    };
+    check(
+        "host-version",
+        &tree(&[
+            ("shop/home.wasm", &handler("0.2.0")),
+            ("blog/index.wasm", &page()),
+        ]),
+        1,
+    );
+}
+
+#[test]
+fn components_that_do_not_start() {
+    let start = |body: &str| {
+        format!("(component (core module $m (func $f {body}) (start $f)) (core instance (instantiate $m)))")
+    };
+    let tree = tree(&[
+        ("wasmhost.toml", b"[groups.slow.limits]\nstart-time = \"50ms\"\n"),
+        ("broken/index.wat", start("unreachable").as_bytes()),
+        ("slow/index.wat", start("(loop br 0)").as_bytes()),
+    ]);
+    check("start", &tree, 1);
+}
+
+#[test]
+fn a_tree_without_a_page() {
+    check(
+        "page-missing",
+        &tree(&[("shop/cart.wasm", &wit::library(&[COUNT]))]),
+        1,
+    );
+}
+
+/// All of this is served, but hardly as it was meant.
+#[test]
+fn warnings() {
+    let interfaces = "interface a { f: func(); } interface b { f: func(); }";
+    let manifest = "[groups.shop.routes]\n\"/shop/item\" = \"shop.home\"\n\"/cart\" = \"shop.cart\"\n";
+    let tree = tree(&[
+        ("wasmhost.toml", manifest.as_bytes()),
+        ("shop.wasm", &page()),
+        ("shop/index.wasm", &page()),
+        ("shop/item.wasm", &page()),
+        ("shop/home.wasm", &wit::page(&[COUNT])),
+        ("shop/cart.wasm", &wit::library(&[COUNT])),
+        ("shop/old.wasm", &wit::shop(interfaces, "import a;")),
+        ("shop/older.wasm", &wit::shop(interfaces, "export a;")),
+        ("shop/unused.wasm", &wit::library(&[("b", "f: func();")])),
+        ("parts/cart.wasm", &wit::library(&[COUNT])),
+    ]);
+    check("warnings", &tree, 0);
+}
+
+/// Codes that no test can bring about, and why.
+const NOT_TESTED: &[(&str, &str)] = &[
+    (
+        "folder-unreadable",
+        "needs a user whom the file system refuses something",
+    ),
+    ("root-unreadable", "as above"),
+    ("engine-failed", "needs a machine without memory or threads"),
+    ("internal", "needs a fault of wasmhost"),
+    (
+        "link-failed",
+        "needs components that fit by type and fail all the same",
+    ),
+];
+
+/// Those modules in which `check` can meet a diagnostic.
+const MODULES: &[&str] = &[
+    "project",
+    "artifact",
+    "engine",
+    "generation",
+    "host",
+    "prepare.rs",
+    "analysis",
+];
+
+#[test]
+fn every_code_has_a_golden_text() {
+    let mut codes = BTreeSet::new();
+    for module in MODULES {
+        collect(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("runtime").join(module),
+            &mut codes,
+        );
+    }
+    assert!(codes.len() > 30, "{codes:?}");
+    let texts = goldens();
+    codes.retain(|code| !texts.iter().any(|text| text.contains(&format!("[{code}]"))));
+    codes.retain(|code| !NOT_TESTED.iter().any(|(known, _)| known == code));
+    assert!(codes.is_empty(), "no golden text has {codes:?}");
+}
+
+/// The literals that are codes of diagnostics, in all code under `path` but its tests.
+fn collect(path: &Path, codes: &mut BTreeSet<String>) {
+    if path.is_dir() {
+        fs::read_dir(path)
+            .unwrap()
+            .for_each(|entry| collect(&entry.unwrap().path(), codes));
+        return;
+    }
+    if path.ends_with("tests.rs") {
+        return;
+    }
+    let text = fs::read_to_string(path).unwrap();
+    let text = text.split("#[cfg(test)]").next().unwrap();
+    for (start, _) in text.match_indices('"') {
+        let makes = [
+            "Diagnostic::new(",
+            "Diagnostic::io(",
+            ".add(",
+            ".wrong(",
+            ".check(",
+            ".wrong::<()>(",
+        ];
+        let before = text[..start].trim_end();
+        let literal = text[start + 1..].split('"').next().unwrap();
+        let is_code = literal.contains('-') && literal.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+        if is_code && makes.iter().any(|make| before.ends_with(make)) {
+            codes.insert(literal.to_owned());
+        }
+    }
+}

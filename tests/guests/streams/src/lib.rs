@@ -1,0 +1,227 @@
+//! A `wasi:http` component whose query says what it does: `?lockstep`, `?trap-midway`, `?outgoing`.
+//! Wherever it has to wait, it waits for the next part of the request's body: so a test holds the gate.
+
+use std::arch::wasm32;
+use std::cell::Cell;
+use std::mem::forget;
+
+use wasip2::cli::environment::{get_arguments, get_environment};
+use wasip2::exports::http::incoming_handler::Guest;
+use wasip2::filesystem::preopens::get_directories;
+use wasip2::http::outgoing_handler;
+use wasip2::http::types::{
+    ErrorCode, Fields, IncomingBody, IncomingRequest, OutgoingBody, OutgoingRequest, OutgoingResponse,
+    ResponseOutparam, Scheme,
+};
+use wasip2::io::streams::{InputStream, OutputStream, StreamError};
+
+/// What one call to a stream may carry.
+const CHUNK: usize = 4096;
+
+thread_local! {
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Streams;
+
+impl Guest for Streams {
+    fn handle(request: IncomingRequest, response: ResponseOutparam) {
+        CALLS.set(CALLS.get() + 1);
+        let target = request.path_with_query().unwrap_or_default();
+        let query = target.split_once('?').map_or("", |(_, query)| query);
+        let (what, how) = query.split_once('=').unwrap_or((query, ""));
+        let upload = Upload::open(&request);
+        match what {
+            "count" => answer(response, &CALLS.get().to_string()),
+            "lockstep" => lockstep(&upload, Download::open(response, &[])),
+            "flood" => flood(Download::open(response, &[])),
+            "size" => answer(response, &size(&upload)),
+            "reach" => answer(response, &reach()),
+            "outgoing" => answer(response, &outgoing(how)),
+            "connect" => answer(response, &connect(how)),
+            "trap" => wasm32::unreachable(),
+            "trap-midway" => trap_midway(&upload, Download::open(response, &[])),
+            "trap-late" => trap_late(&upload, Download::open(response, &[])),
+            "silent" => {}
+            "error" => {
+                let secret = ErrorCode::InternalError(Some("the guest's own words".into()));
+                ResponseOutparam::set(response, Err(secret));
+            }
+            "status" => status(response, how.parse().unwrap_or_default()),
+            "unfinished" => drop(Download::begun(response)),
+            "forgotten" => forget(Download::begun(response)),
+            "short" => Download::open(response, &[("content-length", "100")]).write(b"begun"),
+            _ => answer(response, "nothing to do"),
+        }
+    }
+}
+
+wasip2::http::proxy::export!(Streams);
+
+/// Sends back each part of the request's body before it reads the next.
+fn lockstep(upload: &Upload, download: Download) {
+    while let Ok(part) = upload.read() {
+        if !download.still_takes(&part) {
+            return;
+        }
+    }
+    if !upload.broke_off() {
+        download.finish();
+    }
+}
+
+/// Writes for as long as anyone reads.
+fn flood(download: Download) {
+    while download.still_takes(&[b'x'; CHUNK]) {}
+}
+
+/// The size of the upload and of this component's memory after it.
+fn size(upload: &Upload) -> String {
+    let mut size = 0;
+    while let Ok(part) = upload.read() {
+        size += part.len();
+    }
+    let memory = wasm32::memory_size::<0>() * 64 * 1024;
+    format!(
+        "{size} bytes, broken off: {}, memory {memory}",
+        upload.broke_off()
+    )
+}
+
+fn trap_midway(upload: &Upload, download: Download) {
+    download.write(b"begun");
+    let _ = upload.read();
+    wasm32::unreachable()
+}
+
+fn trap_late(upload: &Upload, download: Download) {
+    download.write(b"complete");
+    download.finish();
+    let _ = upload.read();
+    wasm32::unreachable()
+}
+
+/// What is here of the outside.
+fn reach() -> String {
+    let (environment, arguments) = (get_environment().len(), get_arguments().len());
+    format!(
+        "environment {environment}, arguments {arguments}, directories {}",
+        get_directories().len()
+    )
+}
+
+fn outgoing(authority: &str) -> String {
+    let request = OutgoingRequest::new(Fields::new());
+    let _ = request.set_scheme(Some(&Scheme::Http));
+    let _ = request.set_authority(Some(authority));
+    let _ = request.set_path_with_query(Some("/"));
+    let response = match outgoing_handler::handle(request, None) {
+        Ok(response) => response,
+        Err(code) => return format!("{code:?}"),
+    };
+    response.subscribe().block();
+    match response.get() {
+        Some(Ok(Ok(response))) => format!("status {}", response.status()),
+        Some(Ok(Err(code))) => format!("{code:?}"),
+        other => format!("{other:?}"),
+    }
+}
+
+fn connect(address: &str) -> String {
+    match std::net::TcpStream::connect(address) {
+        Ok(_) => "connected".into(),
+        Err(error) => format!("{:?}", error.kind()),
+    }
+}
+
+fn status(response: ResponseOutparam, status: u16) {
+    let answer = OutgoingResponse::new(Fields::new());
+    match answer.set_status_code(status) {
+        Ok(()) => ResponseOutparam::set(response, Ok(answer)),
+        Err(()) => panic!("the host refuses {status}"),
+    }
+}
+
+fn answer(response: ResponseOutparam, text: &str) {
+    let download = Download::open(response, &[]);
+    download.write(text.as_bytes());
+    download.finish();
+}
+
+/// The request's body.
+struct Upload {
+    stream: InputStream,
+    broke_off: Cell<bool>,
+    // Dropped after its stream.
+    _body: IncomingBody,
+}
+
+impl Upload {
+    fn open(request: &IncomingRequest) -> Self {
+        let body = request.consume().expect("is taken once");
+        let stream = body.stream().expect("is taken once");
+        Self {
+            stream,
+            broke_off: Cell::new(false),
+            _body: body,
+        }
+    }
+
+    /// The next part, as soon as there is one.
+    fn read(&self) -> Result<Vec<u8>, ()> {
+        match self.stream.blocking_read(CHUNK as u64) {
+            Ok(part) => Ok(part),
+            Err(StreamError::Closed) => Err(()),
+            Err(StreamError::LastOperationFailed(_)) => {
+                self.broke_off.set(true);
+                Err(())
+            }
+        }
+    }
+
+    fn broke_off(&self) -> bool {
+        self.broke_off.get()
+    }
+}
+
+/// A response that is on its way.
+struct Download {
+    stream: OutputStream,
+    // Dropped after its stream.
+    body: OutgoingBody,
+}
+
+impl Download {
+    fn open(response: ResponseOutparam, headers: &[(&str, &str)]) -> Self {
+        let calls = CALLS.get().to_string();
+        let headers = headers.iter().copied().chain([("x-calls", calls.as_str())]);
+        let headers: Vec<_> = headers.map(|(name, value)| (name.into(), value.into())).collect();
+        let answer = OutgoingResponse::new(Fields::from_list(&headers).expect("are valid"));
+        let body = answer.body().expect("is taken once");
+        ResponseOutparam::set(response, Ok(answer));
+        Self {
+            stream: body.write().expect("is taken once"),
+            body,
+        }
+    }
+
+    fn begun(response: ResponseOutparam) -> Self {
+        let download = Self::open(response, &[]);
+        download.write(b"begun");
+        download
+    }
+
+    fn write(&self, bytes: &[u8]) {
+        self.still_takes(bytes);
+    }
+
+    /// False once the client is gone.
+    fn still_takes(&self, bytes: &[u8]) -> bool {
+        self.stream.blocking_write_and_flush(bytes).is_ok()
+    }
+
+    fn finish(self) {
+        drop(self.stream);
+        let _ = OutgoingBody::finish(self.body, None);
+    }
+}
