@@ -14,6 +14,7 @@ use wasmparser::{
     KnownCustom, Operator, Parser, Payload, TypeRef,
 };
 
+use super::segments;
 use crate::project::Digest;
 
 /// What the data module imports the memory from.
@@ -28,6 +29,8 @@ pub struct Separable {
     memory: MemoryType,
     /// The name under which the code exports the memory.
     memory_name: String,
+    /// The memory is the module's own, so it is all zero before the data comes.
+    owns_memory: bool,
 }
 
 impl Separable {
@@ -77,10 +80,19 @@ impl Separable {
         imports.import(MEMORY_OWNER, &self.memory_name, self.memory);
         let mut data = Module::new();
         data.section(&imports);
-        data.section(&RawSection {
-            id: SectionId::Data.into(),
-            data: &module[self.data.clone()],
-        });
+        let section = &module[self.data.clone()];
+        let joined = if self.owns_memory {
+            segments::join(section, self.data.start)
+        } else {
+            Ok(None)
+        };
+        match joined {
+            Ok(Some(joined)) => data.section(&joined),
+            _ => data.section(&RawSection {
+                id: SectionId::Data.into(),
+                data: section,
+            }),
+        };
         data.finish()
     }
 
@@ -101,6 +113,7 @@ struct Survey {
     counts_data: bool,
     starts: bool,
     memories: Vec<MemoryType>,
+    owns_memory: bool,
     memory_name: Option<String>,
 }
 
@@ -140,6 +153,7 @@ impl Survey {
             Payload::MemorySection(section) => {
                 for memory in section.clone() {
                     self.memories.push(memory?.into());
+                    self.owns_memory = true;
                 }
             }
             Payload::ExportSection(section) => {
@@ -173,6 +187,7 @@ impl Survey {
                 data,
                 memory: *memory,
                 memory_name,
+                owns_memory: self.owns_memory,
             },
             search,
         ))
@@ -216,4 +231,167 @@ fn plain_segments(section: &[u8], offset: usize) -> Result<bool, BinaryReaderErr
         }
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmparser::{Validator, WasmFeatures};
+
+    use super::*;
+
+    fn find(module: &[u8]) -> Option<Separable> {
+        Separable::find(module, &|_| false).unwrap()
+    }
+
+    fn binary(module: &str) -> Vec<u8> {
+        wat::parse_str(module).unwrap()
+    }
+
+    fn sections(module: &[u8]) -> Vec<u8> {
+        let payloads = Parser::new(0).parse_all(module);
+        payloads
+            .filter_map(|payload| Some(payload.unwrap().as_section()?.0))
+            .collect()
+    }
+
+    /// The module comes apart into two that are valid, the code without data and data count.
+    fn apart(module: &str) {
+        let text = module;
+        let module = binary(module);
+        let separable = find(&module).unwrap_or_else(|| panic!("stays in one: {text}"));
+        let (code, data) = (separable.code(&module), separable.data(&module));
+        for half in [&code, &data] {
+            let validated = Validator::new_with_features(WasmFeatures::all()).validate_all(half);
+            validated.unwrap_or_else(|error| panic!("{error}: {text}"));
+        }
+        let [import, count, data_section] =
+            [SectionId::Import, SectionId::DataCount, SectionId::Data].map(u8::from);
+        let code = sections(&code);
+        assert!(
+            !code.contains(&count) && !code.contains(&data_section),
+            "{code:?}: {text}"
+        );
+        assert_eq!(sections(&data), [import, data_section], "{text}");
+    }
+
+    fn in_one(module: &str) {
+        assert!(find(&binary(module)).is_none(), "comes apart: {module}");
+    }
+
+    #[test]
+    fn data_that_is_copied_to_a_fixed_place_comes_apart() {
+        apart(r#"(module (memory (export "memory") 1) (data (i32.const 8) "a") (data (i32.const 9) "b"))"#);
+        apart(r#"(module (memory (export "m") i64 1) (data (i64.const 8) "a"))"#);
+        // One that is imported, if it is exported too.
+        apart(r#"(module (import "x" "m" (memory 1 2)) (export "m" (memory 0)) (data (i32.const 8) "a"))"#);
+        apart(
+            r#"(module (memory (export "a") (export "b") 1) (data (i32.const 8) "a")
+                (func (export "f") (result i32) (i32.load (i32.const 8))))"#,
+        );
+        // Nothing to copy is nothing to copy.
+        apart(r#"(module (memory (export "memory") 1) (data (i32.const 8) ""))"#);
+    }
+
+    #[test]
+    fn a_data_count_goes_with_the_data() {
+        let mut module = Module::new();
+        let mut memories = wasm_encoder::MemorySection::new();
+        let memory = MemoryType {
+            minimum: 1,
+            maximum: None,
+            memory64: false,
+            shared: false,
+            page_size_log2: None,
+        };
+        memories.memory(memory);
+        let mut exports = wasm_encoder::ExportSection::new();
+        exports.export("memory", wasm_encoder::ExportKind::Memory, 0);
+        let mut data = wasm_encoder::DataSection::new();
+        data.active(0, &wasm_encoder::ConstExpr::i32_const(4), *b"text");
+        module
+            .section(&memories)
+            .section(&exports)
+            .section(&wasm_encoder::DataCountSection { count: 1 })
+            .section(&data);
+        let module = module.finish();
+        assert!(sections(&module).contains(&SectionId::DataCount.into()));
+        let separable = find(&module).unwrap();
+        let code = separable.code(&module);
+        assert_eq!(
+            sections(&code),
+            [SectionId::Memory, SectionId::Export].map(u8::from)
+        );
+        Validator::new().validate_all(&code).unwrap();
+    }
+
+    #[test]
+    fn data_that_something_depends_on_stays() {
+        let memory = r#"(memory (export "memory") 1)"#;
+        let active = r#"(data $text (i32.const 8) "a")"#;
+        // It may read the data before it would be there.
+        in_one(&format!(
+            "(module {memory} {active} (func $start) (start $start))"
+        ));
+        in_one(&format!(r#"(module {memory} {active} (data "passive"))"#));
+        for operator in [
+            "(memory.init $text (i32.const 0) (i32.const 0) (i32.const 0))",
+            "(data.drop $text)",
+        ] {
+            in_one(&format!("(module {memory} {active} (func {operator}))"));
+        }
+        in_one(&format!(
+            r#"(module {memory} {active} (type $bytes (array (mut i8)))
+                (func (drop (array.new_data $bytes $text (i32.const 0) (i32.const 1)))))"#
+        ));
+        // Nobody outside could copy it there.
+        in_one(&format!("(module (memory 1) {active})"));
+        in_one(&format!("(module {memory} (memory 1) {active})"));
+        in_one(&format!(
+            r#"(module {memory} (memory 1) (data (memory 1) (i32.const 8) "a"))"#
+        ));
+        in_one(r#"(module (memory (export "m") 1 1 shared) (data (i32.const 8) "a"))"#);
+        // Only the code knows the place.
+        in_one(&format!(
+            r#"(module (import "x" "base" (global $base i32)) {memory} (data (global.get $base) "a"))"#
+        ));
+        in_one(&format!(
+            r#"(module {memory} (data (i32.add (i32.const 1) (i32.const 2)) "a"))"#
+        ));
+        in_one(&format!("(module {memory})"));
+    }
+
+    #[test]
+    fn code_and_data_are_told_apart_by_their_digests() {
+        let digests = |name: &str, memory: u32, code: u32, text: &str| {
+            let module = binary(&format!(
+                r#"(module (memory (export "{name}") {memory}) (data (i32.const 8) "{text}")
+                    (func (export "f") (result i32) (i32.const {code})))"#
+            ));
+            let separable = find(&module).unwrap();
+            (separable.code_digest(&module), separable.data_digest(&module))
+        };
+        let (code, data) = digests("m", 1, 1, "a");
+        assert_eq!(digests("m", 1, 1, "a"), (code, data));
+        let (same, other) = digests("m", 1, 1, "b");
+        assert!(same == code && other != data, "only data changed");
+        let (other, same) = digests("m", 1, 2, "a");
+        assert!(other != code && same == data, "only code changed");
+        // The same bytes, but they go elsewhere.
+        assert_ne!(digests("n", 1, 1, "a").1, data);
+        assert_ne!(digests("m", 2, 1, "a").1, data);
+    }
+
+    #[test]
+    fn debug_information_is_no_code() {
+        let module = |custom: &str| {
+            binary(&format!(
+                r#"(module $named (memory (export "m") 1) (data (i32.const 8) "a") {custom})"#
+            ))
+        };
+        let plain = module("");
+        let debug = module(r#"(@custom "build-id" "1234")"#);
+        let (a, b) = (find(&plain).unwrap(), find(&debug).unwrap());
+        assert_eq!(a.code_digest(&plain), b.code_digest(&debug));
+        assert_eq!(a.code(&plain), b.code(&debug));
+    }
 }

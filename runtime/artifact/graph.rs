@@ -320,40 +320,43 @@ pub fn same_interface(a: &str, b: &str) -> bool {
 }
 
 /// A cycle among the edges, if there is one: each step imports from the next, the last from the first.
+/// The path is a list rather than calls within calls: it may be as long as a group has components.
 fn find_cycle(graph: &Graph) -> Option<Vec<(&ComponentId, &Edge)>> {
     #[derive(Clone, Copy, PartialEq)]
     enum Mark {
         OnPath,
         Done,
     }
-    fn visit<'a>(
-        graph: &'a Graph,
-        id: &'a ComponentId,
-        marks: &mut BTreeMap<&'a ComponentId, Mark>,
-        path: &mut Vec<(&'a ComponentId, &'a Edge)>,
-    ) -> bool {
-        marks.insert(id, Mark::OnPath);
-        for edge in graph.edges.get(id).into_iter().flatten() {
-            path.push((id, edge));
-            match marks.get(&edge.exporter).copied() {
-                Some(Mark::OnPath) => {
-                    let start = path.iter().position(|(id, _)| **id == edge.exporter);
-                    path.drain(..start.unwrap_or(0));
-                    return true;
-                }
-                Some(Mark::Done) => {}
-                None if visit(graph, &edge.exporter, marks, path) => return true,
-                None => {}
-            }
-            path.pop();
+    let edges_of = |id| graph.edges.get(id).map(Vec::as_slice).unwrap_or_default();
+    let mut marks = BTreeMap::new();
+    for start in graph.edges.keys() {
+        if marks.contains_key(start) {
+            continue;
         }
-        marks.insert(id, Mark::Done);
-        false
-    }
-    let (mut marks, mut path) = (BTreeMap::new(), Vec::new());
-    for id in graph.edges.keys() {
-        if !marks.contains_key(id) && visit(graph, id, &mut marks, &mut path) {
-            return Some(path);
+        marks.insert(start, Mark::OnPath);
+        // Importers, and those of their edges that are left; the first of them is the one followed.
+        let mut path = vec![(start, edges_of(start))];
+        while let Some((id, edges)) = path.last_mut() {
+            let Some(edge) = edges.first() else {
+                marks.insert(id, Mark::Done);
+                path.pop();
+                continue;
+            };
+            match marks.get(&edge.exporter) {
+                Some(Mark::OnPath) => {
+                    let steps = path.iter().skip_while(|(id, _)| **id != edge.exporter);
+                    return Some(
+                        steps
+                            .filter_map(|(id, edges)| Some((*id, edges.first()?)))
+                            .collect(),
+                    );
+                }
+                Some(Mark::Done) => *edges = &edges[1..],
+                None => {
+                    marks.insert(&edge.exporter, Mark::OnPath);
+                    path.push((&edge.exporter, edges_of(&edge.exporter)));
+                }
+            }
         }
     }
     None

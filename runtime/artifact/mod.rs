@@ -6,13 +6,16 @@
 mod cache;
 mod compose;
 mod data;
+mod globals;
 mod describe;
 pub mod graph;
+mod limits;
 mod mismatch;
 mod module_type;
 mod modules;
 mod parts;
 mod renumber;
+mod segments;
 mod split;
 mod types;
 pub mod wit;
@@ -41,6 +44,7 @@ pub use self::{
     mismatch::{Side, explain},
     modules::Effort,
     parts::Parts,
+    split::Splitting,
 };
 use crate::{
     diagnostic::Diagnostic,
@@ -108,11 +112,19 @@ impl Builder {
     /// Errors: the host's own interfaces cannot be linked, or threads cannot be started.
     pub fn new(engine: &Engine, caches: Caches) -> wasmtime::Result<Self> {
         Ok(Self {
-            reader: Reader::default(),
+            reader: Reader::new(Splitting::default()),
             compiler: Compiler::new(engine.clone(), caches)?,
             compositions: Cache::default(),
             linker: host::linker(engine)?,
         })
+    }
+
+    /// With components taken apart as far as `splitting` says.
+    pub fn with_splitting(self, splitting: Splitting) -> Self {
+        Self {
+            reader: Reader::new(splitting),
+            ..self
+        }
     }
 
     /// Takes the components of a group apart. Errors: all files that are no component, at once.

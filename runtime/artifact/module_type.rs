@@ -3,7 +3,7 @@
 
 use wasm_encoder::{EntityType, ModuleType, ValType};
 use wasmparser::{
-    BinaryReaderError, Parser, Payload, ValidPayload, Validator, WasmFeatures,
+    BinaryReaderError, Encoding, Parser, Payload, ValidPayload, Validator, WasmFeatures,
     types::{EntityType as ParsedType, Types},
 };
 
@@ -30,6 +30,13 @@ pub fn describe(module: &[u8]) -> Result<Described, Undeclarable> {
     let (mut imports, mut exports, mut functions) = (Vec::new(), Vec::new(), 0);
     for payload in Parser::new(0).parse_all(module) {
         let payload = payload?;
+        if let Payload::Version {
+            encoding: Encoding::Component,
+            ..
+        } = payload
+        {
+            return Err(Undeclarable::Type("a component lies where a core module should"));
+        }
         let validated = validator.payload(&payload)?;
         match payload {
             Payload::ImportSection(section) => {

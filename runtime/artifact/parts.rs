@@ -12,7 +12,8 @@ use super::{
     cache::Cache,
     compose,
     graph::{Interface, Members},
-    split::{SplitModule, split},
+    limits::{Excess, LinkLimits},
+    split::{SplitModule, Splitting, split},
 };
 use crate::{
     diagnostic::Diagnostic,
@@ -43,12 +44,21 @@ pub struct Member {
 }
 
 /// Takes components apart, those that did not change only once.
-#[derive(Default)]
 pub struct Reader {
     members: Cache<(ComponentId, Digest), Member>,
+    splitting: Splitting,
+    limits: LinkLimits,
 }
 
 impl Reader {
+    pub fn new(splitting: Splitting) -> Self {
+        Self {
+            members: Cache::default(),
+            splitting,
+            limits: LinkLimits::DEFAULT,
+        }
+    }
+
     /// Takes every component of `spec` apart, on the threads of the caller's pool. `known` says of a
     /// digest of code that it was taken apart from its data before.
     /// Errors: all files that are no component, at once.
@@ -81,8 +91,35 @@ impl Reader {
         let key = (component.id.clone(), component.digest);
         let (member, _) = self
             .members
-            .get_or_make(key, || take_apart(component, &binary, known))?;
+            .get_or_make(key, || self.take_apart(component, &binary, known))?;
         Ok(Part { member, binary })
+    }
+
+    fn take_apart(
+        &self,
+        component: &Component,
+        binary: &[u8],
+        known: &dyn Fn(Digest) -> bool,
+    ) -> Result<Member, Diagnostic> {
+        self.limits
+            .check(binary)
+            .map_err(|excess| over_a_limit(component, &excess))?;
+        let split = split(&component.id, binary, self.splitting, known)
+            .map_err(|error| invalid(component, &error.to_string()))?;
+        if let Some(reason) = split.whole {
+            tracing::info!(component = %component.id, reason, "linked whole: slower to swap");
+        }
+        let slots: Vec<&str> = split.modules.iter().map(|module| module.slot.as_str()).collect();
+        let interface =
+            compose::interface(&split.skeleton, &slots).map_err(|reason| invalid(component, &reason))?;
+        Ok(Member {
+            id: component.id.clone(),
+            skeleton_digest: Digest::of(&split.skeleton),
+            skeleton: split.skeleton,
+            interface,
+            modules: split.modules,
+            whole: split.whole,
+        })
     }
 }
 
@@ -109,29 +146,6 @@ impl Parts {
         let text = format!("{:?} {wire:?}", members.collect::<Vec<_>>());
         Digest::of(text.as_bytes())
     }
-}
-
-fn take_apart(
-    component: &Component,
-    binary: &[u8],
-    known: &dyn Fn(Digest) -> bool,
-) -> Result<Member, Diagnostic> {
-    let split =
-        split(&component.id, binary, known).map_err(|error| invalid(component, &error.to_string()))?;
-    if let Some(reason) = split.whole {
-        tracing::info!(component = %component.id, reason, "linked whole: slower to swap");
-    }
-    let slots: Vec<&str> = split.modules.iter().map(|module| module.slot.as_str()).collect();
-    let interface =
-        compose::interface(&split.skeleton, &slots).map_err(|reason| invalid(component, &reason))?;
-    Ok(Member {
-        id: component.id.clone(),
-        skeleton_digest: Digest::of(&split.skeleton),
-        skeleton: split.skeleton,
-        interface,
-        modules: split.modules,
-        whole: split.whole,
-    })
 }
 
 /// The component's binary: as read, or encoded from its text. Errors: neither text nor a component.
@@ -168,6 +182,18 @@ pub(super) fn invalid(component: &Component, reason: &str) -> Diagnostic {
     )
     .file(&component.path)
     .help("write the whole file again, best by a rename; what was served before goes on being served")
+}
+
+fn over_a_limit(component: &Component, excess: &Excess) -> Diagnostic {
+    match excess {
+        Excess::Unreadable(error) => invalid(component, &error.to_string()),
+        Excess::Over { .. } => {
+            let message = format!("{} has {excess}, the most for a component", component.id);
+            Diagnostic::new("component-too-large", message)
+                .file(&component.path)
+                .help("divide it into several components")
+        }
+    }
 }
 
 fn core_module(component: &Component) -> Diagnostic {

@@ -1,5 +1,5 @@
-//! The indices of a skeleton in which some modules became two, code and data: where a module is
-//! instantiated its data is instantiated right after it, so later modules and instances move up.
+//! The indices of a skeleton in which some modules became two: where a module is instantiated, its data is
+//! instantiated right after it, or its globals before it, so later modules and instances move up.
 //! Pure.
 
 use wasm_encoder::{Alias, ComponentAliasSection, ExportKind, InstanceSection, ModuleArg};
@@ -8,7 +8,9 @@ use wasmparser::{
     ComponentOuterAliasKind, ComponentTypeRef, Instance, InstanceSectionReader, Parser, Payload,
 };
 
-use super::data::MEMORY_OWNER;
+use super::{data::MEMORY_OWNER, globals::GLOBALS_OWNER};
+
+const NO_ARGUMENTS: [(&str, ModuleArg); 0] = [];
 
 /// New indices by old ones.
 #[derive(Default)]
@@ -21,8 +23,16 @@ pub struct Numbers {
 
 struct Module {
     code: u32,
-    /// The data's module.
-    data: Option<u32>,
+    rest: Option<Rest>,
+}
+
+/// The module of what was taken out of another, by its index.
+#[derive(Clone, Copy)]
+pub enum Rest {
+    /// Instantiated after the code, on its memory.
+    Data(u32),
+    /// Instantiated before the code, which imports them.
+    Globals(u32),
 }
 
 /// False where modules are named by others than the instances of the component itself: those names
@@ -81,9 +91,9 @@ fn any<'a, T: wasmparser::FromReader<'a>>(
 }
 
 impl Numbers {
-    /// Registers the next module: its new index, and its data's.
-    pub fn module(&mut self, code: u32, data: Option<u32>) {
-        self.modules.push(Module { code, data });
+    /// Registers the next module: its new index, and that of what was taken out of it.
+    pub fn module(&mut self, code: u32, rest: Option<Rest>) {
+        self.modules.push(Module { code, rest });
     }
 
     /// The section with new indices, and an instance of the data after each instance of its code.
@@ -95,15 +105,21 @@ impl Numbers {
         for instance in section {
             match instance? {
                 Instance::Instantiate { module_index, args } => {
-                    let args = args
+                    let given = args
                         .iter()
                         .map(|arg| (arg.name, ModuleArg::Instance(self.instance(arg.index))));
+                    let mut args: Vec<_> = given.collect();
                     // A module that does not exist keeps not existing: the reader of the skeleton says so.
                     let module = self.modules.get(module_index as usize);
-                    let (code, data) = module.map_or((u32::MAX, None), |module| (module.code, module.data));
+                    let (code, rest) = module.map_or((u32::MAX, None), |module| (module.code, module.rest));
+                    if let Some(Rest::Globals(globals)) = rest {
+                        renumbered.instantiate(globals, NO_ARGUMENTS);
+                        args.push((GLOBALS_OWNER, ModuleArg::Instance(self.next_instance)));
+                        self.next_instance += 1;
+                    }
                     renumbered.instantiate(code, args);
                     let instance = self.add_instance();
-                    if let Some(data) = data {
+                    if let Some(Rest::Data(data)) = rest {
                         renumbered.instantiate(data, [(MEMORY_OWNER, ModuleArg::Instance(instance))]);
                         self.next_instance += 1;
                     }
@@ -167,5 +183,72 @@ impl Numbers {
         self.instances.push(index);
         self.next_instance += 1;
         index
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(component: &str, expected: bool) {
+        let component = wat::parse_str(component).unwrap();
+        assert_eq!(possible(&component).unwrap(), expected);
+    }
+
+    #[test]
+    fn modules_that_others_name_keep_their_numbers() {
+        check("(component)", true);
+        check(
+            "(component (core module $a) (core instance (instantiate $a)) (component (core module)))",
+            true,
+        );
+        check(
+            r#"(component (core module $a) (export "a" (core module $a)))"#,
+            false,
+        );
+        check(r#"(component (import "a" (core module)))"#, false);
+        check(
+            "(component $c (core module $a)
+                (component (alias outer $c $a (core module $b)) (core instance (instantiate $b))))",
+            false,
+        );
+        // However deep, and in components of the component alike.
+        check(
+            "(component $c (core module $a)
+                (component (component (alias outer $c $a (core module $b)) (core instance (instantiate $b)))))",
+            false,
+        );
+        check(
+            r#"(component (component (component (import "a" (core module)))))"#,
+            false,
+        );
+        check(
+            r#"(component (core module $a)
+                (component $inner (core module $b) (export "b" (core module $b)))
+                (instance $inner (instantiate $inner))
+                (alias export $inner "b" (core module $b))
+                (core instance (instantiate $b)))"#,
+            false,
+        );
+        check(
+            r#"(component (core module $a)
+                (component $inner (import "b" (core module)))
+                (instance (instantiate $inner (with "b" (core module $a)))))"#,
+            false,
+        );
+        check(
+            r#"(component (core module $a) (instance (export "a" (core module $a))))"#,
+            false,
+        );
+    }
+
+    #[test]
+    fn what_does_not_exist_keeps_not_existing() {
+        let mut numbers = Numbers::default();
+        numbers.module(0, Some(1));
+        assert_eq!(numbers.instance(0), u32::MAX);
+        assert_eq!(numbers.add_instance(), 0);
+        assert_eq!(numbers.instance(0), 0);
+        assert_eq!(numbers.instance(1), u32::MAX);
     }
 }

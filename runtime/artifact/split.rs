@@ -8,6 +8,7 @@
 
 use std::{borrow::Cow, ops::Range, sync::Arc};
 
+use bytes::Bytes;
 use wasm_encoder::{
     Component, ComponentImportSection, ComponentSectionId, ComponentTypeRef, CoreTypeSection, ModuleType,
     RawSection,
@@ -16,10 +17,23 @@ use wasmparser::{BinaryReaderError, ComponentAliasSectionReader, InstanceSection
 
 use super::{
     data::Separable,
-    module_type::{self, Undeclarable},
-    renumber::{self, Numbers},
+    globals::Globals,
+    module_type::{self, Described, Undeclarable},
+    renumber::{self, Numbers, Rest},
 };
 use crate::project::{ComponentId, Digest};
+
+/// How far components are taken apart. It decides what a swap costs, never what is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Splitting {
+    /// Modules out of components, and data out of modules.
+    #[default]
+    Apart,
+    /// Modules out of components, each with its data.
+    Split,
+    /// Not at all: the composition is compiled as one.
+    Whole,
+}
 
 /// What one component came apart into.
 pub struct Split {
@@ -29,6 +43,16 @@ pub struct Split {
     pub modules: Vec<SplitModule>,
     /// Why it stayed whole: slower to swap, never wrong.
     pub whole: Option<&'static str>,
+}
+
+impl Split {
+    fn whole(bytes: &[u8], reason: &'static str) -> Self {
+        Self {
+            skeleton: bytes.to_vec(),
+            modules: Vec::new(),
+            whole: Some(reason),
+        }
+    }
 }
 
 /// One core module that was taken out, or one half of it.
@@ -48,6 +72,9 @@ enum Half {
     Both,
     Code(Arc<Separable>),
     Data(Arc<Separable>),
+    /// The code that imports its globals, as it was made for its type to be read.
+    CodeOfGlobals(Bytes),
+    Globals(Arc<Globals>),
 }
 
 impl SplitModule {
@@ -58,22 +85,39 @@ impl SplitModule {
             Half::Both => Cow::Borrowed(module),
             Half::Code(separable) => Cow::Owned(separable.code(module)),
             Half::Data(separable) => Cow::Owned(separable.data(module)),
+            Half::CodeOfGlobals(code) => Cow::Owned(code.to_vec()),
+            Half::Globals(globals) => Cow::Owned(globals.values(module)),
         }
     }
 
-    /// True for the data of a module whose code has a slot of its own.
+    /// True for the data or globals of a module whose code has a slot of its own.
     pub fn is_data(&self) -> bool {
-        matches!(self.half, Half::Data(_))
+        matches!(self.half, Half::Data(_) | Half::Globals(_))
+    }
+
+    fn new(range: Range<usize>, half: Half) -> Self {
+        Self {
+            slot: String::new(),
+            digest: Digest::of(b""),
+            functions: 0,
+            range,
+            half,
+        }
     }
 }
 
 /// Splits `bytes`, a component binary. `known` says of a digest of code that it was taken apart from its
 /// data before. Errors: bytes that are no well-formed component.
-pub fn split(id: &ComponentId, bytes: &[u8], known: &dyn Fn(Digest) -> bool) -> Result<Split, Malformed> {
-    let numbers = if renumber::possible(bytes)? {
-        Some(Numbers::default())
-    } else {
-        None
+pub fn split(
+    id: &ComponentId,
+    bytes: &[u8],
+    splitting: Splitting,
+    known: &dyn Fn(Digest) -> bool,
+) -> Result<Split, Malformed> {
+    let numbers = match splitting {
+        Splitting::Apart if renumber::possible(bytes)? => Some(Numbers::default()),
+        Splitting::Apart | Splitting::Split => None,
+        Splitting::Whole => return Ok(Split::whole(bytes, "splitting is off")),
     };
     let mut splitter = Splitter {
         id,
@@ -89,11 +133,7 @@ pub fn split(id: &ComponentId, bytes: &[u8], known: &dyn Fn(Digest) -> bool) -> 
             modules: splitter.modules,
             whole: None,
         }),
-        Err(Obstacle::Whole(reason)) => Ok(Split {
-            skeleton: bytes.to_vec(),
-            modules: Vec::new(),
-            whole: Some(reason),
-        }),
+        Err(Obstacle::Whole(reason)) => Ok(Split::whole(bytes, reason)),
         Err(Obstacle::Malformed(error)) => Err(error),
     }
 }
@@ -217,65 +257,119 @@ impl<'a> Splitter<'a> {
         Ok(())
     }
 
-    /// Puts imports of the exact types of the module, or of its code and its data, in its place.
+    /// Puts imports of the exact types of the module, or of the two that it comes apart into, in its place.
     fn take_module(&mut self, range: Range<usize>) -> Result<(), Obstacle> {
         let module = self.section(&range)?;
-        let described = module_type::describe(module)?;
-        let separable = match self.numbers {
-            Some(_) => Separable::find(module, self.known)?.map(Arc::new),
-            None => None,
-        };
-        let number = self.modules.iter().filter(|module| !module.is_data()).count();
-        let functions = described.functions;
-        let code = self.import(&slot_name('m', number, self.id), &described.ty);
-        let (digest, half) = match &separable {
-            Some(separable) => (separable.code_digest(module), Half::Code(separable.clone())),
-            None => (Digest::of(module), Half::Both),
-        };
-        self.modules.push(SplitModule {
-            slot: slot_name('m', number, self.id),
-            digest,
-            functions,
-            range: range.clone(),
-            half,
-        });
-        let data = separable.map(|separable| {
-            let slot = slot_name('d', number, self.id);
-            let index = self.import(&slot, &separable.data_type());
-            let digest = separable.data_digest(module);
-            let half = Half::Data(separable);
-            self.modules.push(SplitModule {
-                slot,
-                digest,
-                functions: 0,
-                range,
-                half,
-            });
-            index
-        });
-        if let Some(numbers) = &mut self.numbers {
-            numbers.module(code, data);
+        let Described { ty, functions } = module_type::describe(module)?;
+        if self.numbers.is_some() {
+            if let Some(separable) = Separable::find(module, self.known)? {
+                self.take_data(&range, module, Arc::new(separable), &ty, functions);
+                return Ok(());
+            }
+            if let Some(globals) = Globals::find(module)?
+                && let Some(code) = globals.code(module)
+            {
+                return self.take_globals(&range, module, Arc::new(globals), code);
+            }
         }
+        let slot = self.slot('m');
+        let code = self.import(
+            slot,
+            &ty,
+            SplitModule {
+                digest: Digest::of(module),
+                functions,
+                ..SplitModule::new(range, Half::Both)
+            },
+        );
+        self.number(code, None);
         Ok(())
     }
 
+    fn take_data(
+        &mut self,
+        range: &Range<usize>,
+        module: &[u8],
+        separable: Arc<Separable>,
+        ty: &ModuleType,
+        functions: u32,
+    ) {
+        let (code_slot, data_slot) = (self.slot('m'), self.slot('d'));
+        let code = self.import(
+            code_slot,
+            ty,
+            SplitModule {
+                digest: separable.code_digest(module),
+                functions,
+                ..SplitModule::new(range.clone(), Half::Code(separable.clone()))
+            },
+        );
+        let data = self.import(
+            data_slot,
+            &separable.data_type(),
+            SplitModule {
+                digest: separable.data_digest(module),
+                ..SplitModule::new(range.clone(), Half::Data(separable))
+            },
+        );
+        self.number(code, Some(Rest::Data(data)));
+    }
+
+    fn take_globals(
+        &mut self,
+        range: &Range<usize>,
+        module: &[u8],
+        globals: Arc<Globals>,
+        code: Vec<u8>,
+    ) -> Result<(), Obstacle> {
+        let Described { ty, functions } = module_type::describe(&code)?;
+        let (code_slot, values_slot) = (self.slot('m'), self.slot('d'));
+        let code = self.import(
+            code_slot,
+            &ty,
+            SplitModule {
+                digest: globals.code_digest(module),
+                functions,
+                ..SplitModule::new(range.clone(), Half::CodeOfGlobals(code.into()))
+            },
+        );
+        let values = self.import(
+            values_slot,
+            &globals.values_type(),
+            SplitModule {
+                digest: globals.values_digest(module),
+                ..SplitModule::new(range.clone(), Half::Globals(globals))
+            },
+        );
+        self.number(code, Some(Rest::Globals(values)));
+        Ok(())
+    }
+
+    fn number(&mut self, code: u32, rest: Option<Rest>) {
+        if let Some(numbers) = &mut self.numbers {
+            numbers.module(code, rest);
+        }
+    }
+
+    /// `m0-x1f…` for code and `d0-x1f…` for data: a kebab name, since a component id with its dots is none.
+    fn slot(&self, kind: char) -> String {
+        let number = self.modules.iter().filter(|module| !module.is_data()).count();
+        let digest = Digest::of(self.id.as_str().as_bytes()).to_string();
+        format!("{kind}{number}-x{}", &digest[..24])
+    }
+
     /// Declares the import of a module. Returns its index: imports are all the modules that there are.
-    fn import(&mut self, slot: &str, ty: &ModuleType) -> u32 {
+    fn import(&mut self, slot: String, ty: &ModuleType, module: SplitModule) -> u32 {
         let index = self.modules.len() as u32;
         let mut types = CoreTypeSection::new();
         types.ty().module(ty);
         self.skeleton.section(&types);
         let mut imports = ComponentImportSection::new();
-        imports.import(slot, ComponentTypeRef::Module(index));
+        imports.import(slot.as_str(), ComponentTypeRef::Module(index));
         self.skeleton.section(&imports);
+        self.modules.push(SplitModule { slot, ..module });
         index
     }
-}
-
-/// `m0-x1f…` for code and `d0-x1f…` for data: a kebab name, since a component id with its dots is none.
-fn slot_name(kind: char, number: usize, id: &ComponentId) -> String {
-    let digest = Digest::of(id.as_str().as_bytes()).to_string();
-    format!("{kind}{number}-x{}", &digest[..24])
 }
 
 /// Where a payload begins, for those that stand in a section of their own or in a function body.
@@ -285,5 +379,215 @@ fn start_of(payload: &Payload<'_>) -> Option<usize> {
         Payload::CodeSectionEntry(body) => Some(body.range().start),
         Payload::End(offset) => Some(offset.saturating_sub(1)),
         payload => payload.as_section().map(|(_, range)| range.start),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmparser::{Instance, Validator, WasmFeatures};
+
+    use super::*;
+
+    const MEMORY: &str = r#"(memory (export "memory") 1)"#;
+
+    fn binary(component: &str) -> Vec<u8> {
+        wat::parse_str(component).unwrap()
+    }
+
+    fn split_as(component: &[u8], splitting: Splitting) -> Split {
+        let id = ComponentId::parse("shop.home").unwrap();
+        split(&id, component, splitting, &|_| false).unwrap()
+    }
+
+    /// Splits a component, and checks what is true of every split.
+    fn split_valid(component: &str) -> Split {
+        let component = binary(component);
+        for splitting in [Splitting::Whole, Splitting::Split, Splitting::Apart] {
+            let split = split_as(&component, splitting);
+            valid(&split.skeleton);
+            for module in &split.modules {
+                valid(&module.bytes(&component));
+            }
+        }
+        split_as(&component, Splitting::Apart)
+    }
+
+    fn valid(binary: &[u8]) {
+        Validator::new_with_features(WasmFeatures::all())
+            .validate_all(binary)
+            .unwrap();
+    }
+
+    /// `m0`, `d0`: the kinds and numbers of the slots.
+    fn slots(split: &Split) -> Vec<&str> {
+        let slots = split.modules.iter();
+        slots
+            .map(|module| module.slot.split_once('-').unwrap().0)
+            .collect()
+    }
+
+    /// The core instances of a skeleton: `2(code=0)` is module 2 with instance 0, `()` a bag of exports.
+    fn instances(split: &Split) -> Vec<String> {
+        let mut found = Vec::new();
+        for payload in Parser::new(0).parse_all(&split.skeleton) {
+            let Payload::InstanceSection(section) = payload.unwrap() else {
+                continue;
+            };
+            found.extend(section.into_iter().map(|instance| match instance.unwrap() {
+                Instance::Instantiate { module_index, args } => {
+                    let args = args.iter().map(|arg| format!("{}={}", arg.name, arg.index));
+                    format!("{module_index}({})", args.collect::<Vec<_>>().join(" "))
+                }
+                Instance::FromExports(_) => "()".into(),
+            }));
+        }
+        found
+    }
+
+    #[test]
+    fn data_is_instantiated_right_after_its_code() {
+        let split = split_valid(&format!(
+            r#"(component
+                (core module $plain (func (export "f")))
+                (core module $data {MEMORY} (data (i32.const 0) "a"))
+                (core module $user (import "x" "memory" (memory 1)) (import "y" "f" (func)))
+                (core instance $plain (instantiate $plain))
+                (core instance $data (instantiate $data))
+                (core instance $bag (export "f" (func $plain "f")))
+                (core instance (instantiate $user (with "x" (instance $data)) (with "y" (instance $bag)))))"#
+        ));
+        assert_eq!(slots(&split), ["m0", "m1", "d1", "m2"]);
+        assert_eq!(instances(&split), ["0()", "1()", "2(code=1)", "()", "3(x=1 y=3)"]);
+    }
+
+    #[test]
+    fn two_instances_of_one_module_have_their_data_each() {
+        let split = split_valid(&format!(
+            r#"(component
+                (core module $data {MEMORY} (data (i32.const 0) "a"))
+                (core module $user (import "x" "memory" (memory 1)) (import "y" "memory" (memory 1)))
+                (core instance $one (instantiate $data))
+                (core instance $two (instantiate $data))
+                (core instance (instantiate $user (with "x" (instance $one)) (with "y" (instance $two))))
+                (alias core export $two "memory" (core memory)))"#
+        ));
+        assert_eq!(slots(&split), ["m0", "d0", "m1"]);
+        let expected = ["0()", "1(code=0)", "0()", "1(code=2)", "2(x=0 y=2)"];
+        assert_eq!(instances(&split), expected);
+    }
+
+    #[test]
+    fn where_others_name_modules_data_stays() {
+        let split = split_valid(&format!(
+            r#"(component $outer
+                (core module $data {MEMORY} (data (i32.const 0) "a"))
+                (core module $other)
+                (component $inner
+                    (alias outer $outer $data (core module $again))
+                    (core instance (instantiate $again)))
+                (instance (instantiate $inner))
+                (core instance (instantiate $data)))"#
+        ));
+        assert_eq!(slots(&split), ["m0", "m1"]);
+        assert_eq!(
+            instances(&split),
+            ["0()", "0()"],
+            "the inner one's and the outer one's"
+        );
+        assert_eq!(split.whole, None);
+    }
+
+    #[test]
+    fn nested_components_are_copied() {
+        let component = format!(
+            r#"(component
+                (component $inner
+                    (core module $data {MEMORY} (data (i32.const 0) "a"))
+                    (core instance (instantiate $data)))
+                (instance (instantiate $inner))
+                (core module $mine {MEMORY} (data (i32.const 0) "b"))
+                (core instance (instantiate $mine)))"#
+        );
+        let split = split_valid(&component);
+        assert_eq!(slots(&split), ["m0", "d0"]);
+        assert_eq!(instances(&split), ["0()", "0()", "1(code=0)"]);
+    }
+
+    #[test]
+    fn core_types_keep_a_component_whole() {
+        let split = split_valid("(component (core type $f (func)) (core module (func)))");
+        assert_eq!(split.whole, Some("it declares core types of its own"));
+        assert!(split.modules.is_empty());
+    }
+
+    #[test]
+    fn a_module_with_a_start_keeps_its_data() {
+        let split = split_valid(&format!(
+            r#"(component (core module {MEMORY} (data (i32.const 0) "a") (func $start) (start $start)))"#
+        ));
+        assert_eq!(slots(&split), ["m0"]);
+    }
+
+    #[test]
+    fn a_change_of_code_or_data_leaves_the_skeleton_as_it_is() {
+        let component = |code: u32, data: &str| {
+            format!(
+                r#"(component
+                    (core module $m {MEMORY} (data (i32.const 0) "{data}")
+                        (func (export "f") (result i32) (i32.const {code})))
+                    (core instance $m (instantiate $m))
+                    (func $f (result u32) (canon lift (core func $m "f")))
+                    (export "f" (func $f)))"#
+            )
+        };
+        let before = split_valid(&component(1, "a"));
+        let digests = |split: &Split| {
+            split
+                .modules
+                .iter()
+                .map(|module| module.digest)
+                .collect::<Vec<_>>()
+        };
+        for (code, data) in [(1, "much longer"), (70_000, "a")] {
+            let after = split_valid(&component(code, data));
+            assert_eq!(after.skeleton, before.skeleton);
+            let same: Vec<bool> = std::iter::zip(digests(&before), digests(&after))
+                .map(|(a, b)| a == b)
+                .collect();
+            assert_eq!(same, [code == 1, data == "a"], "{code} {data}");
+        }
+    }
+
+    #[test]
+    fn functions_are_counted_once() {
+        let split = split_valid(&format!(
+            r#"(component (core module {MEMORY} (data (i32.const 0) "a") (func) (func)) (core module (func)))"#
+        ));
+        let functions: Vec<u32> = split.modules.iter().map(|module| module.functions).collect();
+        assert_eq!(functions, [2, 0, 1]);
+    }
+
+    #[test]
+    fn a_component_in_the_place_of_a_module_is_not_read() {
+        // Sections: a core module that has the header of a component.
+        let mut component = binary("(component)");
+        component.extend([1, 8]);
+        component.extend(binary("(component)"));
+        let split = split_as(&component, Splitting::Apart);
+        assert!(split.whole.is_some() && split.modules.is_empty());
+    }
+
+    #[test]
+    fn what_is_cut_off_is_malformed() {
+        let component = binary(&format!(
+            r#"(component (core module {MEMORY} (data (i32.const 0) "a")) (component (core module)))"#
+        ));
+        let id = ComponentId::parse("shop.home").unwrap();
+        let mut ends = 0;
+        for length in 0..component.len() {
+            let cut = &component[..length];
+            ends += usize::from(split(&id, cut, Splitting::Apart, &|_| false).is_ok());
+        }
+        assert_eq!(ends, 2, "the end of the header, and of the module");
     }
 }
