@@ -121,18 +121,22 @@ impl App {
             ticking,
         } = self;
         let groups = reloader.ready();
-        let serving = tokio::spawn(server.run(stop));
+        let mut serving = tokio::spawn(server.run(stop));
         reporter.publish(Event::Ready { url, groups });
-        let reloading = async {
+        let reloading = tokio::spawn(async {
             match watch {
                 Some(watch) => reloader.run(watch, asking).await,
                 // Frozen: nothing changes, but the generations go on living.
                 None => std::future::pending().await,
             }
-        };
+        });
         tokio::select! {
-            _ = serving => {}
-            () = reloading => {}
+            _ = &mut serving => {}
+            _ = reloading => {
+                tracing::error!("the control plane failed: what serves goes on, but nothing is swapped any more");
+                // The server's end is the end, however it came.
+                let _ = serving.await;
+            }
         }
         drop(ticking);
         writer

@@ -106,6 +106,24 @@ fn a_request_that_runs_is_finished_before_the_end() {
 }
 
 #[test]
+fn a_second_signal_does_not_wait() {
+    let tree = Tree::example();
+    let server = Server::start(tree.root());
+    let mut client = server.client();
+    client.send("POST", "/api/echo", &[("content-length", "10")], b"").unwrap();
+    client.write(b"hello");
+    assert_eq!(client.receive_head().unwrap().status, 200);
+    server.signal("TERM");
+    while std::net::TcpStream::connect(server.url().trim_start_matches("http://")).is_ok() {
+        std::thread::yield_now();
+    }
+    server.signal("TERM");
+    let (status, ..) = server.ended();
+    assert_eq!(status.code(), Some(0));
+    assert!(client.receive_rest().is_err(), "the request was cut off");
+}
+
+#[test]
 fn frozen_means_no_swap() {
     let tree = Tree::example();
     let server = Server::start_with(tree.root(), &["--frozen"]);

@@ -11,7 +11,7 @@ use crate::{
     build::{self, BuildOptions},
     diagnostic::Diagnostic,
     reload::Mode,
-    status::Format,
+    status::{Format, Writer},
 };
 
 /// How long background work may go on after the last request.
@@ -92,25 +92,42 @@ pub fn run(arguments: Arguments) -> Result<(), Vec<Diagnostic>> {
     };
     let runtime = runtime()?;
     let served = runtime.block_on(async {
-        let stop = stop_on_signal().map_err(|error| vec![no_runtime(&error)])?;
-        let app = config.build().await?;
-        Ok(app.run(stop).await)
+        let signals = Signals::listen().map_err(|error| vec![no_runtime(&error)])?;
+        let app = tokio::select! {
+            app = config.build() => app?,
+            () = signals.first.cancelled() => return Ok(None),
+        };
+        tokio::select! {
+            writer = app.run(signals.first) => Ok(Some(writer)),
+            () = signals.second.cancelled() => Ok(None),
+        }
     });
     runtime.shutdown_timeout(TASKS_END);
-    served.map(|writer| writer.finish())
+    served.map(|writer| writer.into_iter().for_each(Writer::finish))
 }
 
-/// Cancelled by the first SIGTERM or SIGINT.
-fn stop_on_signal() -> std::io::Result<CancellationToken> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let stop = CancellationToken::new();
-    let token = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        token.cancel();
-    });
-    Ok(stop)
+/// SIGTERM and SIGINT: the first lets what runs finish, the second does not.
+struct Signals {
+    first: CancellationToken,
+    second: CancellationToken,
 }
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let (first, second) = (CancellationToken::new(), CancellationToken::new());
+        let tokens = [first.clone(), second.clone()];
+        tokio::spawn(async move {
+            for token in tokens {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                token.cancel();
+            }
+        });
+        Ok(Self { first, second })
+    }
+}
+

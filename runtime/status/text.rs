@@ -94,7 +94,7 @@ fn render_swapped(swapped: &Swapped) -> String {
 fn table(groups: &[ReadyGroup]) -> Table {
     let mut table = Table::new();
     table
-        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .load_style(presets::UTF8_FULL_CONDENSED)
         .set_header(["group", "component", "routes"]);
     for group in groups {
         let mut name = match group.generation {

@@ -99,13 +99,21 @@ impl Client {
         Ok(Reply { status, headers, body: Vec::new() })
     }
 
-    fn receive_body(&mut self, head: &Reply) -> std::io::Result<Vec<u8>> {
+    /// Reads the rest of a chunked body.
+    pub fn receive_rest(&mut self) -> std::io::Result<Vec<u8>> {
         let mut body = Vec::new();
+        while let Some(chunk) = self.chunk()? {
+            body.extend(chunk);
+        }
+        Ok(body)
+    }
+
+    fn receive_body(&mut self, head: &Reply) -> std::io::Result<Vec<u8>> {
         if head.header("transfer-encoding") == Some("chunked") {
-            while let Some(chunk) = self.chunk()? {
-                body.extend(chunk);
-            }
-        } else if let Some(length) = head.header("content-length") {
+            return self.receive_rest();
+        }
+        let mut body = Vec::new();
+        if let Some(length) = head.header("content-length") {
             body.resize(length.parse().map_err(|_| broken("content-length"))?, 0);
             self.stream.read_exact(&mut body)?;
         }
