@@ -15,6 +15,16 @@ use wasmtime::{Engine, Module, component::Component};
 use super::cache::Cache;
 use crate::{engine::Caches, project::Digest};
 
+/// How much less of the processor compiling gets where serving wants it too, as in `nice(1)`.
+const NICE: i32 = 5;
+
+/// Lets the threads that serve go first. On Linux this is the calling thread's own priority.
+fn make_way() {
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::debug!(%error, "compiling goes on at the same priority as serving");
+    }
+}
+
 /// Compiled code, shared by every artifact that contains it.
 pub struct Compiler {
     engine: Engine,
@@ -53,6 +63,7 @@ impl Compiler {
     pub fn new(engine: Engine, caches: Caches) -> Result<Self, rayon::ThreadPoolBuildError> {
         let pool = rayon::ThreadPoolBuilder::new()
             .thread_name(|n| format!("compile-{n}"))
+            .start_handler(|_| make_way())
             .build()?;
         Ok(Self {
             engine,

@@ -20,7 +20,7 @@ use quick_cache::{Weighter, sync::Cache};
 use wasmtime::CacheStore;
 
 /// Bytes of compiled functions kept in memory.
-const MEMORY: u64 = 1024 << 20;
+const MEMORY: u64 = 192 << 20;
 /// Bytes of all packs on disk; the oldest go first.
 const DISK: u64 = 512 << 20;
 /// Bytes added since the last pack that are kept for the next one.
