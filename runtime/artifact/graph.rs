@@ -95,10 +95,11 @@ pub fn resolve_all(
     let mut graph = Graph::default();
     let mut findings = unused_wires(members, wire);
     findings.extend(unknown_exports(members, world));
+    let exporters = exporters(members);
     for (importer, interface) in members {
         let mut edges = Vec::new();
         for import in &interface.imports {
-            match resolve_import(importer, import, members, wire, world) {
+            match resolve_import(importer, import, members, &exporters, wire, world) {
                 Ok(edge) => edges.extend(edge),
                 Err(unresolved) => {
                     findings.push(Finding::new(
@@ -116,11 +117,29 @@ pub fn resolve_all(
     (graph, findings)
 }
 
+/// Who exports some version of an interface, by its name without the version.
+type Exporters<'a> = BTreeMap<&'a str, Vec<(&'a ComponentId, &'a Interface)>>;
+
+fn exporters(members: &Members) -> Exporters<'_> {
+    let mut exporters = Exporters::new();
+    for (id, interface) in members {
+        for export in &interface.exports {
+            let of_name = exporters.entry(Name::parse(export).path).or_default();
+            // It may export several versions.
+            if of_name.last().is_none_or(|(last, _)| *last != id) {
+                of_name.push((id, interface));
+            }
+        }
+    }
+    exporters
+}
+
 /// Who satisfies one import: `None` is the host, or nobody where only types are asked for.
 fn resolve_import(
     importer: &ComponentId,
     import: &Import,
     members: &Members,
+    exporters: &Exporters<'_>,
     wire: &Wire,
     world: &impl Surroundings,
 ) -> Result<Option<Edge>, Unresolved> {
@@ -141,10 +160,12 @@ fn resolve_import(
             Err(Unresolved::HostLacks)
         };
     }
-    let exporters: Vec<_> = members
-        .iter()
+    let exporters: Vec<_> = exporters
+        .get(Name::parse(name).path)
+        .into_iter()
+        .flatten()
         .filter(|(id, _)| *id != importer)
-        .filter_map(|(id, interface)| export_for(interface, name).map(|export| (id, export)))
+        .filter_map(|(id, interface)| export_for(interface, name).map(|export| (*id, export)))
         .collect();
     match exporters.as_slice() {
         [(exporter, export)] => Ok(Some(edge(name, exporter, export))),

@@ -201,9 +201,24 @@ impl Builder {
         let component = self
             .compiler
             .skeleton(&composed)
-            .map_err(|reason| vec![unlinkable(spec, &reason)])?;
+            .map_err(|reason| self.blame(spec, parts, &reason))?;
         let entries = entries(&component, &exports);
         Ok(Composition { component, entries })
+    }
+
+    /// Who is at fault where the engine refuses a composition: the components that it refuses alone, for
+    /// instance because of a proposal that it does not know.
+    fn blame(&self, spec: &GroupSpec, parts: &Parts, reason: &str) -> Vec<Diagnostic> {
+        let refused = parts.members.iter().filter_map(|part| {
+            let reason = self.compiler.skeleton(&part.member.skeleton).err()?;
+            Some(parts::invalid(spec.components.get(&part.member.id)?, &reason))
+        });
+        let refused: Vec<Diagnostic> = refused.collect();
+        if refused.is_empty() {
+            vec![unlinkable(spec, reason)]
+        } else {
+            refused
+        }
     }
 
     /// Puts the modules into their slots and the host's interfaces beside them.

@@ -7,10 +7,15 @@ use wasmparser::{BinaryReader, BinaryReaderError, DataKind, DataSectionReader, O
 /// Zeros between two segments that are rather copied than skipped, in bytes.
 const GAP: usize = 4096;
 
+/// Zeros in all, for each byte of the section.
+const ZEROS_PER_BYTE: usize = 4;
+
 /// The segments of a data section joined where little lies between them. `None` where they are not all
 /// active, in ascending order and apart from each other.
 pub fn join(section: &[u8], offset: usize) -> Result<Option<DataSection>, BinaryReaderError> {
     let mut joined: Vec<(i32, Vec<u8>)> = Vec::new();
+    // Many small segments far apart must not become a file of zeros.
+    let mut zeros = section.len().saturating_mul(ZEROS_PER_BYTE);
     for segment in DataSectionReader::new(BinaryReader::new(section, offset))? {
         let segment = segment?;
         let DataKind::Active { offset_expr, .. } = segment.kind else {
@@ -24,7 +29,8 @@ pub fn join(section: &[u8], offset: usize) -> Result<Option<DataSection>, Binary
             .map(|(begin, bytes)| (gap(*begin, bytes.len(), start), bytes))
         {
             Some((None, _)) => return Ok(None),
-            Some((Some(gap), bytes)) if gap <= GAP => {
+            Some((Some(gap), bytes)) if gap <= GAP.min(zeros) => {
+                zeros -= gap;
                 bytes.resize(bytes.len() + gap, 0);
                 bytes.extend_from_slice(segment.data);
             }
@@ -83,5 +89,21 @@ mod tests {
         );
         check(&[(8, "ab"), (9, "cd")], None);
         check(&[(8, "ab"), (0, "cd")], None);
+    }
+
+    #[test]
+    fn many_far_apart_do_not_become_a_file_of_zeros() {
+        let mut section = DataSection::new();
+        for n in 0..1000 {
+            section.active(0, &ConstExpr::i32_const(n * 4000), *b"a");
+        }
+        let mut bytes = Vec::new();
+        wasm_encoder::Encode::encode(&section, &mut bytes);
+        // A length of two bytes.
+        let joined = join(&bytes[2..], 0).unwrap().unwrap();
+        let before = bytes.len();
+        let mut bytes = Vec::new();
+        wasm_encoder::Encode::encode(&joined, &mut bytes);
+        assert!(bytes.len() < 5 * before, "{before} bytes became {}", bytes.len());
     }
 }

@@ -461,6 +461,45 @@ mod tests {
     }
 
     #[test]
+    fn globals_are_instantiated_right_before_their_code() {
+        let component = |code: &str| {
+            format!(
+                r#"(component
+                    (core module $libc {MEMORY})
+                    (core module $code (import "libc" "memory" (memory 1)) {code})
+                    (core instance $libc (instantiate $libc))
+                    (core instance $code (instantiate $code (with "libc" (instance $libc))))
+                    (core instance (instantiate $code (with "libc" (instance $libc))))
+                    (alias core export $code "f" (core func)))"#
+            )
+        };
+        let function = r#"(func (export "f"))"#;
+        let apart = |globals: &str| {
+            let split = split_valid(&component(&format!("{globals} {function}")));
+            assert_eq!(slots(&split), ["m0", "m1", "d1"], "{globals}");
+            let with_globals = ["0()", "2()", "1(libc=0 globals=1)", "2()", "1(libc=0 globals=3)"];
+            assert_eq!(instances(&split), with_globals, "{globals}");
+        };
+        apart("(global (mut i32) (i32.const 7))");
+        apart(
+            r#"(global (mut i64) (i64.const -1)) (global (export "g") f32 (f32.const 1)) (global f64 (f64.const 2))"#,
+        );
+        let in_one = |more: &str| {
+            let split = split_valid(&component(&format!("{more} {function}")));
+            assert_eq!(slots(&split), ["m0", "m1"], "{more}");
+        };
+        let global = "(global (mut i32) (i32.const 7))";
+        in_one("");
+        in_one("(global i32 (i32.const 7))");
+        in_one("(global (mut i32) (i32.add (i32.const 3) (i32.const 4)))");
+        in_one("(global $a (mut i32) (i32.const 7)) (global (mut funcref) (ref.null func))");
+        in_one(&format!("{global} (func $start) (start $start)"));
+        in_one(&format!("{global} (memory 1)"));
+        in_one(&format!("{global} (data (i32.const 0) \"a\")"));
+        in_one(&format!("{global} {}", "(func)".repeat(64)));
+    }
+
+    #[test]
     fn two_instances_of_one_module_have_their_data_each() {
         let split = split_valid(&format!(
             r#"(component
