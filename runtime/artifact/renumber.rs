@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn what_does_not_exist_keeps_not_existing() {
         let mut numbers = Numbers::default();
-        numbers.module(0, Some(1));
+        numbers.module(0, Some(Rest::Data(1)));
         assert_eq!(numbers.instance(0), u32::MAX);
         assert_eq!(numbers.add_instance(), 0);
         assert_eq!(numbers.instance(0), 0);
