@@ -12,7 +12,8 @@ use crate::{
     artifact::Builder,
     diagnostic::Diagnostic,
     engine::{self, Ticking},
-    project::Project,
+    kept::{Keeper, Kept},
+    project::{Project, ServerSpec},
     reload::{Mode, Reloader, Watch},
     router,
     server::{self, Server},
@@ -52,40 +53,47 @@ impl Config {
     /// Errors: everything that keeps it from serving, at once.
     pub async fn build(self) -> Result<App, Vec<Diagnostic>> {
         let one = |diagnostic| vec![diagnostic];
-        let project = Project::discover(&self.root)?;
-        let root = project.root.clone();
+        let root = Project::root(&self.root).map_err(one)?;
+        let state_dir = self.state_dir.unwrap_or_else(|| root.join(".wasmhost"));
+        let kept = Kept::new(&state_dir, &root);
+        let mut project = Project::discover(&root);
+        if let Err(diagnostics) = &project
+            && kept.groups().is_empty()
+        {
+            return Err(diagnostics.clone());
+        }
         // Before the tree is read for good: a change in between must be seen.
         let watch = if self.frozen {
             None
         } else {
             Some(Watch::start(&root, self.watch).map_err(one)?)
         };
-        let project = if watch.is_some() {
-            Project::discover(&self.root)?
-        } else {
-            project
-        };
+        if watch.is_some() {
+            project = Project::discover(&root);
+        }
 
-        let listen = if self.listen.is_empty() {
-            &project.server.listen
-        } else {
-            &self.listen
+        let listen = match &project {
+            _ if !self.listen.is_empty() => self.listen,
+            Ok(project) => project.server.listen.clone(),
+            Err(_) => kept.listen().unwrap_or(ServerSpec::default().listen),
         };
-        let listeners = server::bind(listen).await?;
+        let listeners = server::bind(&listen).await?;
         let address = listeners.first().and_then(|listener| listener.local_addr().ok());
         let url = address.map_or_else(String::new, |address| format!("http://{address}"));
 
-        let state_dir = self.state_dir.unwrap_or_else(|| root.join(".wasmhost"));
         let ticking = engine::start(Some(&state_dir.join("cache")))
             .map_err(|error| one(engine::unavailable(&error)))?;
         let builder = Builder::new(&ticking.engine, ticking.caches.clone());
         let builder = builder.map_err(|error| one(engine::unavailable(&error)))?;
-        let (reporter, writer) = status::start(self.format, open_journal(&state_dir)).map_err(|error| {
-            one(Diagnostic::io("thread-failed", "start a thread for", &root, &error).machine())
-        })?;
+        let (reporter, writer) = status::start(self.format, open_journal(&state_dir))
+            .map_err(|error| one(no_thread(&root, &error)))?;
+        let keeper = Keeper::start(kept.clone()).map_err(|error| one(no_thread(&root, &error)))?;
+        if let Ok(project) = &project {
+            keeper.listen(project.server.listen.clone());
+        }
         let (router, publisher) = router::router();
-        let mut reloader = Reloader::new(root, builder, publisher, reporter.clone());
-        reloader.load(project).await?;
+        let mut reloader = Reloader::new(root, builder, publisher, reporter.clone(), keeper);
+        reloader.load(project, &kept).await?;
         let (inbox, asking) = status::inbox();
         let server = Server {
             listeners,
@@ -141,6 +149,10 @@ impl App {
         drop(ticking);
         writer
     }
+}
+
+fn no_thread(root: &Path, error: &std::io::Error) -> Diagnostic {
+    Diagnostic::io("thread-failed", "start a thread for", root, error).machine()
 }
 
 /// The journal is a record, not a need: serving goes on without it.

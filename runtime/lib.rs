@@ -27,6 +27,9 @@ pub mod generation;
 // A group made ready to be served.
 pub mod prepare;
 
+// Good contents on disk, for after a restart.
+pub mod kept;
+
 // Which page of which generation answers a path.
 pub mod router;
 

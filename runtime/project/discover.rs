@@ -42,7 +42,8 @@ pub fn discover(root: &Path, limits: &DiscoveryLimits) -> Result<Project, Vec<Di
     })
 }
 
-fn check_root(root: &Path) -> Result<PathBuf, Diagnostic> {
+/// See `Project::root`.
+pub fn check_root(root: &Path) -> Result<PathBuf, Diagnostic> {
     const HELP: &str = "name the folder that holds your components: wasmhost serve ROOT";
     match fs::metadata(root) {
         Ok(metadata) if metadata.is_dir() => path::absolute(root)

@@ -149,8 +149,7 @@ impl Draft {
             digest: Digest::of(&[]),
         };
         if diagnostics.is_empty() {
-            let digest = Digest::of_group(&group);
-            return Ok(GroupSpec { digest, ..group });
+            return Ok(group.with_digest());
         }
         Err(Refusal {
             digest: Digest::of_refusal(&group, &diagnostics),

@@ -3,10 +3,13 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 const MIB: u64 = 1 << 20;
 
 /// What a group may take: `[groups.NAME.limits]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Limits {
     /// Bytes of memory in one store, all its components together. 64 MiB.
     pub memory: u64,

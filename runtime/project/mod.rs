@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::Diagnostic;
 
@@ -54,6 +55,14 @@ impl Project {
     /// What is wrong inside one group is that group's `Refusal`.
     pub fn discover(root: &Path) -> Result<Self, Vec<Diagnostic>> {
         discover::discover(root, &DiscoveryLimits::DEFAULT)
+    }
+
+    /// The root as [`Project::root`] has it, whatever lies below.
+    ///
+    /// # Errors
+    /// Where it is no folder.
+    pub fn root(root: &Path) -> Result<PathBuf, Diagnostic> {
+        discover::check_root(root)
     }
 }
 
@@ -125,13 +134,21 @@ impl GroupSpec {
             requests: Requests::default(),
             digest: Digest::of(&[]),
         };
-        let digest = Digest::of_group(&group);
-        Ok(Self { digest, ..group })
+        Ok(group.with_digest())
+    }
+
+    /// The same group with the digest that it has.
+    pub fn with_digest(self) -> Self {
+        Self {
+            digest: Digest::of_group(&self),
+            ..self
+        }
     }
 }
 
 /// What a request does that comes while a swap is prepared: `[groups.NAME.swap] requests`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Requests {
     /// It is answered by what serves.
     #[default]
@@ -151,7 +168,7 @@ pub struct Component {
     pub bytes: Bytes,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Route {
     /// In the syntax of `matchit`: `/items/{id}`, `/api/{*rest}`.
     pub pattern: String,

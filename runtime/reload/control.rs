@@ -174,6 +174,11 @@ impl Control {
         }
     }
 
+    /// Tells that the tree as a whole was refused from the start.
+    pub fn begin_refused(&mut self, tree: Digest) {
+        self.tree.refuse(tree);
+    }
+
     /// What follows from `input`.
     pub fn step(&mut self, now: Instant, input: Input) -> Vec<Deed> {
         let mut deeds = Vec::new();

@@ -113,7 +113,7 @@ async fn understand(
     }
 }
 
-fn sight(spec: &GroupSpec, state: State) -> Sight {
+pub fn sight(spec: &GroupSpec, state: State) -> Sight {
     Sight {
         digest: spec.digest,
         components: spec.components.keys().cloned().collect::<BTreeSet<ComponentId>>(),
@@ -121,12 +121,18 @@ fn sight(spec: &GroupSpec, state: State) -> Sight {
     }
 }
 
-fn refused_sight(refusal: &Refusal) -> Sight {
+pub fn refused_sight(refusal: &Refusal) -> Sight {
     Sight {
         digest: refusal.digest,
         components: BTreeSet::new(),
         state: State::Wrong,
     }
+}
+
+/// Identifies a tree that cannot be understood by what is wrong with it.
+pub fn tree_digest(diagnostics: &[Diagnostic]) -> Digest {
+    let text: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
+    Digest::of_parts(text.iter().map(String::as_bytes))
 }
 
 impl Seen {
@@ -144,10 +150,7 @@ impl Seen {
     pub fn looked(&self) -> Looked {
         match &self.tree {
             Ok(tree) => Ok(tree.sights.clone()),
-            Err(diagnostics) => {
-                let text: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
-                Err(Digest::of_parts(text.iter().map(String::as_bytes)))
-            }
+            Err(diagnostics) => Err(tree_digest(diagnostics)),
         }
     }
 }

@@ -7,6 +7,7 @@
 //!             └─────────── nothing that fails up to here ──────────┘ changes what serves
 //! ```
 
+mod begin;
 mod causes;
 pub mod control;
 pub mod debounce;
@@ -31,16 +32,15 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::watch::{Mode, Watch};
 use self::{
-    control::{Control, Deed, Input, Sight, State},
+    control::{Control, Deed, Input},
     look::{Group as SeenGroup, KnownContents, Seen},
     serving::{Candidate, Serving},
 };
 use crate::{
     artifact::Builder,
-    diagnostic::Diagnostic,
     generation::Observer,
+    kept::Keeper,
     prepare::{self, Exports, Readable, Refused},
-    project::{GroupSpec, Project},
     router::Publisher,
     status::{Ask, ReadyGroup, Reporter, Stages},
 };
@@ -83,12 +83,18 @@ struct Built {
 type Outcome = Result<Candidate, Refused>;
 
 impl Reloader {
-    pub fn new(root: PathBuf, builder: Builder, publisher: Publisher, reporter: Reporter) -> Self {
+    pub fn new(
+        root: PathBuf,
+        builder: Builder,
+        publisher: Publisher,
+        reporter: Reporter,
+        keeper: Keeper,
+    ) -> Self {
         Self {
             root,
             builder: Arc::new(builder),
             control: Control::default(),
-            serving: Serving::new(publisher, reporter),
+            serving: Serving::new(publisher, reporter, keeper),
             looking: None,
             seen: None,
             building: None,
@@ -97,57 +103,6 @@ impl Reloader {
             asking: BTreeMap::new(),
             asked: 0,
         }
-    }
-
-    /// The first generation of every group. Errors: nothing at all can be served, with all reasons.
-    pub async fn load(&mut self, project: Project) -> Result<(), Vec<Diagnostic>> {
-        let (specs, refusals): (Vec<_>, Vec<_>) = project.groups.into_values().partition(Result::is_ok);
-        let wrong = refusals.into_iter().filter_map(Result::err);
-        let wrong: Vec<Diagnostic> = wrong.flat_map(|refusal| refusal.diagnostics).collect();
-        if !wrong.is_empty() {
-            return Err(wrong);
-        }
-        let specs = specs.into_iter().flatten().collect();
-        let (read, exports) = prepare::read_all(&self.builder, specs, Exports::new()).await;
-        let (mut candidates, mut refused) = (Vec::new(), Vec::new());
-        for readable in read {
-            let prepared = match readable {
-                Ok(readable) => {
-                    let give_up = CancellationToken::new();
-                    self.order(readable, Stages::default())
-                        .prepare(exports.clone(), give_up)
-                        .await
-                }
-                Err(refused) => Err(refused),
-            };
-            match prepared {
-                Ok(candidate) => candidates.push(candidate),
-                Err(reasons) => refused.push(reasons),
-            }
-        }
-        let has_page = |candidate: &Candidate| candidate.prepared.generation.pages().next().is_some();
-        if !candidates.iter().any(has_page) {
-            let reasons: Vec<_> = refused
-                .into_iter()
-                .flat_map(|(_, diagnostics)| diagnostics)
-                .collect();
-            return Err(if reasons.is_empty() {
-                vec![prepare::no_page(&self.root)]
-            } else {
-                reasons
-            });
-        }
-        for candidate in &candidates {
-            let spec = &candidate.prepared.spec;
-            self.control.begin(&spec.name, sight(spec), true);
-        }
-        for (spec, _) in &refused {
-            self.control.begin(&spec.name, sight(spec), false);
-            self.refused.insert((spec.name.clone(), spec.digest));
-        }
-        self.serving.begin(candidates, refused);
-        self.save_code();
-        Ok(())
     }
 
     /// All groups as the `ready` event shows them.
@@ -390,14 +345,6 @@ impl Order {
             ..stages
         };
         Ok(Candidate { prepared, stages })
-    }
-}
-
-fn sight(spec: &GroupSpec) -> Sight {
-    Sight {
-        digest: spec.digest,
-        components: spec.components.keys().cloned().collect(),
-        state: State::Whole,
     }
 }
 

@@ -10,12 +10,14 @@ use std::{
 use tokio::task::JoinSet;
 
 use super::{
+    begin::Beginning,
     causes,
     group::{Group, Running},
 };
 use crate::{
     diagnostic::Diagnostic,
     generation::{GenerationId, Incident, Observer, drain},
+    kept::Keeper,
     prepare::{Exports, Prepared, Refused},
     project::{Digest, GroupSpec, Refusal, Requests},
     router::{Publisher, RouteTable, patterns},
@@ -28,6 +30,8 @@ pub struct Serving {
     groups: BTreeMap<String, Group>,
     /// The number of each group's newest generation. It outlives the group: a number is never used twice.
     newest: BTreeMap<String, u64>,
+    /// Keeps what serves for after a restart.
+    keeper: Keeper,
     draining: JoinSet<()>,
 }
 
@@ -38,12 +42,13 @@ pub struct Candidate {
 }
 
 impl Serving {
-    pub fn new(publisher: Publisher, reporter: Reporter) -> Self {
+    pub fn new(publisher: Publisher, reporter: Reporter, keeper: Keeper) -> Self {
         Self {
             publisher,
             reporter,
             groups: BTreeMap::new(),
             newest: BTreeMap::new(),
+            keeper,
             draining: JoinSet::new(),
         }
     }
@@ -69,11 +74,32 @@ impl Serving {
     }
 
     /// Puts the first generations into service, and says what of the tree is not served.
-    pub fn begin(&mut self, candidates: Vec<Candidate>, refused: Vec<Refused>) {
-        for (spec, diagnostics) in refused {
-            self.reject((spec, diagnostics));
+    pub fn begin(&mut self, beginning: Beginning) {
+        let Beginning {
+            candidates,
+            refused,
+            unread,
+            tree,
+        } = beginning;
+        for (spec, _) in &refused {
+            self.describe(spec);
         }
         self.install(candidates, Instant::now());
+        // Only now is it known who serves all the same.
+        for (spec, diagnostics) in refused {
+            self.report_rejection(Some(spec.name), diagnostics);
+        }
+        for (name, refusal) in &unread {
+            self.reject_unread(name, refusal);
+        }
+        if !tree.is_empty() {
+            self.reject_tree(&tree);
+        }
+    }
+
+    /// A group that served in another life has no component any more.
+    pub fn gone(&self, group: &str) {
+        self.keeper.gone(group);
     }
 
     /// One table with all candidates in the place of what served before, which is let go. Groups that are
@@ -91,6 +117,7 @@ impl Serving {
     /// Takes groups that have no component left out of service.
     pub fn remove<'a>(&mut self, groups: impl Iterator<Item = &'a String>) {
         let removed: Vec<_> = groups
+            .inspect(|name| self.keeper.gone(name))
             .filter_map(|name| self.groups.remove(name)?.running)
             .collect();
         self.publish();
@@ -98,11 +125,16 @@ impl Serving {
     }
 
     fn install(&mut self, candidates: Vec<Candidate>, since: Instant) -> Vec<(Swapped, Option<Running>)> {
+        let specs: Vec<GroupSpec> = candidates
+            .iter()
+            .map(|candidate| candidate.prepared.spec.clone())
+            .collect();
         let mut swaps = Vec::new();
         for candidate in candidates {
             swaps.push(self.replace(candidate));
         }
         let commit = self.publish();
+        self.keeper.keep(specs);
         for (swapped, _) in &mut swaps {
             swapped.ms.commit = commit;
             swapped.ms.total = since.elapsed();
@@ -190,11 +222,16 @@ impl Serving {
 
     /// Says that a group's content is not served. A group that never was gets routes that say so too.
     fn reject(&mut self, (spec, diagnostics): Refused) {
-        let group = self.groups.entry(spec.name.clone()).or_default();
-        group.waits = waits(&spec);
-        group.routes = spec.routes;
-        group.components = spec.components.into_keys().collect();
+        self.describe(&spec);
         self.report_rejection(Some(spec.name), diagnostics);
+    }
+
+    /// What is to be known of a group as long as it does not run.
+    fn describe(&mut self, spec: &GroupSpec) {
+        let group = self.groups.entry(spec.name.clone()).or_default();
+        group.waits = waits(spec);
+        group.routes.clone_from(&spec.routes);
+        group.components = spec.components.keys().cloned().collect();
     }
 
     pub fn reject_read(&mut self, refused: Refused) {

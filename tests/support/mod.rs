@@ -6,6 +6,7 @@ mod golden;
 mod server;
 mod sources;
 mod tree;
+pub mod wat_site;
 pub mod wit;
 
 pub use client::{Client, Reply};

@@ -1,0 +1,107 @@
+//! The records of what is kept, as they are written: a group's contents without the components' bytes.
+//! Fields that a record does not have yet take their defaults, so that an older record still serves.
+
+use std::{collections::BTreeMap, io, net::SocketAddr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::project::{Component, ComponentId, Digest, GroupSpec, Limits, Requests, Route};
+
+/// What is kept of one group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The root that the group belongs to.
+    pub root: String,
+    /// False once no component of the group was left.
+    pub serving: bool,
+    /// Newest first.
+    pub contents: Vec<Content>,
+}
+
+/// One good content: all of a `GroupSpec` but the bytes of its components.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content {
+    /// Of the group.
+    pub digest: Digest,
+    pub components: BTreeMap<ComponentId, Blob>,
+    #[serde(default)]
+    routes: Vec<Route>,
+    #[serde(default)]
+    wire: BTreeMap<ComponentId, BTreeMap<String, ComponentId>>,
+    #[serde(default)]
+    limits: Limits,
+    drain: Duration,
+    #[serde(default)]
+    requests: Requests,
+}
+
+/// One component, whose bytes lie in the file that is named by their digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blob {
+    pub digest: Digest,
+    /// Where it came from, to be named in what is said of it.
+    path: String,
+}
+
+/// What is kept of the server itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listen {
+    pub root: String,
+    pub listen: Vec<SocketAddr>,
+}
+
+impl Content {
+    pub fn of(spec: &GroupSpec) -> Self {
+        // Taken apart in full: a field that is added has to be decided on here.
+        let GroupSpec {
+            name: _,
+            components,
+            routes,
+            wire,
+            limits,
+            drain,
+            requests,
+            digest,
+        } = spec;
+        let blob = |component: &Component| Blob {
+            digest: component.digest,
+            path: component.path.display().to_string(),
+        };
+        let components = components.iter();
+        Self {
+            digest: *digest,
+            components: components.map(|(id, part)| (id.clone(), blob(part))).collect(),
+            routes: routes.clone(),
+            wire: wire.clone(),
+            limits: limits.clone(),
+            drain: *drain,
+            requests: *requests,
+        }
+    }
+
+    /// The group as it was, its components' bytes by `read`.
+    pub fn spec(self, name: &str, read: impl Fn(Digest) -> io::Result<Vec<u8>>) -> io::Result<GroupSpec> {
+        let component = |(id, blob): (ComponentId, Blob)| {
+            let component = Component {
+                id: id.clone(),
+                path: blob.path.into(),
+                digest: blob.digest,
+                bytes: read(blob.digest)?.into(),
+            };
+            Ok((id, component))
+        };
+        let components = self.components.into_iter().map(component);
+        let spec = GroupSpec {
+            name: name.to_owned(),
+            components: components.collect::<io::Result<_>>()?,
+            routes: self.routes,
+            wire: self.wire,
+            limits: self.limits,
+            drain: self.drain,
+            requests: self.requests,
+            digest: self.digest,
+        };
+        // An older wasmhost may have computed it from less.
+        Ok(spec.with_digest())
+    }
+}

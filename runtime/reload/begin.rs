@@ -1,0 +1,147 @@
+//! The first generation of every group: from what lies on disk, or, where that is refused, from the last
+//! good content that was kept. Nothing serves yet, and so nothing has patience.
+
+use std::collections::BTreeMap;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Reloader,
+    control::{Sight, State},
+    look,
+    serving::Candidate,
+};
+use crate::{
+    diagnostic::Diagnostic,
+    kept::Kept,
+    prepare::{self, Exports, Refused},
+    project::{GroupSpec, Project, Refusal},
+    status::Stages,
+};
+
+/// What a server begins with.
+#[derive(Default)]
+pub struct Beginning {
+    pub candidates: Vec<Candidate>,
+    /// Groups that were read and are refused.
+    pub refused: Vec<Refused>,
+    /// Groups that cannot even be read.
+    pub unread: BTreeMap<String, Refusal>,
+    /// Why the tree as a whole cannot be understood.
+    pub tree: Vec<Diagnostic>,
+}
+
+impl Reloader {
+    /// The first generation of every group. Errors: nothing at all can be served, or the shape of a tree
+    /// is wrong that never was served, with all reasons.
+    pub async fn load(
+        &mut self,
+        project: Result<Project, Vec<Diagnostic>>,
+        kept: &Kept,
+    ) -> Result<(), Vec<Diagnostic>> {
+        let served = kept.groups();
+        let mut beginning = Beginning::default();
+        let (mut specs, mut restore) = (Vec::new(), Vec::new());
+        match project {
+            Ok(project) => {
+                let gone = served.iter().filter(|name| !project.groups.contains_key(*name));
+                gone.for_each(|name| self.serving.gone(name));
+                for (name, group) in project.groups {
+                    match group {
+                        Ok(spec) => specs.push(spec),
+                        Err(refusal) => drop(beginning.unread.insert(name, refusal)),
+                    }
+                }
+            }
+            Err(diagnostics) => {
+                beginning.tree = diagnostics;
+                restore.clone_from(&served);
+            }
+        }
+        if served.is_empty() && !(beginning.unread.is_empty() && beginning.tree.is_empty()) {
+            return Err(beginning.reasons());
+        }
+        (beginning.candidates, beginning.refused) = self.prepare_all(specs).await;
+        restore.extend(beginning.refused.iter().map(|(spec, _)| spec.name.clone()));
+        restore.extend(beginning.unread.keys().cloned());
+        for name in restore {
+            let restored = self.restore(kept, &name).await;
+            beginning.candidates.extend(restored);
+        }
+        let has_page = |candidate: &Candidate| candidate.prepared.generation.pages().next().is_some();
+        if !beginning.candidates.iter().any(has_page) {
+            let reasons = beginning.reasons();
+            return Err(if reasons.is_empty() {
+                vec![prepare::no_page(&self.root)]
+            } else {
+                reasons
+            });
+        }
+        self.begin(beginning);
+        Ok(())
+    }
+
+    fn begin(&mut self, beginning: Beginning) {
+        for candidate in &beginning.candidates {
+            let spec = &candidate.prepared.spec;
+            self.control.begin(&spec.name, sight(spec), true);
+        }
+        for (spec, _) in &beginning.refused {
+            self.control.begin(&spec.name, sight(spec), false);
+            self.refused.insert((spec.name.clone(), spec.digest));
+        }
+        for (name, refusal) in &beginning.unread {
+            self.control.begin(name, look::refused_sight(refusal), false);
+        }
+        if !beginning.tree.is_empty() {
+            self.control.begin_refused(look::tree_digest(&beginning.tree));
+        }
+        self.serving.begin(beginning);
+        self.save_code();
+    }
+
+    async fn prepare_all(&self, specs: Vec<GroupSpec>) -> (Vec<Candidate>, Vec<Refused>) {
+        let (read, exports) = prepare::read_all(&self.builder, specs, Exports::new()).await;
+        let (mut candidates, mut refused) = (Vec::new(), Vec::new());
+        for readable in read {
+            let prepared = match readable {
+                Ok(readable) => {
+                    let order = self.order(readable, Stages::default());
+                    order.prepare(exports.clone(), CancellationToken::new()).await
+                }
+                Err(refused) => Err(refused),
+            };
+            match prepared {
+                Ok(candidate) => candidates.push(candidate),
+                Err(reasons) => refused.push(reasons),
+            }
+        }
+        (candidates, refused)
+    }
+
+    /// The newest kept content of a group that can be served.
+    async fn restore(&self, kept: &Kept, group: &str) -> Option<Candidate> {
+        for spec in kept.contents(group) {
+            let (mut candidates, refused) = self.prepare_all(vec![spec]).await;
+            if let Some(candidate) = candidates.pop() {
+                return Some(candidate);
+            }
+            for diagnostic in refused.iter().flat_map(|(_, diagnostics)| diagnostics) {
+                tracing::error!(group, "a kept content is not served any more: {diagnostic}");
+            }
+        }
+        None
+    }
+}
+
+impl Beginning {
+    fn reasons(&self) -> Vec<Diagnostic> {
+        let unread = self.unread.values().flat_map(|refusal| &refusal.diagnostics);
+        let refused = self.refused.iter().flat_map(|(_, diagnostics)| diagnostics);
+        self.tree.iter().chain(unread).chain(refused).cloned().collect()
+    }
+}
+
+fn sight(spec: &GroupSpec) -> Sight {
+    look::sight(spec, State::Whole)
+}
