@@ -1,7 +1,12 @@
 //! One test binary: it runs the real `wasmhost` on real components, built from `components/` by the
 //! `wasmhost` under test. One file, one behaviour.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

@@ -6,8 +6,8 @@
 mod cache;
 mod compose;
 mod data;
-mod globals;
 mod describe;
+mod globals;
 pub mod graph;
 mod limits;
 mod mismatch;

@@ -23,6 +23,9 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 /// The program under test.
 pub fn wasmhost() -> std::process::Command {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_wasmhost"));
-    command.env("NO_COLOR", "1").env_remove("WASMHOST_LOG").env_remove("RUST_BACKTRACE");
+    command
+        .env("NO_COLOR", "1")
+        .env_remove("WASMHOST_LOG")
+        .env_remove("RUST_BACKTRACE");
     command
 }
