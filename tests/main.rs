@@ -14,6 +14,7 @@ mod bad_input;
 mod broken_files;
 mod check;
 mod crash;
+mod detection;
 mod engines;
 mod events;
 mod handlers;

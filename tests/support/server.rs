@@ -31,11 +31,13 @@ impl Server {
 
     pub fn start_with(root: &Path, arguments: &[&str]) -> Self {
         let mut command = wasmhost();
-        command
-            .arg("serve")
-            .arg(root)
-            .args(["--listen", "127.0.0.1:0", "--format", "json"])
-            .args(arguments);
+        command.arg("serve").arg(root).args(arguments);
+        Self::start_command(command)
+    }
+
+    /// As `start`, of a command that lacks only where to listen and how to print.
+    pub fn start_command(mut command: Command) -> Self {
+        command.args(["--listen", "127.0.0.1:0", "--format", "json"]);
         let mut server = Self::spawn(command);
         let ready = server.wait("ready");
         server.url = ready["url"].as_str().expect("ready has a url").to_owned();
