@@ -90,6 +90,7 @@ pub struct GroupSpec {
     pub routes: Vec<Route>,
     /// Importer -> interface as written (perhaps without its `@version`) -> exporter.
     pub wire: BTreeMap<ComponentId, BTreeMap<String, ComponentId>>,
+    pub instances: Instances,
     pub limits: Limits,
     /// How long requests may go on in an old generation.
     pub drain: Duration,
@@ -120,6 +121,7 @@ impl GroupSpec {
             components: BTreeMap::from([(id, component)]),
             routes: Vec::new(),
             wire: BTreeMap::new(),
+            instances: Instances::default(),
             limits: Limits::default(),
             drain: Limits::DEFAULT_DRAIN,
             requests: Requests::default(),
@@ -128,6 +130,18 @@ impl GroupSpec {
         let digest = Digest::of_group(&group);
         Ok(Self { digest, ..group })
     }
+}
+
+/// Which stores a group's components live in: `[groups.NAME] instances`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Instances {
+    /// One for all: what a component remembers, it remembers from request to request.
+    #[default]
+    Shared,
+    /// For each page component up to so many, each with a state of its own.
+    Pool(usize),
+    /// A fresh one for each request.
+    Isolated,
 }
 
 /// What a request does that comes while a swap is prepared: `[groups.NAME.swap] requests`.
