@@ -12,6 +12,7 @@ mod engines;
 mod events;
 mod handlers;
 mod linking;
+mod policies;
 mod recipe;
 mod site;
 mod tidy;
