@@ -1,7 +1,7 @@
 //! Which sets of components are linked and which are refused, and what their author is told: both
 //! sides by name. The components are a few lines of component text each.
 
-mod wat;
+pub mod wat;
 
 use serde_json::Value;
 

@@ -19,6 +19,7 @@ mod engines;
 mod events;
 mod handlers;
 mod linking;
+mod policies;
 mod recipe;
 mod restart;
 mod site;

@@ -89,7 +89,7 @@ fn a_manifest_with_mistakes() {
         "[server]\nlisten = [\"nowhere\"]\n[groups.shop]\nroutez = {}\nstate = \"stale\"\n\
          [groups.shop.limits]\nmemory = \"much\"\nmemroy = 1\n[groups.shop.routes]\n\"cart\" = \"shop.home\"\n",
     );
-    manifest("not-yet", "[groups.shop]\ninstances = \"isolated\"\n");
+    manifest("not-yet", "[groups.shop]\nstate = \"migrate\"\n");
     manifest(
         "unknown-components",
         "[groups.shop.routes]\n\"/\" = \"shop.hom\"\n[groups.shop.wire]\n\"shop.home\" = { \"a:b/c\" = \"shop.theme\" }\n",

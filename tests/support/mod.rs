@@ -2,6 +2,7 @@
 
 mod client;
 pub mod engines;
+mod gated;
 mod golden;
 mod server;
 mod sources;
@@ -10,6 +11,7 @@ pub mod wat_site;
 pub mod wit;
 
 pub use client::{Client, Reply};
+pub use gated::{Gated, assert_broken};
 pub use golden::{golden, goldens};
 pub use server::Server;
 pub use sources::{example, guests, variant};
