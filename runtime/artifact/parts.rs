@@ -19,7 +19,7 @@ use super::{
 use crate::{
     diagnostic::Diagnostic,
     host::Handler,
-    project::{Component, ComponentId, Digest, GroupSpec, Instances},
+    project::{Component, ComponentId, Digest, GroupSpec},
 };
 
 /// The components of a group, each taken apart, and all ready to be composed.
@@ -47,7 +47,7 @@ pub struct Member {
 
 /// Takes components apart, those that did not change only once.
 pub struct Reader {
-    members: Cache<(ComponentId, Digest, Splitting), Member>,
+    members: Cache<(ComponentId, Digest), Member>,
     splitting: Splitting,
     limits: LinkLimits,
 }
@@ -69,11 +69,10 @@ impl Reader {
         spec: &GroupSpec,
         known: &(dyn Fn(Digest) -> bool + Sync),
     ) -> Result<Parts, Vec<Diagnostic>> {
-        let splitting = self.splitting_for(spec.instances);
         let components: Vec<&Component> = spec.components.values().collect();
         let read: Vec<Result<Part, Diagnostic>> = components
             .par_iter()
-            .map(|component| self.part(component, splitting, known))
+            .map(|component| self.part(component, known))
             .collect();
         let (mut members, mut diagnostics) = (Vec::new(), Vec::new());
         for part in read {
@@ -89,24 +88,12 @@ impl Reader {
         }
     }
 
-    fn splitting_for(&self, instances: Instances) -> Splitting {
-        match (instances, self.splitting) {
-            (Instances::Isolated, Splitting::Apart) => Splitting::Split,
-            (_, splitting) => splitting,
-        }
-    }
-
-    fn part(
-        &self,
-        component: &Component,
-        splitting: Splitting,
-        known: &dyn Fn(Digest) -> bool,
-    ) -> Result<Part, Diagnostic> {
+    fn part(&self, component: &Component, known: &dyn Fn(Digest) -> bool) -> Result<Part, Diagnostic> {
         let binary = binary(component)?;
-        let key = (component.id.clone(), component.digest, splitting);
+        let key = (component.id.clone(), component.digest);
         let (member, _) = self
             .members
-            .get_or_make(key, || self.take_apart(component, &binary, splitting, known))?;
+            .get_or_make(key, || self.take_apart(component, &binary, known))?;
         Ok(Part { member, binary })
     }
 
@@ -114,13 +101,12 @@ impl Reader {
         &self,
         component: &Component,
         binary: &[u8],
-        splitting: Splitting,
         known: &dyn Fn(Digest) -> bool,
     ) -> Result<Member, Diagnostic> {
         self.limits
             .check(binary)
             .map_err(|excess| over_a_limit(component, &excess))?;
-        let split = split(&component.id, binary, splitting, known)
+        let split = split(&component.id, binary, self.splitting, known)
             .map_err(|error| invalid(component, &error.to_string()))?;
         if let Some(reason) = split.whole {
             tracing::info!(component = %component.id, reason, "linked whole: slower to swap");
