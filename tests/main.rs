@@ -13,6 +13,7 @@ mod detection;
 mod engines;
 mod events;
 mod handlers;
+mod journal;
 mod linking;
 mod recipe;
 mod restart;

@@ -55,7 +55,7 @@ pub fn has_events(root: &Path) -> bool {
         0x00c3_6400,
         0x5346_414f,
     ];
-    statfs(root).map_or(true, |system| !REMOTE.contains(&(system.f_type as i64)))
+    statfs(root).map_or(true, |system| !REMOTE.contains(&system.f_type))
 }
 
 #[cfg(test)]
