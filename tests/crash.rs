@@ -111,7 +111,7 @@ impl Site {
                 "shop"
             }
             2 => {
-                self.tree.put("shop/library.wat", library("s64"));
+                self.tree.put("shop/library.wat", library("s32"));
                 "shop"
             }
             3 => {

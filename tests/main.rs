@@ -18,6 +18,7 @@ mod detection;
 mod engines;
 mod events;
 mod handlers;
+mod journal;
 mod linking;
 mod policies;
 mod recipe;

@@ -4,7 +4,11 @@ mod build;
 mod check;
 mod graph;
 mod inspect;
+mod journal;
+mod records;
 mod serve;
+mod state;
+mod status;
 
 use std::{
     io::{IsTerminal, Write},
@@ -35,6 +39,8 @@ enum Command {
     Check(check::Arguments),
     Graph(graph::Arguments),
     Inspect(inspect::Arguments),
+    Status(status::Arguments),
+    Journal(journal::Arguments),
 }
 
 /// Where the components are.
@@ -56,6 +62,8 @@ pub fn run() -> ExitCode {
         Command::Check(arguments) => check::run(arguments),
         Command::Graph(arguments) => graph::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
+        Command::Status(arguments) => status::run(arguments),
+        Command::Journal(arguments) => journal::run(arguments),
     };
     outcome.unwrap_or_else(|diagnostics| report(&diagnostics))
 }

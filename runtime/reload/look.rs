@@ -48,7 +48,7 @@ pub enum Group {
     Refusal(Refusal),
 }
 
-/// Contents of groups that need not be read again: what serves, what is being built, what was refused.
+/// Contents of groups that need not be read again: what serves, what was refused.
 pub type KnownContents = BTreeSet<(String, Digest)>;
 
 /// Looks at the tree under `root`. `exports` is what the groups that serve export.

@@ -68,7 +68,6 @@ pub struct Reloader {
 /// A build that is under way. Dropped, it is given up.
 struct Building {
     number: u64,
-    contents: KnownContents,
     task: JoinHandle<Vec<Outcome>>,
     since: Instant,
     _give_up: DropGuard,
@@ -124,6 +123,7 @@ impl Reloader {
                     self.looking = None;
                     let looked = seen.looked();
                     let hint = watch.follow(seen.all_folders());
+                    self.forget_refused(&seen);
                     self.seen = Some(seen);
                     if hint {
                         self.step(Instant::now(), Input::Hint);
@@ -185,12 +185,8 @@ impl Reloader {
             .contents()
             .map(|(name, digest)| (name.clone(), digest))
             .collect();
+        // Not what is being built: it may be given up, and then it is to be built again.
         known.extend(self.refused.iter().cloned());
-        known.extend(
-            self.building
-                .iter()
-                .flat_map(|building| building.contents.iter().cloned()),
-        );
         let look = look::look(
             self.root.clone(),
             self.builder.clone(),
@@ -225,10 +221,6 @@ impl Reloader {
                 _ => None,
             })
             .collect();
-        let contents = read
-            .iter()
-            .map(|readable| (readable.spec.name.clone(), readable.spec.digest))
-            .collect();
         let orders: Vec<Order> = read
             .into_iter()
             .map(|readable| {
@@ -247,11 +239,19 @@ impl Reloader {
         });
         self.building = Some(Building {
             number,
-            contents,
             task,
             since,
             _give_up: give_up.drop_guard(),
         });
+    }
+
+    /// Content that is not there any more is new when it comes back.
+    fn forget_refused(&mut self, seen: &Seen) {
+        if let Ok(tree) = &seen.tree {
+            let sights = &tree.sights;
+            self.refused
+                .retain(|(name, digest)| sights.get(name).is_some_and(|sight| sight.digest == *digest));
+        }
     }
 
     fn order(&self, readable: Readable, stages: Stages) -> Order {
@@ -266,13 +266,7 @@ impl Reloader {
 
     /// Keeps what a build came to until it may be committed.
     fn keep(&mut self, outcomes: Vec<Outcome>) -> Input {
-        let Some(Building {
-            number,
-            since,
-            contents,
-            ..
-        }) = self.building.take()
-        else {
+        let Some(Building { number, since, .. }) = self.building.take() else {
             return Input::Woken;
         };
         let ready = outcomes.iter().map(|outcome| match outcome {
@@ -281,7 +275,6 @@ impl Reloader {
         });
         let ready = ready.collect();
         self.built = Some(Built { outcomes, since });
-        self.refused.extend(contents);
         Input::Built { build: number, ready }
     }
 

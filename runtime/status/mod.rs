@@ -1,6 +1,7 @@
 //! What the control plane says to all others: the events of the contract, to standard output and to
 //! the journal. Knows not who listens.
 
+mod history;
 mod inbox;
 mod journal;
 mod text;
@@ -15,8 +16,9 @@ use std::{
 use serde::{Serialize, Serializer};
 
 pub use self::{
+    history::{GroupHistory, histories},
     inbox::{Ask, Inbox, inbox},
-    journal::Journal,
+    journal::{Journal, read_journal},
 };
 use crate::{diagnostic::Diagnostic, project::ComponentId};
 

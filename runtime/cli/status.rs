@@ -1,0 +1,139 @@
+//! `wasmhost status`.
+
+use std::{collections::BTreeMap, fmt::Write, process::ExitCode};
+
+use serde_json::{Value, json};
+
+use super::{print, records, state::StateDir};
+use crate::{
+    diagnostic::Diagnostic,
+    status::{GroupHistory, histories},
+};
+
+/// Show each group's last known generation, or why a group was swapped or was not.
+///
+/// It is read from the server's journal: what is shown is what was known when the journal ends, whether
+/// or not the server still runs.
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    state_dir: StateDir,
+    /// Why this group was swapped last, and what was refused since.
+    #[arg(long, value_name = "GROUP")]
+    explain: Option<String>,
+    /// As one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(arguments: Arguments) -> Result<ExitCode, Vec<Diagnostic>> {
+    let Arguments {
+        state_dir,
+        explain,
+        json,
+    } = arguments;
+    let groups = histories(&state_dir.journal()?);
+    let report = match explain {
+        Some(name) => {
+            let group = groups.get(&name).ok_or_else(|| vec![unknown(&name, &groups)])?;
+            if json {
+                json!({ "group": name, "history": group }).to_string() + "\n"
+            } else {
+                explained(&name, group)
+            }
+        }
+        None if json => json!({ "groups": groups }).to_string() + "\n",
+        None => listed(&groups),
+    };
+    print(&report)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn unknown(name: &str, groups: &BTreeMap<String, GroupHistory>) -> Diagnostic {
+    let names: Vec<&str> = groups.keys().map(String::as_str).collect();
+    let help = match names.as_slice() {
+        [] => "the journal names no group".to_owned(),
+        names => format!("its groups are: {}", names.join(", ")),
+    };
+    Diagnostic::new("group-unknown", format!("the journal knows no group {name}")).help(help)
+}
+
+fn listed(groups: &BTreeMap<String, GroupHistory>) -> String {
+    let mut text = String::new();
+    for (name, group) in groups {
+        let since = group.swapped.as_ref().map(time);
+        let since = since.or(group.ready.as_deref()).unwrap_or("?");
+        let refused = match &group.rejected {
+            Some(record) => format!(", other content was refused at {}", time(record)),
+            None => String::new(),
+        };
+        let _ = writeln!(text, "{} since {since}{refused}", serving(name, group));
+    }
+    text
+}
+
+fn explained(name: &str, group: &GroupHistory) -> String {
+    let mut text = format!("{}\n", serving(name, group));
+    let _ = match &group.swapped {
+        Some(record) => write!(text, "{}", swap(record)),
+        None => writeln!(
+            text,
+            "not swapped since the server was ready at {}",
+            group.ready.as_deref().unwrap_or("?")
+        ),
+    };
+    if let Some(record) = &group.trapped {
+        let _ = writeln!(text, "{}", records::text(record));
+    }
+    let _ = match &group.rejected {
+        Some(record) => writeln!(
+            text,
+            "what came then was refused at {}\n{}",
+            time(record),
+            records::refusal(record)
+        ),
+        None => writeln!(text, "unchanged since: no other content was found"),
+    };
+    text
+}
+
+fn swap(record: &Value) -> String {
+    let from = match record["from"].as_u64() {
+        Some(from) => format!("from generation {from}"),
+        None => "as a new group".into(),
+    };
+    let mut text = format!(
+        "swapped {from} at {}: {}\n ",
+        time(record),
+        records::causes(record)
+    );
+    for stage in [
+        "detect",
+        "read",
+        "link",
+        "compile",
+        "instantiate",
+        "load",
+        "commit",
+        "total",
+    ] {
+        let _ = write!(text, " {stage} {} ms,", record["ms"][stage]);
+    }
+    let _ = writeln!(
+        text,
+        " {} modules compiled, {} reused",
+        record["modules_compiled"], record["modules_reused"]
+    );
+    text
+}
+
+fn serving(name: &str, group: &GroupHistory) -> String {
+    match group.generation {
+        Some(generation) => format!("{name}@{generation}"),
+        None => format!("{name} (down)"),
+    }
+}
+
+fn time(record: &Value) -> &str {
+    record["time"].as_str().unwrap_or("?")
+}
