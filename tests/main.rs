@@ -15,5 +15,6 @@ mod handlers;
 mod linking;
 mod recipe;
 mod restart;
+mod simulation;
 mod site;
 mod tidy;
