@@ -110,7 +110,15 @@ pub async fn prepare(
         number,
     };
     let starting = Instant::now();
-    match Generation::start(id, Arc::new(artifact), spec.limits.clone(), observer).await {
+    match Generation::start(
+        id,
+        Arc::new(artifact),
+        spec.instances,
+        spec.limits.clone(),
+        observer,
+    )
+    .await
+    {
         Ok((generation, retirement)) => {
             let instantiate = starting.elapsed();
             Ok(Prepared {

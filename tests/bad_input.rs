@@ -223,7 +223,7 @@ fn a_manifest_with_mistakes() {
         ],
     );
     check(
-        "[groups.shop]\n  instances = { pool = 4 }\n",
+        "[groups.shop]\n      state = \"migrate\"\n",
         &[
             "error[manifest-not-yet]",
             "--> ROOT/wasmhost.toml:2:15\n",

@@ -21,17 +21,27 @@ fn check(content: &[u8], code: &str) {
 
     tree.put(FILE, content);
     let rejected = server.wait("rejected");
-    assert_eq!((&rejected["group"], &rejected["kept"]), (&"shop".into(), &1.into()));
+    assert_eq!(
+        (&rejected["group"], &rejected["kept"]),
+        (&"shop".into(), &1.into())
+    );
     let diagnostic = &rejected["diagnostics"][0];
     assert_eq!(diagnostic["code"], code, "{rejected:#}");
-    assert!(diagnostic["file"].as_str().unwrap().ends_with(FILE), "{rejected:#}");
+    assert!(
+        diagnostic["file"].as_str().unwrap().ends_with(FILE),
+        "{rejected:#}"
+    );
     assert_eq!(cart_count(&mut client), 2, "what is served was not touched");
     assert_eq!(client.get("/").generation(), "shop@1");
 
     tree.put(FILE, touched(&good, 1));
     let swapped = server.wait("swapped");
     assert_eq!((&swapped["from"], &swapped["generation"]), (&1.into(), &2.into()));
-    let refusals = server.seen().iter().filter(|event| event["event"] == "rejected").count();
+    let refusals = server
+        .seen()
+        .iter()
+        .filter(|event| event["event"] == "rejected")
+        .count();
     assert_eq!(refusals, 0, "said once: {:#?}", server.seen());
 }
 
@@ -71,7 +81,10 @@ fn code_that_is_not_valid() {
     // Well-formed sections around a function body that ends in the middle of an instruction.
     let mut broken = good();
     let length = broken.len();
-    let code = broken.windows(4).rposition(|bytes| bytes == [0x0b, 0x0b, 0x00, 0x0a]).unwrap_or(length / 2);
+    let code = broken
+        .windows(4)
+        .rposition(|bytes| bytes == [0x0b, 0x0b, 0x00, 0x0a])
+        .unwrap_or(length / 2);
     broken[code..code + 64].fill(0xff);
     check(&broken, "component-invalid");
 }
@@ -86,7 +99,10 @@ fn a_file_that_is_deleted() {
     tree.remove(FILE);
     let rejected = server.wait("rejected");
     assert_eq!(rejected["kept"], 1);
-    assert_eq!(rejected["diagnostics"][0]["code"], "import-missing", "{rejected:#}");
+    assert_eq!(
+        rejected["diagnostics"][0]["code"], "import-missing",
+        "{rejected:#}"
+    );
     assert_eq!(cart_count(&mut client), 2);
 
     // The same content again is what is served already: no swap, and no state lost.
@@ -104,7 +120,10 @@ fn a_manifest_with_errors() {
     let good = tree.read("wasmhost.toml");
     tree.put("wasmhost.toml", "[groups.shop]\nroutez = 1\n");
     let rejected = server.wait("rejected");
-    assert_eq!(rejected["diagnostics"][0]["code"], "manifest-unknown-key", "{rejected:#}");
+    assert_eq!(
+        rejected["diagnostics"][0]["code"], "manifest-unknown-key",
+        "{rejected:#}"
+    );
     assert_eq!(client.get("/cart").generation(), "shop@1");
     tree.put("wasmhost.toml", good);
     tree.put(FILE, touched(&tree.read(FILE), 1));

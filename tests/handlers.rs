@@ -2,13 +2,13 @@
 //! gets, what the store keeps, and which generation it was. The guests are those of `tests/guests`.
 
 use std::{
-    fs, io,
+    fs,
     sync::mpsc::{Receiver, channel},
 };
 
 use serde_json::Value;
 
-use crate::support::{Client, PATIENCE, Reply, Server, Tree, guests, touched};
+use crate::support::{Client, Gated, PATIENCE, Reply, Server, Tree, assert_broken, guests, touched};
 
 /// For tests that hold a guest at its gate: however slow the machine is, the guest is not late.
 const PATIENT: &str = "[groups.odd.limits]\nrequest-time = \"10m\"\n";
@@ -60,55 +60,6 @@ fn assert_replaced(server: &mut Server, component: &str) -> Value {
         (&"odd".into(), &1.into())
     );
     trapped
-}
-
-/// That an answer ended before its end; and did end, instead of hanging.
-fn assert_broken<T: std::fmt::Debug>(answer: io::Result<T>) {
-    let error = answer.expect_err("the body must not look complete");
-    let expected = [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset];
-    assert!(expected.contains(&error.kind()), "{error}");
-}
-
-/// A request whose guest goes on as the test sends the parts of its body.
-struct Gated(Client);
-
-impl Gated {
-    fn open(server: &Server, path: &str) -> Self {
-        let mut client = server.client();
-        client
-            .send("POST", path, &[("transfer-encoding", "chunked")], b"")
-            .unwrap();
-        Self(client)
-    }
-
-    /// A request that is under way: its guest is at the gate, and the answer has begun.
-    fn lockstep(server: &Server) -> (Self, Reply) {
-        let mut gated = Self::open(server, "/odd/streams?lockstep");
-        gated.send("first");
-        let head = gated.0.receive_head().unwrap();
-        assert_eq!(head.status, 200);
-        assert_eq!(gated.receive().unwrap().as_deref(), Some("first"));
-        (gated, head)
-    }
-
-    fn send(&mut self, part: &str) {
-        self.0.write(format!("{:x}\r\n{part}\r\n", part.len()).as_bytes());
-    }
-
-    fn finish(&mut self) {
-        self.0.write(b"0\r\n\r\n");
-    }
-
-    fn receive(&mut self) -> io::Result<Option<String>> {
-        Ok(self.0.chunk()?.map(|chunk| String::from_utf8(chunk).unwrap()))
-    }
-
-    fn assert_goes_on_to_its_end(mut self) {
-        self.send("next");
-        assert_eq!(self.receive().unwrap().as_deref(), Some("next"));
-        self.finish();
-        assert_eq!(self.receive().unwrap(), None);
-    }
 }
 
 /// Sends the requests at once, each on a connection of its own; the replies come in their order of arrival.
@@ -214,7 +165,7 @@ fn a_body_over_the_limit_is_refused() {
             let mut chunked = Gated::open(&server, path);
             chunked.send(&body);
             chunked.finish();
-            let reply = chunked.0.receive(false).unwrap();
+            let reply = chunked.client.receive(false).unwrap();
             assert_eq!(reply.status, status, "{path} with {size} bytes in chunks");
             if status == 413 {
                 assert_bare(&reply, "413 Payload Too Large");
@@ -293,7 +244,7 @@ fn a_request_that_waits_for_its_client_ends_at_the_request_time() {
     assert_eq!(count(&mut server.client()), 1);
     let mut upload = Gated::open(&server, "/odd/misbehave");
     upload.send("and then nothing");
-    assert_bare(&upload.0.receive(false).unwrap(), "504 Gateway Timeout");
+    assert_bare(&upload.client.receive(false).unwrap(), "504 Gateway Timeout");
     assert_eq!(
         count(&mut server.client()),
         2,
@@ -407,7 +358,7 @@ fn a_response_streams_while_the_request_still_arrives() {
     stream.finish();
     assert_eq!(stream.receive().unwrap(), None);
     assert_eq!(
-        streams(&mut stream.0, "count").text(),
+        streams(&mut stream.client, "count").text(),
         "2",
         "the connection goes on"
     );
@@ -418,7 +369,7 @@ fn a_body_that_the_guest_does_not_finish_looks_broken() {
     let tree = odd(PATIENT);
     let mut server = Server::start(tree.root());
     let mut stream = Gated::open(&server, "/odd/streams?trap-midway");
-    assert_eq!(stream.0.receive_head().unwrap().status, 200);
+    assert_eq!(stream.client.receive_head().unwrap().status, 200);
     assert_eq!(stream.receive().unwrap().as_deref(), Some("begun"));
     stream.send("now trap");
     assert_broken(stream.receive());
@@ -442,7 +393,7 @@ fn a_trap_after_the_last_byte_takes_nothing_from_the_answer() {
     let tree = odd(PATIENT);
     let mut server = Server::start(tree.root());
     let mut stream = Gated::open(&server, "/odd/streams?trap-late");
-    assert_eq!(stream.0.receive(false).unwrap().text(), "complete");
+    assert_eq!(stream.client.receive(false).unwrap().text(), "complete");
     stream.send("now trap");
     assert_replaced(&mut server, "odd.streams");
     assert_eq!(count(&mut server.client()), 1);

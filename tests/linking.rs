@@ -1,7 +1,7 @@
 //! Which sets of components are linked and which are refused, and what their author is told: both
 //! sides by name. The components are a few lines of component text each.
 
-mod wat;
+pub mod wat;
 
 use serde_json::Value;
 
@@ -177,8 +177,14 @@ fn a_function_that_the_exporter_does_not_have() {
 fn a_record_with_another_field() {
     refused(
         &[
-            ("shop/counter.wat", &record_exporter("(record (field \"price\" u32))")),
-            ("shop/home.wat", &record_importer("(record (field \"price\" u64))")),
+            (
+                "shop/counter.wat",
+                &record_exporter("(record (field \"price\" u32))"),
+            ),
+            (
+                "shop/home.wat",
+                &record_importer("(record (field \"price\" u64))"),
+            ),
         ],
         "import-mismatch: shop.home and shop.counter disagree about site:shop/counter@0.1.0: record goods: \
          field 1 is \"price: u64\" in shop.home but \"price: u32\" in shop.counter

@@ -1,7 +1,12 @@
 //! One test binary: it runs the real `wasmhost` on real components, built from `components/` by the
 //! `wasmhost` under test. One file, one behaviour.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -9,10 +14,12 @@ mod bad_input;
 mod broken_files;
 mod check;
 mod crash;
+mod detection;
 mod engines;
 mod events;
 mod handlers;
 mod linking;
+mod policies;
 mod recipe;
 mod restart;
 mod simulation;

@@ -24,7 +24,12 @@ fn a_stale_parent_type() {
     let mut client = server.client();
     put_into_cart(&mut client, 1);
 
-    let users = ["shop.navigation.menu", "shop.screen.cart", "shop.screen.home", "shop.screen.item"];
+    let users = [
+        "shop.navigation.menu",
+        "shop.screen.cart",
+        "shop.screen.home",
+        "shop.screen.item",
+    ];
     let file = |component: &str| format!("{}.wasm", component.replace('.', "/"));
     let mut stale: Vec<&str> = users.into();
     for changed in ["shop.layout.frame"].into_iter().chain(users) {
@@ -34,15 +39,29 @@ fn a_stale_parent_type() {
             break;
         }
         let rejected = server.wait("rejected");
-        assert_eq!((&rejected["group"], &rejected["kept"]), (&"shop".into(), &1.into()));
+        assert_eq!(
+            (&rejected["group"], &rejected["kept"]),
+            (&"shop".into(), &1.into())
+        );
         let diagnostics = rejected["diagnostics"].as_array().unwrap();
         for user in &stale {
             let about = |d: &&serde_json::Value| d["message"].as_str().unwrap().starts_with(user);
-            let mismatch = diagnostics.iter().find(about).unwrap_or_else(|| panic!("{user}: {rejected:#}"));
+            let mismatch = diagnostics
+                .iter()
+                .find(about)
+                .unwrap_or_else(|| panic!("{user}: {rejected:#}"));
             assert_eq!(mismatch["code"], "import-mismatch");
         }
-        assert!(diagnostics.iter().any(|d| d["message"].as_str().unwrap().contains("shop.layout.frame")));
-        assert_eq!(client.get("/").generation(), "shop@1", "{changed} alone changed nothing");
+        assert!(
+            diagnostics
+                .iter()
+                .any(|d| d["message"].as_str().unwrap().contains("shop.layout.frame"))
+        );
+        assert_eq!(
+            client.get("/").generation(),
+            "shop@1",
+            "{changed} alone changed nothing"
+        );
         assert_eq!(cart_count(&mut client), 1, "and cost no state");
     }
 
@@ -54,7 +73,11 @@ fn a_stale_parent_type() {
         assert_eq!(version(&home, component), "2.0.0");
         assert_eq!(calls(&home, component), 1);
     }
-    assert_eq!(version(&home, "shop.widget.cart"), "1.0.0", "what did not change is there anew all the same");
+    assert_eq!(
+        version(&home, "shop.widget.cart"),
+        "1.0.0",
+        "what did not change is there anew all the same"
+    );
 }
 
 /// Modules have state, and clearing them on every page load lost it: here it lasts as long as the
@@ -68,9 +91,16 @@ fn a_component_that_holds_state() {
     for _ in 0..10 {
         assert_eq!(cart_count(&mut client), 2);
     }
-    tree.put("shop/widget/catalog.wasm", touched(&tree.read("shop/widget/catalog.wasm"), 1));
+    tree.put(
+        "shop/widget/catalog.wasm",
+        touched(&tree.read("shop/widget/catalog.wasm"), 1),
+    );
     server.wait("swapped");
-    assert_eq!(cart_count(&mut client), 0, "a swap of the group starts it anew, whichever file changed");
+    assert_eq!(
+        cart_count(&mut client),
+        0,
+        "a swap of the group starts it anew, whichever file changed"
+    );
 }
 
 /// Rapid clicking raised exceptions: here 64 clients click through 50 swaps. No answer fails, and all
@@ -97,7 +127,12 @@ fn rapid_clicking() {
             assert_eq!(page.status, 200, "{page:?}");
             let shown = parts.map(|component| version(&page, component));
             let generation = page.generation().to_owned();
-            let first = versions.lock().unwrap().entry(generation).or_insert(shown.clone()).clone();
+            let first = versions
+                .lock()
+                .unwrap()
+                .entry(generation)
+                .or_insert(shown.clone())
+                .clone();
             assert_eq!(first, shown, "{} answers as two", page.generation());
             answers.fetch_add(1, Ordering::Relaxed);
         }
@@ -129,7 +164,10 @@ fn a_change_of_no_content() {
     put_into_cart(&mut client, 1);
     let file = "shop/widget/cart.wasm";
     let content = tree.read(file);
-    let touch = std::fs::File::options().append(true).open(tree.path(file)).unwrap();
+    let touch = std::fs::File::options()
+        .append(true)
+        .open(tree.path(file))
+        .unwrap();
     touch.set_modified(std::time::SystemTime::now()).unwrap();
     tree.overwrite(file, &content);
     tree.put(file, &content);
@@ -139,7 +177,11 @@ fn a_change_of_no_content() {
     // A change of the other group, seen later, shows that all of the above was looked at.
     tree.put("api/echo.wasm", touched(&tree.read("api/echo.wasm"), 1));
     server.wait_for("swapped", |event| event["group"] == "api");
-    assert!(server.seen().iter().all(|event| event["group"] != "shop"), "{:#?}", server.seen());
+    assert!(
+        server.seen().iter().all(|event| event["group"] != "shop"),
+        "{:#?}",
+        server.seen()
+    );
     assert_eq!(client.get("/").generation(), "shop@1");
     assert_eq!(cart_count(&mut client), 1);
 }

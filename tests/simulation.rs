@@ -21,7 +21,7 @@ use self::{
 };
 
 /// Runs of each test run.
-const RUNS: u64 = 3000;
+const RUNS: u64 = 1200;
 /// Every planted bug is found within so many runs.
 const SOON: u64 = 1000;
 

@@ -14,7 +14,13 @@ pub fn second_version() -> std::path::PathBuf {
         "shop/screen/cart/src/lib.rs",
         "api/echo/src/lib.rs",
     ]
-    .map(|file| (file, r#"const VERSION: &str = "1.0.0";"#, r#"const VERSION: &str = "2.0.0";"#))
+    .map(|file| {
+        (
+            file,
+            r#"const VERSION: &str = "1.0.0";"#,
+            r#"const VERSION: &str = "2.0.0";"#,
+        )
+    })
     .into();
     // Two strings in the other order: sources compile as before, but the old would read a label as a
     // link's target if the types were not compared.
@@ -33,11 +39,17 @@ pub fn version(page: &Reply, component: &str) -> String {
 
 /// How often the component's instance was called, as the page's footer shows it.
 pub fn calls(page: &Reply, component: &str) -> u64 {
-    page.attribute(&format!("data-component=\"{component}\""), "data-calls").parse().unwrap()
+    page.attribute(&format!("data-component=\"{component}\""), "data-calls")
+        .parse()
+        .unwrap()
 }
 
 pub fn cart_count(client: &mut Client) -> u64 {
-    client.get("/cart").attribute("id=\"cart-count\"", "data-count").parse().unwrap()
+    client
+        .get("/cart")
+        .attribute("id=\"cart-count\"", "data-count")
+        .parse()
+        .unwrap()
 }
 
 pub fn put_into_cart(client: &mut Client, pieces: u64) {
@@ -56,19 +68,38 @@ fn the_example_site_is_served() {
     let tree = Tree::example();
     let server = Server::start(tree.root());
     let mut client = server.client();
-    for path in ["/", "/shop/screen/home", "/items/mug", "/cart", "/shop/screen/cart/"] {
+    for path in [
+        "/",
+        "/shop/screen/home",
+        "/items/mug",
+        "/cart",
+        "/shop/screen/cart/",
+    ] {
         let page = client.get(path);
         assert_eq!(page.status, 200, "{path}");
-        assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"), "{path}");
+        assert_eq!(
+            page.header("content-type"),
+            Some("text/html; charset=utf-8"),
+            "{path}"
+        );
         assert_eq!(page.generation(), "shop@1", "{path}");
         assert!(page.text().starts_with("<!DOCTYPE html>"), "{path}");
     }
     let home = client.get("/");
-    for component in ["shop.layout.frame", "shop.navigation.menu", "shop.widget.cart", "shop.widget.catalog"] {
+    for component in [
+        "shop.layout.frame",
+        "shop.navigation.menu",
+        "shop.widget.cart",
+        "shop.widget.catalog",
+    ] {
         assert_eq!(version(&home, component), "1.0.0");
     }
     assert_eq!(client.get("/items/none").status, 404, "a page of the site");
-    assert_eq!(client.get("/nowhere").text(), "404 Not Found\n", "the host's own answer");
+    assert_eq!(
+        client.get("/nowhere").text(),
+        "404 Not Found\n",
+        "the host's own answer"
+    );
     assert_eq!(client.get("/api/x").generation(), "api@1");
 }
 
@@ -78,7 +109,11 @@ fn the_cart_counts_from_request_to_request() {
     let server = Server::start(tree.root());
     put_into_cart(&mut server.client(), 2);
     put_into_cart(&mut server.client(), 1);
-    assert_eq!(cart_count(&mut server.client()), 3, "three connections, one state");
+    assert_eq!(
+        cart_count(&mut server.client()),
+        3,
+        "three connections, one state"
+    );
 }
 
 #[test]
@@ -91,10 +126,19 @@ fn a_change_of_the_widget_alone_makes_the_whole_group_anew_and_leaves_the_other_
     let before = client.get("/");
     assert_eq!(calls(&before, "shop.screen.home"), 1);
     let again = client.get("/");
-    assert_eq!((calls(&again, "shop.layout.frame"), calls(&again, "shop.navigation.menu")), (2, 2));
+    assert_eq!(
+        (
+            calls(&again, "shop.layout.frame"),
+            calls(&again, "shop.navigation.menu")
+        ),
+        (2, 2)
+    );
     assert_eq!(api_requests(&mut client), 1);
 
-    tree.put("shop/widget/cart.wasm", std::fs::read(next.join("shop/widget/cart.wasm")).unwrap());
+    tree.put(
+        "shop/widget/cart.wasm",
+        std::fs::read(next.join("shop/widget/cart.wasm")).unwrap(),
+    );
     let swapped = server.wait("swapped");
     assert_eq!(swapped["group"], "shop");
     assert_eq!((&swapped["from"], &swapped["generation"]), (&1.into(), &2.into()));
@@ -104,7 +148,11 @@ fn a_change_of_the_widget_alone_makes_the_whole_group_anew_and_leaves_the_other_
     );
 
     let after = client.get("/");
-    assert_eq!(after.generation(), "shop@2", "on the connection that was open all the time");
+    assert_eq!(
+        after.generation(),
+        "shop@2",
+        "on the connection that was open all the time"
+    );
     assert_eq!(version(&after, "shop.widget.cart"), "2.0.0");
     assert_eq!(version(&after, "shop.screen.home"), "1.0.0");
     for component in ["shop.layout.frame", "shop.navigation.menu", "shop.screen.home"] {
@@ -125,18 +173,27 @@ fn components_that_come_and_go_are_changes() {
 
     tree.put("shop/screen/more.wasm", tree.read("shop/screen/home.wasm"));
     let swapped = server.wait("swapped");
-    assert_eq!(swapped["causes"], serde_json::json!([{ "component": "shop.screen.more", "change": "added" }]));
+    assert_eq!(
+        swapped["causes"],
+        serde_json::json!([{ "component": "shop.screen.more", "change": "added" }])
+    );
     assert_eq!(swapped["modules_compiled"], 0, "its modules are those of home");
     assert_eq!(client.get("/shop/screen/more").status, 200);
 
     tree.remove("shop/screen/more.wasm");
     let swapped = server.wait("swapped");
-    assert_eq!(swapped["causes"], serde_json::json!([{ "component": "shop.screen.more", "change": "removed" }]));
+    assert_eq!(
+        swapped["causes"],
+        serde_json::json!([{ "component": "shop.screen.more", "change": "removed" }])
+    );
     assert_eq!(client.get("/shop/screen/more").status, 404);
 
     tree.put("blog/index.wasm", tree.read("api/echo.wasm"));
     let swapped = server.wait("swapped");
-    assert_eq!((&swapped["group"], &swapped["from"]), (&"blog".into(), &serde_json::Value::Null));
+    assert_eq!(
+        (&swapped["group"], &swapped["from"]),
+        (&"blog".into(), &serde_json::Value::Null)
+    );
     assert_eq!(client.get("/blog").generation(), "blog@1");
 
     tree.remove("blog/index.wasm");
@@ -154,7 +211,10 @@ fn a_changed_manifest_changes_routes() {
     let manifest = String::from_utf8(tree.read("wasmhost.toml")).unwrap();
     tree.put("wasmhost.toml", manifest.replace("\"/cart\" =", "\"/basket\" ="));
     let swapped = server.wait("swapped");
-    assert_eq!((&swapped["group"], &swapped["causes"]), (&"shop".into(), &serde_json::json!([])));
+    assert_eq!(
+        (&swapped["group"], &swapped["causes"]),
+        (&"shop".into(), &serde_json::json!([]))
+    );
     assert_eq!(client.get("/basket").status, 200);
     assert_eq!(client.get("/cart").status, 404);
 }

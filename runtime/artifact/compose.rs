@@ -98,12 +98,12 @@ impl Composer {
         Ok(())
     }
 
-    /// Wires every edge, exports every handler under a name of its own, and encodes the composition.
+    /// Wires every edge, exports the handlers that `is_handler` names under a name of its own, and encodes the composition.
     /// Errors: the edges whose two sides have different types, all at once.
     pub fn compose(
         mut self,
         edges: &Graph,
-        is_handler: impl Fn(&str) -> bool,
+        is_handler: impl Fn(&ComponentId, &str) -> bool,
     ) -> Result<(Vec<u8>, Vec<Export>), Mismatch> {
         let findings = self.wire(edges);
         if !findings.is_empty() {
@@ -168,10 +168,13 @@ impl Composer {
         }
     }
 
-    fn export_handlers(&mut self, is_handler: impl Fn(&str) -> bool) -> Result<Vec<Export>, String> {
+    fn export_handlers(
+        &mut self,
+        is_handler: impl Fn(&ComponentId, &str) -> bool,
+    ) -> Result<Vec<Export>, String> {
         let mut exports = Vec::new();
         for (id, interface) in &self.interfaces {
-            for handler in interface.exports.iter().filter(|export| is_handler(export)) {
+            for handler in interface.exports.iter().filter(|export| is_handler(id, export)) {
                 let name = format!("page-x{}", exports.len());
                 let alias = self
                     .graph

@@ -6,8 +6,8 @@
 mod cache;
 mod compose;
 mod data;
-mod globals;
 mod describe;
+mod globals;
 pub mod graph;
 mod limits;
 mod mismatch;
@@ -16,16 +16,18 @@ mod modules;
 mod parts;
 mod renumber;
 mod segments;
+mod slices;
 mod split;
 mod types;
 pub mod wit;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use rayon::prelude::*;
 use tokio_util::sync::CancellationToken;
 use wasmtime::{
     Engine, Module, WasmBacktrace,
@@ -35,9 +37,10 @@ use wasmtime::{
 use self::{
     cache::Cache,
     compose::{Composer, Mismatch},
-    graph::{Finding, Members, Surroundings},
+    graph::{Finding, Graph, Members, Surroundings},
     modules::{Compiler, Job},
     parts::{Member, Reader},
+    slices::Slice,
 };
 pub use self::{
     describe::{CoreModule, Description, Producer},
@@ -50,12 +53,14 @@ use crate::{
     diagnostic::Diagnostic,
     engine::Caches,
     host::{self, Handler, Host},
-    project::{ComponentId, Digest, GroupSpec},
+    project::{ComponentId, Digest, GroupSpec, Instances},
 };
 
 /// One linked and compiled set of all components of a group; stores are instantiated from it.
 pub struct Artifact {
-    pub instance_pre: InstancePre<Host>,
+    /// What stores are made of: one of all components for a `shared` group, else one for each page
+    /// component and what it reaches. What no page reaches is the last, which nobody calls.
+    pub slices: Vec<InstancePre<Host>>,
     /// The page components, and where each one's handler is found in an instance.
     pub entries: BTreeMap<ComponentId, Entry>,
     /// The code of each core module and whose it is.
@@ -80,7 +85,9 @@ impl Artifact {
 #[derive(Clone)]
 pub struct Entry {
     pub handler: Handler,
-    /// The handler's function in an instance of the composition.
+    /// The slice in whose stores it is called: an index of [`Artifact::slices`].
+    pub slice: usize,
+    /// The handler's function in an instance of the slice.
     pub function: ComponentExportIndex,
 }
 
@@ -96,8 +103,14 @@ pub struct Cost {
 
 /// The members of a group wired together: everything but their code and data.
 struct Composition {
-    component: Component,
+    slices: Vec<Arc<Skeleton>>,
     entries: BTreeMap<ComponentId, Entry>,
+}
+
+/// The members of one slice wired together, and the handlers that are called in it.
+struct Skeleton {
+    component: Component,
+    handlers: BTreeMap<ComponentId, (Handler, ComponentExportIndex)>,
 }
 
 /// Builds artifacts; one for the whole server, so that code is shared.
@@ -105,6 +118,7 @@ pub struct Builder {
     reader: Reader,
     compiler: Compiler,
     compositions: Cache<Digest, Composition>,
+    skeletons: Cache<Digest, Skeleton>,
     linker: Linker<Host>,
 }
 
@@ -115,6 +129,7 @@ impl Builder {
             reader: Reader::new(Splitting::default()),
             compiler: Compiler::new(engine.clone(), caches)?,
             compositions: Cache::default(),
+            skeletons: Cache::default(),
             linker: host::linker(engine)?,
         })
     }
@@ -151,18 +166,18 @@ impl Builder {
         let compose = || self.compose(spec, parts, world);
         let (composition, _) = self
             .compositions
-            .get_or_make(parts.composition(&spec.wire), compose)?;
+            .get_or_make(parts.composition(&spec.wire, is_sliced(spec)), compose)?;
         let link = linking.elapsed();
 
         let compiling = Instant::now();
         let (compiled, effort) = self.compile(spec, parts, give_up)?;
         let compile = compiling.elapsed();
 
-        let instance_pre = self
+        let slices = self
             .instantiate_pre(&composition, parts, &compiled)
             .map_err(|error| host_mismatch(spec, parts, &error))?;
         let artifact = Artifact {
-            instance_pre,
+            slices,
             entries: composition.entries.clone(),
             modules: parts
                 .modules()
@@ -190,20 +205,52 @@ impl Builder {
         parts: &Parts,
         world: &impl Surroundings,
     ) -> Result<Composition, Vec<Diagnostic>> {
-        let edges = graph::resolve(&spec.name, &parts.interfaces(), &spec.wire, world)
+        let graph = graph::resolve(&spec.name, &parts.interfaces(), &spec.wire, world)
             .map_err(|findings| with_files(findings, spec))?;
-        let (composed, exports) = Composer::new(parts.members.iter().map(|part| &*part.member))
-            .and_then(|composer| composer.compose(&edges, |interface| Handler::of(interface).is_some()))
-            .map_err(|mismatch| match mismatch {
-                Mismatch::Components(findings) => with_files(findings, spec),
-                Mismatch::Group(diagnostic) => vec![diagnostic],
-            })?;
-        let component = self
-            .compiler
-            .skeleton(&composed)
-            .map_err(|reason| self.blame(spec, parts, &reason))?;
-        let entries = entries(&component, &exports);
-        Ok(Composition { component, entries })
+        let pages: BTreeSet<_> = parts.pages().collect();
+        let is_page = |id: &ComponentId| pages.contains(id);
+        let slices = if is_sliced(spec) {
+            slices::per_page(&graph, is_page)
+        } else {
+            slices::whole(&graph, is_page)
+        };
+        if slices.len() > 1 {
+            // Components that never meet in one store are of one group all the same: what they share by
+            // name has to be of one type. This composes bytes only; what is compiled are the slices.
+            for whole in slices::whole(&graph, is_page) {
+                compose_slice(spec, parts, &whole, &graph)?;
+            }
+        }
+        let skeletons: Result<Vec<_>, _> = self.compiler.install(|| {
+            let slices = slices.par_iter();
+            slices
+                .map(|slice| self.skeleton(spec, parts, slice, &graph))
+                .collect()
+        });
+        let slices = skeletons?;
+        let entries = entries(&slices);
+        Ok(Composition { slices, entries })
+    }
+
+    fn skeleton(
+        &self,
+        spec: &GroupSpec,
+        parts: &Parts,
+        slice: &Slice,
+        graph: &Graph,
+    ) -> Result<Arc<Skeleton>, Vec<Diagnostic>> {
+        let edges = slice.edges(graph);
+        let make = || {
+            let (composed, exports) = compose_slice(spec, parts, slice, &edges)?;
+            let component = self
+                .compiler
+                .skeleton(&composed)
+                .map_err(|reason| self.blame(spec, parts, &reason))?;
+            let handlers = handlers(&component, &exports);
+            Ok::<_, Vec<Diagnostic>>(Skeleton { component, handlers })
+        };
+        let (skeleton, _) = self.skeletons.get_or_make(parts.slice(slice, &edges), make)?;
+        Ok(skeleton)
     }
 
     /// Who is at fault where the engine refuses a composition: the components that it refuses alone, for
@@ -227,12 +274,15 @@ impl Builder {
         composition: &Composition,
         parts: &Parts,
         compiled: &[Arc<Module>],
-    ) -> wasmtime::Result<InstancePre<Host>> {
+    ) -> wasmtime::Result<Vec<InstancePre<Host>>> {
         let mut linker = self.linker.clone();
         for ((_, module), compiled) in parts.modules().zip(compiled) {
             linker.root().module(&module.slot, compiled)?;
         }
-        linker.instantiate_pre(&composition.component)
+        let slices = composition.slices.iter();
+        slices
+            .map(|skeleton| linker.instantiate_pre(&skeleton.component))
+            .collect()
     }
 
     fn compile(
@@ -260,8 +310,35 @@ impl Builder {
     }
 }
 
-fn entries(skeleton: &Component, exports: &[compose::Export]) -> BTreeMap<ComponentId, Entry> {
-    let mut entries: BTreeMap<ComponentId, Entry> = BTreeMap::new();
+/// True where each page component has stores of its own.
+fn is_sliced(spec: &GroupSpec) -> bool {
+    spec.instances != Instances::Shared
+}
+
+/// Composes the members of one slice. Errors: all that do not fit together, at once.
+fn compose_slice(
+    spec: &GroupSpec,
+    parts: &Parts,
+    slice: &Slice,
+    edges: &Graph,
+) -> Result<(Vec<u8>, Vec<compose::Export>), Vec<Diagnostic>> {
+    let members = parts.members.iter().map(|part| &*part.member);
+    let members = members.filter(|member| slice.members.contains(&member.id));
+    let is_handler =
+        |id: &ComponentId, interface: &str| slice.serves.contains(id) && Handler::of(interface).is_some();
+    Composer::new(members)
+        .and_then(|composer| composer.compose(edges, is_handler))
+        .map_err(|mismatch| match mismatch {
+            Mismatch::Components(findings) => with_files(findings, spec),
+            Mismatch::Group(diagnostic) => vec![diagnostic],
+        })
+}
+
+fn handlers(
+    skeleton: &Component,
+    exports: &[compose::Export],
+) -> BTreeMap<ComponentId, (Handler, ComponentExportIndex)> {
+    let mut handlers: BTreeMap<ComponentId, (Handler, ComponentExportIndex)> = BTreeMap::new();
     for export in exports {
         let function = skeleton
             .get_export_index(None, &export.name)
@@ -270,14 +347,29 @@ fn entries(skeleton: &Component, exports: &[compose::Export]) -> BTreeMap<Compon
             continue;
         };
         // One that exports both handlers is served by the one that streams.
-        let better = entries
+        let better = handlers
             .get(&export.component)
-            .is_none_or(|entry| entry.handler < handler);
+            .is_none_or(|(other, _)| *other < handler);
         if better {
-            entries.insert(export.component.clone(), Entry { handler, function });
+            handlers.insert(export.component.clone(), (handler, function));
         }
     }
-    entries
+    handlers
+}
+
+fn entries(slices: &[Arc<Skeleton>]) -> BTreeMap<ComponentId, Entry> {
+    let of_slice = |(slice, skeleton): (usize, &Arc<Skeleton>)| {
+        let handlers = skeleton.handlers.clone().into_iter();
+        handlers.map(move |(component, (handler, function))| {
+            let entry = Entry {
+                handler,
+                slice,
+                function,
+            };
+            (component, entry)
+        })
+    };
+    slices.iter().enumerate().flat_map(of_slice).collect()
 }
 
 /// Importers and what they import.

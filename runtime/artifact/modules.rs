@@ -127,7 +127,12 @@ impl Compiler {
     }
 
     /// These jobs, in parallel.
-    fn each(&self, jobs: &[Job<'_>], indices: &[usize], give_up: &CancellationToken) -> HashMap<Digest, Made> {
+    fn each(
+        &self,
+        jobs: &[Job<'_>],
+        indices: &[usize],
+        give_up: &CancellationToken,
+    ) -> HashMap<Digest, Made> {
         self.install(|| {
             let made = indices.par_iter().map(|&index| &jobs[index]);
             made.map(|job| (job.digest, self.module(job, give_up))).collect()

@@ -11,13 +11,15 @@ use wasmparser::{Encoding, Parser, Payload};
 use super::{
     cache::Cache,
     compose,
-    graph::{Interface, Members},
+    graph::{Graph, Interface, Members, Wire},
     limits::{Excess, LinkLimits},
+    slices::Slice,
     split::{SplitModule, Splitting, split},
 };
 use crate::{
     diagnostic::Diagnostic,
-    project::{Component, ComponentId, Digest, GroupSpec},
+    host::Handler,
+    project::{Component, ComponentId, Digest, GroupSpec, Instances},
 };
 
 /// The components of a group, each taken apart, and all ready to be composed.
@@ -45,7 +47,7 @@ pub struct Member {
 
 /// Takes components apart, those that did not change only once.
 pub struct Reader {
-    members: Cache<(ComponentId, Digest), Member>,
+    members: Cache<(ComponentId, Digest, Splitting), Member>,
     splitting: Splitting,
     limits: LinkLimits,
 }
@@ -67,10 +69,11 @@ impl Reader {
         spec: &GroupSpec,
         known: &(dyn Fn(Digest) -> bool + Sync),
     ) -> Result<Parts, Vec<Diagnostic>> {
+        let splitting = self.splitting_for(spec.instances);
         let components: Vec<&Component> = spec.components.values().collect();
         let read: Vec<Result<Part, Diagnostic>> = components
             .par_iter()
-            .map(|component| self.part(component, known))
+            .map(|component| self.part(component, splitting, known))
             .collect();
         let (mut members, mut diagnostics) = (Vec::new(), Vec::new());
         for part in read {
@@ -86,12 +89,24 @@ impl Reader {
         }
     }
 
-    fn part(&self, component: &Component, known: &dyn Fn(Digest) -> bool) -> Result<Part, Diagnostic> {
+    fn splitting_for(&self, instances: Instances) -> Splitting {
+        match (instances, self.splitting) {
+            (Instances::Isolated, Splitting::Apart) => Splitting::Split,
+            (_, splitting) => splitting,
+        }
+    }
+
+    fn part(
+        &self,
+        component: &Component,
+        splitting: Splitting,
+        known: &dyn Fn(Digest) -> bool,
+    ) -> Result<Part, Diagnostic> {
         let binary = binary(component)?;
-        let key = (component.id.clone(), component.digest);
+        let key = (component.id.clone(), component.digest, splitting);
         let (member, _) = self
             .members
-            .get_or_make(key, || self.take_apart(component, &binary, known))?;
+            .get_or_make(key, || self.take_apart(component, &binary, splitting, known))?;
         Ok(Part { member, binary })
     }
 
@@ -99,12 +114,13 @@ impl Reader {
         &self,
         component: &Component,
         binary: &[u8],
+        splitting: Splitting,
         known: &dyn Fn(Digest) -> bool,
     ) -> Result<Member, Diagnostic> {
         self.limits
             .check(binary)
             .map_err(|excess| over_a_limit(component, &excess))?;
-        let split = split(&component.id, binary, self.splitting, known)
+        let split = split(&component.id, binary, splitting, known)
             .map_err(|error| invalid(component, &error.to_string()))?;
         if let Some(reason) = split.whole {
             tracing::info!(component = %component.id, reason, "linked whole: slower to swap");
@@ -123,6 +139,15 @@ impl Reader {
     }
 }
 
+impl Member {
+    pub fn is_page(&self) -> bool {
+        self.interface
+            .exports
+            .iter()
+            .any(|export| Handler::of(export).is_some())
+    }
+}
+
 impl Parts {
     /// What each component imports and exports.
     pub fn interfaces(&self) -> Members {
@@ -132,6 +157,12 @@ impl Parts {
             .collect()
     }
 
+    /// The components that answer requests.
+    pub(super) fn pages(&self) -> impl Iterator<Item = &ComponentId> {
+        let members = self.members.iter().map(|part| &part.member);
+        members.filter(|member| member.is_page()).map(|member| &member.id)
+    }
+
     /// Every core module, in the order of the components, with the component that it lies in.
     pub(super) fn modules(&self) -> impl Iterator<Item = (&Part, &SplitModule)> {
         self.members
@@ -139,12 +170,24 @@ impl Parts {
             .flat_map(|part| part.member.modules.iter().map(move |module| (part, module)))
     }
 
-    /// Identifies the composition: what is composed, but neither code nor data.
-    pub fn composition(&self, wire: &super::graph::Wire) -> Digest {
-        let members = self.members.iter().map(|part| &part.member);
-        let members = members.map(|member| format!("{} {}", member.id, member.skeleton_digest));
-        let text = format!("{:?} {wire:?}", members.collect::<Vec<_>>());
+    /// Identifies the composition: what is composed and for which stores, but neither code nor data.
+    pub(super) fn composition(&self, wire: &Wire, sliced: bool) -> Digest {
+        let text = format!("{:?} {wire:?} {sliced}", self.skeletons(|_| true));
         Digest::of(text.as_bytes())
+    }
+
+    /// Identifies one slice of a composition.
+    pub(super) fn slice(&self, slice: &Slice, edges: &Graph) -> Digest {
+        let members = self.skeletons(|id| slice.members.contains(id));
+        Digest::of(format!("{members:?} {:?} {edges:?}", slice.serves).as_bytes())
+    }
+
+    fn skeletons(&self, of: impl Fn(&ComponentId) -> bool) -> Vec<String> {
+        let members = self.members.iter().map(|part| &part.member);
+        members
+            .filter(|member| of(&member.id))
+            .map(|member| format!("{} {}", member.id, member.skeleton_digest))
+            .collect()
     }
 }
 

@@ -130,4 +130,3 @@ impl Signals {
         Ok(Self { first, second })
     }
 }
-

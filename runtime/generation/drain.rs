@@ -7,17 +7,17 @@ use super::Retirement;
 /// How a generation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drained {
-    /// From the swap to the drop of the store.
+    /// From the swap to the drop of the last store.
     pub took: Duration,
     /// Requests that the deadline ended.
     pub aborted: usize,
 }
 
-/// Waits until nobody holds the generation and its store is gone; at `deadline` ends what is left.
+/// Waits until nobody holds the generation and its stores are gone; at `deadline` ends what is left.
 pub async fn drain(mut retirement: Retirement, deadline: Duration) -> Drained {
     let began = Instant::now();
     let mut aborted = 0;
-    if tokio::time::timeout(deadline, &mut retirement.store)
+    if tokio::time::timeout(deadline, &mut retirement.stores)
         .await
         .is_err()
     {
@@ -25,7 +25,7 @@ pub async fn drain(mut retirement: Retirement, deadline: Duration) -> Drained {
         aborted = retirement.generation.strong_count();
         retirement.end.cancel();
         // A store task ends by itself or by the line above; how it ended was reported by itself.
-        let _ = retirement.store.await;
+        let _ = retirement.stores.await;
     }
     Drained {
         took: began.elapsed(),

@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::{Generation, GenerationId, RequestError, shared::Call};
+use super::{Generation, GenerationId, RequestError, call::Call};
 use crate::{
     host::{
         Handler,
@@ -64,11 +64,7 @@ impl Lease {
             request,
             reply,
         };
-        generation
-            .calls
-            .send(call)
-            .await
-            .map_err(|_| RequestError::Ended)?;
+        generation.stores.hand_over(call).await?;
         let answer = answer.await.map_err(|_| RequestError::Ended)?;
         // Whatever the guest made of the part that it got.
         if too_large.load(Ordering::Relaxed) {

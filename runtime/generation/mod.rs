@@ -1,4 +1,4 @@
-//! Runs one artifact: its store, who is admitted to it, and its end. Knows neither files nor routes,
+//! Runs one artifact: its stores, who is admitted to it, and its end. Knows neither files nor routes,
 //! nor whether it is the newest.
 //!
 //! ```text
@@ -8,9 +8,16 @@
 //! ```
 //! In flight is who holds an `Arc<Generation>`: the table, and the [`Lease`] of each request.
 
+mod call;
 mod drain;
+mod isolated;
+mod lasting;
 mod lease;
+mod pool;
+mod setting;
 mod shared;
+mod stores;
+mod tasks;
 
 use std::{
     collections::BTreeMap,
@@ -19,21 +26,18 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::{Semaphore, mpsc},
-    task::JoinHandle,
-};
+use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use self::shared::{Call, SharedStore};
 pub use self::{
     drain::{Drained, drain},
     lease::{Lease, LeasedBody},
 };
+use self::{setting::Setting, stores::Stores};
 use crate::{
     artifact::{Artifact, Entry},
     diagnostic::Diagnostic,
-    project::{ComponentId, Limits},
+    project::{ComponentId, Instances, Limits},
 };
 
 /// The name of a generation: `shop@3`.
@@ -83,10 +87,10 @@ pub enum RequestError {
 /// A running generation.
 pub struct Generation {
     id: GenerationId,
-    /// A copy: the code itself is the store task's, and goes with it.
+    /// A copy: the code itself belongs to the tasks of the stores, and goes with them.
     entries: BTreeMap<ComponentId, Entry>,
     limits: Limits,
-    calls: mpsc::Sender<Call>,
+    stores: Stores,
     /// One for each request in flight.
     in_flight: Arc<Semaphore>,
     /// One for each request that waits to be in flight.
@@ -99,27 +103,33 @@ pub struct Retirement {
     pub id: GenerationId,
     generation: Weak<Generation>,
     end: CancellationToken,
-    store: JoinHandle<()>,
+    stores: JoinHandle<()>,
 }
 
 impl Generation {
-    /// Instantiates every component of `artifact` in one store.
+    /// Instantiates every component of `artifact`, in stores as `instances` has them.
     /// Errors: a start that traps, or that takes longer than the start-time.
     pub async fn start(
         id: GenerationId,
         artifact: Arc<Artifact>,
+        instances: Instances,
         limits: Limits,
         observer: Observer,
     ) -> Result<(Arc<Self>, Retirement), Diagnostic> {
         let end = CancellationToken::new();
-        let (calls, inbox) = mpsc::channel(limits.in_flight.max(1));
         let entries = artifact.entries.clone();
-        let store = SharedStore::start(id.clone(), artifact, limits.clone(), observer, end.clone()).await?;
-        let store = tokio::spawn(store.run(inbox));
+        let setting = Setting {
+            id: id.clone(),
+            artifact,
+            limits: limits.clone(),
+            observer,
+            end: end.clone(),
+        };
+        let (stores, over) = Stores::start(instances, Arc::new(setting)).await?;
         let generation = Arc::new(Self {
             id: id.clone(),
             entries,
-            calls,
+            stores,
             in_flight: Arc::new(Semaphore::new(limits.in_flight)),
             queue: Arc::new(Semaphore::new(limits.queue)),
             limits,
@@ -129,7 +139,7 @@ impl Generation {
             id,
             generation: Arc::downgrade(&generation),
             end,
-            store,
+            stores: over,
         };
         Ok((generation, retirement))
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io, net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::project::{Component, ComponentId, Digest, GroupSpec, Limits, Requests, Route};
+use crate::project::{Component, ComponentId, Digest, GroupSpec, Instances, Limits, Requests, Route};
 
 /// What is kept of one group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,8 @@ pub struct Content {
     drain: Duration,
     #[serde(default)]
     requests: Requests,
+    #[serde(default)]
+    instances: Instances,
 }
 
 /// One component, whose bytes lie in the file that is named by their digest.
@@ -61,6 +63,7 @@ impl Content {
             limits,
             drain,
             requests,
+            instances,
             digest,
         } = spec;
         let blob = |component: &Component| Blob {
@@ -76,6 +79,7 @@ impl Content {
             limits: limits.clone(),
             drain: *drain,
             requests: *requests,
+            instances: *instances,
         }
     }
 
@@ -99,6 +103,7 @@ impl Content {
             limits: self.limits,
             drain: self.drain,
             requests: self.requests,
+            instances: self.instances,
             digest: self.digest,
         };
         // An older wasmhost may have computed it from less.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use bytes::Bytes;
 
 use super::*;
-use crate::project::{Component, ComponentId, Limits, Requests, Route};
+use crate::project::{Component, ComponentId, Instances, Limits, Requests, Route};
 
 fn spec(name: &str, content: &str) -> GroupSpec {
     let id = |text: &str| ComponentId::parse(text).unwrap();
@@ -32,6 +32,7 @@ fn spec(name: &str, content: &str) -> GroupSpec {
         },
         drain: std::time::Duration::from_millis(1500),
         requests: Requests::Wait,
+        instances: Instances::Pool(3),
         digest: Digest::of(b""),
     };
     spec.with_digest()

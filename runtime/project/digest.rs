@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use crate::diagnostic::Diagnostic;
 
-use super::{GroupSpec, Limits, Requests};
+use super::{GroupSpec, Instances, Limits, Requests};
 
 /// A blake3 hash; shown in lower case hex.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,6 +35,7 @@ impl Digest {
             components,
             routes,
             wire,
+            instances,
             limits,
             drain,
             requests,
@@ -60,6 +61,11 @@ impl Digest {
                 hash.text(interface).text(exporter.as_str());
             }
         }
+        match instances {
+            Instances::Shared => hash.number(0),
+            Instances::Pool(most) => hash.number(1).count(*most),
+            Instances::Isolated => hash.number(2),
+        };
         let Limits {
             memory,
             request_time,
@@ -179,6 +185,7 @@ mod tests {
             components: BTreeMap::from([component("shop.a", b"1"), component("shop.b", b"2")]),
             routes: vec![route("/", "shop.a"), route("/b", "shop.b")],
             wire: BTreeMap::new(),
+            instances: Instances::Shared,
             limits: Limits::default(),
             drain: Duration::from_secs(30),
             requests: Requests::ServeOld,
@@ -196,7 +203,7 @@ mod tests {
 
     #[test]
     fn every_part_of_a_group_counts() {
-        let changes: [fn(&mut GroupSpec); 15] = [
+        let changes: [fn(&mut GroupSpec); 18] = [
             |group| group.name = "shop2".into(),
             |group| group.components.extend([component("shop.a", b"11")]),
             |group| group.components.extend([component("shop.c", b"")]),
@@ -210,6 +217,9 @@ mod tests {
                         .insert(id("shop.a"), BTreeMap::from([("x:y/z".into(), id("shop.b"))])),
                 )
             },
+            |group| group.instances = Instances::Isolated,
+            |group| group.instances = Instances::Pool(1),
+            |group| group.instances = Instances::Pool(2),
             |group| group.limits.memory += 1,
             |group| group.limits.body += 1,
             |group| group.limits.request_time += Duration::from_nanos(1),

@@ -143,6 +143,7 @@ impl Draft {
             components,
             routes: written.routes.iter().map(route).collect(),
             wire: wire(&written.wire),
+            instances: written.instances,
             limits: written.limits.clone(),
             drain: written.drain,
             requests: written.requests,

@@ -15,7 +15,7 @@ pub struct Limits {
     pub memory: u64,
     /// Wall clock of one request, from dispatch to the last byte of guest work. 10 s.
     pub request_time: Duration,
-    /// Wall clock of a generation's start: instantiate, load, start. 5 s.
+    /// Wall clock of one store's start: instantiate, load, start. 5 s.
     pub start_time: Duration,
     /// Requests at work at once; more wait in the queue. 1024.
     pub in_flight: usize,
@@ -31,6 +31,8 @@ impl Limits {
     pub(super) const BODY: RangeInclusive<u64> = 0..=1 << 40;
     pub(super) const IN_FLIGHT: RangeInclusive<u64> = 1..=1_000_000;
     pub(super) const QUEUE: RangeInclusive<u64> = 0..=1_000_000;
+    /// Stores of one page component in a group with `instances = { pool = N }`.
+    pub(super) const POOL: RangeInclusive<u64> = 1..=1024;
     pub(super) const TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Self::LONGEST;
 
     pub(super) const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=Self::LONGEST;

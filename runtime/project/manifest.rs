@@ -11,7 +11,7 @@ use std::{
 use crate::diagnostic::Diagnostic;
 
 use super::{
-    ComponentId, Limits, Requests, ServerSpec,
+    ComponentId, Instances, Limits, Requests, ServerSpec,
     names::{self, SEGMENT_RULE},
     toml_reader::{self, Entry, Placed, Section, Value},
 };
@@ -38,6 +38,7 @@ pub struct GroupManifest {
     pub namespaces: Option<Placed<Vec<String>>>,
     pub routes: Vec<RouteLine>,
     pub wire: Vec<WireLine>,
+    pub instances: Instances,
     pub limits: Limits,
     pub drain: Duration,
     pub requests: Requests,
@@ -62,6 +63,7 @@ impl Default for GroupManifest {
             namespaces: None,
             routes: Vec::new(),
             wire: Vec::new(),
+            instances: Instances::default(),
             limits: Limits::default(),
             drain: Limits::DEFAULT_DRAIN,
             requests: Requests::default(),
@@ -161,9 +163,7 @@ fn group(entry: &Entry<'_>, claims: &mut Claims, patterns: &mut Patterns) -> Opt
     }
     let group = entry.value.section(|section| {
         let namespaces = claims::namespaces(section, entry, claims);
-        section
-            .get("instances")
-            .and_then(|value| later::instances(&value));
+        let instances = section.get("instances").and_then(|value| instances(&value));
         section.get("state").and_then(|value| later::state(&value));
         let routes = entries(section.get("routes"));
         let routes = routes
@@ -184,12 +184,30 @@ fn group(entry: &Entry<'_>, claims: &mut Claims, patterns: &mut Patterns) -> Opt
             namespaces,
             routes,
             wire,
+            instances: instances.unwrap_or_default(),
             limits,
             drain: drain.unwrap_or(Limits::DEFAULT_DRAIN),
             requests: requests.unwrap_or_default(),
         }
     })?;
     Some((name.to_owned(), group))
+}
+
+fn instances(value: &Value<'_>) -> Option<Instances> {
+    const EXPECTED: &str = "\"shared\", \"isolated\" or { pool = 4 }";
+    if value.is_table() {
+        return match value.section(|section| section.get("pool"))? {
+            Some(pool) => usize::try_from(pool.number(Limits::POOL)?)
+                .ok()
+                .map(Instances::Pool),
+            None => value.expected(EXPECTED),
+        };
+    }
+    match value.as_str() {
+        Some("shared") => Some(Instances::Shared),
+        Some("isolated") => Some(Instances::Isolated),
+        _ => value.expected(EXPECTED),
+    }
 }
 
 fn route(line: &Entry<'_>, group: &str, patterns: &mut Patterns) -> Option<RouteLine> {

@@ -99,6 +99,7 @@ pub struct GroupSpec {
     pub routes: Vec<Route>,
     /// Importer -> interface as written (perhaps without its `@version`) -> exporter.
     pub wire: BTreeMap<ComponentId, BTreeMap<String, ComponentId>>,
+    pub instances: Instances,
     pub limits: Limits,
     /// How long requests may go on in an old generation.
     pub drain: Duration,
@@ -129,6 +130,7 @@ impl GroupSpec {
             components: BTreeMap::from([(id, component)]),
             routes: Vec::new(),
             wire: BTreeMap::new(),
+            instances: Instances::default(),
             limits: Limits::default(),
             drain: Limits::DEFAULT_DRAIN,
             requests: Requests::default(),
@@ -144,6 +146,19 @@ impl GroupSpec {
             ..self
         }
     }
+}
+
+/// Which stores a group's components live in: `[groups.NAME] instances`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Instances {
+    /// One for all: what a component remembers, it remembers from request to request.
+    #[default]
+    Shared,
+    /// For each page component up to so many, each with a state of its own.
+    Pool(usize),
+    /// A fresh one for each request.
+    Isolated,
 }
 
 /// What a request does that comes while a swap is prepared: `[groups.NAME.swap] requests`.

@@ -232,7 +232,7 @@ impl Control {
             Err(digest) => return self.unreadable(now, digest, deeds),
         };
         self.tree = Subject::default();
-        self.confirm(look.number, &sights, deeds);
+        let restless = self.confirm(look.number, &sights, deeds);
 
         let building = self
             .build
@@ -264,6 +264,11 @@ impl Control {
         }
         if !remove.is_empty() {
             deeds.push(Deed::Remove(remove));
+        }
+        if !build.is_subset(&restless) {
+            // A file that changes for ever must not hold up other groups: its group has its turn later.
+            self.passed_over |= !build.is_disjoint(&restless);
+            build.retain(|name| !restless.contains(name));
         }
         if !build.is_empty() {
             self.begin_build(now, look, build, &sights, deeds);
@@ -302,20 +307,32 @@ impl Control {
         self.wake_by(now + CONFIRM);
     }
 
-    /// Compares what is being built with what lies there now. Other content: the newest wins.
-    fn confirm(&mut self, look: u64, sights: &BTreeMap<String, Sight>, deeds: &mut Vec<Deed>) {
-        let Some(build) = &mut self.build else { return };
-        if build
+    /// Compares what is being built with what lies there now. Other content: the newest wins. Returns
+    /// the groups that changed meanwhile.
+    fn confirm(
+        &mut self,
+        look: u64,
+        sights: &BTreeMap<String, Sight>,
+        deeds: &mut Vec<Deed>,
+    ) -> BTreeSet<String> {
+        let Some(build) = &mut self.build else {
+            return BTreeSet::new();
+        };
+        let changed = |(name, sight): &(&String, &Sight)| sights.get(*name) != Some(*sight);
+        let changed: BTreeSet<String> = build
             .groups
             .iter()
-            .all(|(name, sight)| sights.get(name) == Some(sight))
-        {
+            .filter(changed)
+            .map(|(name, _)| name.clone())
+            .collect();
+        if changed.is_empty() {
             build.confirmed |= look > build.began_after;
         } else {
             deeds.push(Deed::GiveUp { build: build.number });
             self.build = None;
             self.passed_over = false;
         }
+        changed
     }
 
     fn commit(&mut self, now: Instant, deeds: &mut Vec<Deed>) {
@@ -775,6 +792,32 @@ mod tests {
             "281 look",
             "282 refuse the tree",
             "282 answer [1]",
+        ]);
+    }
+
+    #[test]
+    fn a_group_that_changes_for_ever_does_not_hold_up_another() {
+        let mut timeline = Timeline::new(&[("shop", "a=1"), ("api", "b=1")]);
+        timeline
+            .hint(0)
+            .woken(20)
+            .looked(21, &[("shop", "a=2"), ("api", "b=2")]);
+        timeline
+            .woken(31)
+            .looked(32, &[("shop", "a=3"), ("api", "b=2")])
+            .built(40, 2, &[("api", true)]);
+        timeline.woken(42).looked(43, &[("shop", "a=4"), ("api", "b=2")]);
+        timeline.looked(45, &[("shop", "a=5"), ("api", "b=2")]);
+        timeline.expect(&[
+            "20 look",
+            "21 build {\"api\", \"shop\"}",
+            "31 look",
+            "32 give up",
+            "32 build {\"api\"}",
+            "42 look",
+            "43 publish {\"api\"} refuse {}",
+            "43 look",
+            "45 build {\"shop\"}",
         ]);
     }
 

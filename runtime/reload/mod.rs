@@ -210,9 +210,11 @@ impl Reloader {
         else {
             return;
         };
-        let stages = Stages {
+        let (began, took) = (*began, *took);
+        let stages = |readable: &Readable| Stages {
             detect: began.duration_since(since),
-            read: *took,
+            // Taking apart is a part of the look, and counted as linking.
+            read: took.saturating_sub(readable.took),
             ..Stages::default()
         };
         let exports = tree.exports.clone();
@@ -229,7 +231,10 @@ impl Reloader {
             .collect();
         let orders: Vec<Order> = read
             .into_iter()
-            .map(|readable| self.order(readable, stages))
+            .map(|readable| {
+                let stages = stages(&readable);
+                self.order(readable, stages)
+            })
             .collect();
         let give_up = CancellationToken::new();
         let token = give_up.clone();

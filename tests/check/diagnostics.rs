@@ -26,6 +26,20 @@ fn files_that_are_no_components() {
 }
 
 #[test]
+fn components_of_too_many_parts() {
+    let many = |part: &str, count: usize| format!("(component {})", part.repeat(count));
+    let imports: String = (0..=1000).map(|n| format!("(import \"f{n}\" (func))")).collect();
+    let nested = "(component ".repeat(40) + &")".repeat(40);
+    let tree = tree(&[
+        ("modules/index.wat", many("(core module)", 501).as_bytes()),
+        ("imports/index.wat", format!("(component {imports})").as_bytes()),
+        ("nested/index.wat", nested.as_bytes()),
+        ("good/index.wasm", &page()),
+    ]);
+    check("too-large", &tree, 1);
+}
+
+#[test]
 fn places_that_are_no_trees() {
     let at = |name: &str, root: &Path| {
         let (report, _) = run(&["check", root.to_str().unwrap()], root, 1);
@@ -75,7 +89,7 @@ fn a_manifest_with_mistakes() {
         "[server]\nlisten = [\"nowhere\"]\n[groups.shop]\nroutez = {}\nstate = \"stale\"\n\
          [groups.shop.limits]\nmemory = \"much\"\nmemroy = 1\n[groups.shop.routes]\n\"cart\" = \"shop.home\"\n",
     );
-    manifest("not-yet", "[groups.shop]\ninstances = \"isolated\"\n");
+    manifest("not-yet", "[groups.shop]\nstate = \"migrate\"\n");
     manifest(
         "unknown-components",
         "[groups.shop.routes]\n\"/\" = \"shop.hom\"\n[groups.shop.wire]\n\"shop.home\" = { \"a:b/c\" = \"shop.theme\" }\n",

@@ -28,7 +28,10 @@ impl Client {
         let stream = TcpStream::connect(&authority).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { authority, stream: BufReader::new(stream) }
+        Self {
+            authority,
+            stream: BufReader::new(stream),
+        }
     }
 
     pub fn get(&mut self, path: &str) -> Reply {
@@ -41,7 +44,8 @@ impl Client {
     }
 
     pub fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
-        self.try_request(method, path, headers, body).unwrap_or_else(|e| panic!("{method} {path}: {e}"))
+        self.try_request(method, path, headers, body)
+            .unwrap_or_else(|e| panic!("{method} {path}: {e}"))
     }
 
     /// As `request`, for answers that are expected to break off.
@@ -57,7 +61,13 @@ impl Client {
     }
 
     /// Sends a request without waiting for its answer.
-    pub fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> std::io::Result<()> {
+    pub fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> std::io::Result<()> {
         let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\n", self.authority);
         for (name, value) in headers {
             head += &format!("{name}: {value}\r\n");
@@ -88,15 +98,24 @@ impl Client {
     /// Reads an answer up to its body.
     pub fn receive_head(&mut self) -> std::io::Result<Reply> {
         let status_line = self.line()?;
-        let status = status_line.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = status_line
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok());
         let status = status.ok_or_else(|| broken(&format!("status line {status_line:?}")))?;
         let mut headers = Vec::new();
         loop {
             let line = self.line()?;
-            let Some((name, value)) = line.split_once(':') else { break };
+            let Some((name, value)) = line.split_once(':') else {
+                break;
+            };
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
-        Ok(Reply { status, headers, body: Vec::new() })
+        Ok(Reply {
+            status,
+            headers,
+            body: Vec::new(),
+        })
     }
 
     /// Reads the rest of a chunked body.
@@ -123,7 +142,8 @@ impl Client {
     /// The next chunk of a chunked body; `None` is its end.
     pub fn chunk(&mut self) -> std::io::Result<Option<Vec<u8>>> {
         let size = self.line()?;
-        let size = usize::from_str_radix(size.trim(), 16).map_err(|_| broken(&format!("chunk size {size:?}")))?;
+        let size =
+            usize::from_str_radix(size.trim(), 16).map_err(|_| broken(&format!("chunk size {size:?}")))?;
         let mut chunk = vec![0; size];
         self.stream.read_exact(&mut chunk)?;
         self.line()?;
@@ -145,7 +165,10 @@ fn broken(what: &str) -> std::io::Error {
 
 impl Reply {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(header, _)| header == name)
+            .map(|(_, value)| value.as_str())
     }
 
     pub fn text(&self) -> String {
@@ -154,15 +177,21 @@ impl Reply {
 
     /// `shop@3`
     pub fn generation(&self) -> &str {
-        self.header("wasmhost-generation").unwrap_or_else(|| panic!("no generation in {self:?}"))
+        self.header("wasmhost-generation")
+            .unwrap_or_else(|| panic!("no generation in {self:?}"))
     }
 
     /// The value of an HTML attribute in the first element that has both: `data-count` of `id="cart-count"`.
     pub fn attribute(&self, element: &str, attribute: &str) -> String {
         let text = self.text();
-        let start = text.find(element).unwrap_or_else(|| panic!("no {element} in {text}"));
+        let start = text
+            .find(element)
+            .unwrap_or_else(|| panic!("no {element} in {text}"));
         let tag = &text[start..start + text[start..].find('>').unwrap()];
-        let value = tag.split_once(&format!("{attribute}=\"")).unwrap_or_else(|| panic!("no {attribute} in {tag}")).1;
+        let value = tag
+            .split_once(&format!("{attribute}=\""))
+            .unwrap_or_else(|| panic!("no {attribute} in {tag}"))
+            .1;
         value.split('"').next().unwrap().to_owned()
     }
 }

@@ -2,6 +2,7 @@
 
 mod client;
 pub mod engines;
+mod gated;
 mod golden;
 mod server;
 mod sources;
@@ -10,6 +11,7 @@ pub mod wat_site;
 pub mod wit;
 
 pub use client::{Client, Reply};
+pub use gated::{Gated, assert_broken};
 pub use golden::{golden, goldens};
 pub use server::Server;
 pub use sources::{example, guests, variant};
@@ -23,6 +25,9 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 /// The program under test.
 pub fn wasmhost() -> std::process::Command {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_wasmhost"));
-    command.env("NO_COLOR", "1").env_remove("WASMHOST_LOG").env_remove("RUST_BACKTRACE");
+    command
+        .env("NO_COLOR", "1")
+        .env_remove("WASMHOST_LOG")
+        .env_remove("RUST_BACKTRACE");
     command
 }

@@ -31,7 +31,13 @@ impl Server {
 
     pub fn start_with(root: &Path, arguments: &[&str]) -> Self {
         let mut command = wasmhost();
-        command.arg("serve").arg(root).args(["--listen", "127.0.0.1:0", "--format", "json"]).args(arguments);
+        command.arg("serve").arg(root).args(arguments);
+        Self::start_command(command)
+    }
+
+    /// As `start`, of a command that lacks only where to listen and how to print.
+    pub fn start_command(mut command: Command) -> Self {
+        command.args(["--listen", "127.0.0.1:0", "--format", "json"]);
         let mut server = Self::spawn(command);
         let ready = server.wait("ready");
         server.url = ready["url"].as_str().expect("ready has a url").to_owned();
@@ -39,7 +45,11 @@ impl Server {
     }
 
     fn spawn(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let (stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let (sender, events) = channel();
         std::thread::spawn(move || {
@@ -55,7 +65,13 @@ impl Server {
             let _ = stderr.read_to_string(&mut log);
             log
         });
-        Self { child, events, seen: Vec::new(), log: Some(log), url: String::new() }
+        Self {
+            child,
+            events,
+            seen: Vec::new(),
+            log: Some(log),
+            url: String::new(),
+        }
     }
 
     /// A client with a connection of its own.
@@ -96,7 +112,10 @@ impl Server {
     }
 
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &self.pid().to_string()])
+            .status()
+            .unwrap();
         assert!(sent.success());
     }
 
@@ -111,7 +130,11 @@ impl Server {
 
     fn give_up(&mut self, what: &str) -> ! {
         let _ = self.child.kill();
-        let log = self.log.take().map(|log| log.join().unwrap_or_default()).unwrap_or_default();
+        let log = self
+            .log
+            .take()
+            .map(|log| log.join().unwrap_or_default())
+            .unwrap_or_default();
         panic!("{what}; seen were {:#?}\nlog:\n{log}", self.seen);
     }
 }

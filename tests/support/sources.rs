@@ -56,8 +56,17 @@ pub fn variant(name: &str, edits: &[(&str, &str, &str)]) -> PathBuf {
 }
 
 fn build(components: &Path) {
-    let built = wasmhost().arg("build").arg(components).stdout(Stdio::null()).status().unwrap();
-    assert!(built.success(), "wasmhost build {} failed; its output is above", components.display());
+    let built = wasmhost()
+        .arg("build")
+        .arg(components)
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(
+        built.success(),
+        "wasmhost build {} failed; its output is above",
+        components.display()
+    );
 }
 
 /// Copies what Cargo reads. What is equal is left alone, so that Cargo has nothing to do again.
@@ -67,7 +76,11 @@ fn copy_sources(from: &Path, to: &Path) {
         let entry = entry.unwrap();
         let name = entry.file_name();
         let skipped = name == "target" || name.as_encoded_bytes().starts_with(b".");
-        if skipped || Path::new(&name).extension().is_some_and(|ending| ending == "wasm") {
+        if skipped
+            || Path::new(&name)
+                .extension()
+                .is_some_and(|ending| ending == "wasm")
+        {
             continue;
         }
         if entry.file_type().unwrap().is_dir() {

@@ -14,7 +14,12 @@ pub struct Tree(TempDir);
 
 impl Tree {
     pub fn empty() -> Self {
-        Self(tempfile::Builder::new().prefix("wasmhost-test-").tempdir().unwrap())
+        Self(
+            tempfile::Builder::new()
+                .prefix("wasmhost-test-")
+                .tempdir()
+                .unwrap(),
+        )
     }
 
     /// The example site, its components and manifest without its sources.
@@ -48,7 +53,10 @@ impl Tree {
         let path = self.path(file);
         let folder = path.parent().unwrap();
         fs::create_dir_all(folder).unwrap();
-        let mut whole = tempfile::Builder::new().prefix(".put-").tempfile_in(folder).unwrap();
+        let mut whole = tempfile::Builder::new()
+            .prefix(".put-")
+            .tempfile_in(folder)
+            .unwrap();
         std::io::Write::write_all(&mut whole, content.as_ref()).unwrap();
         whole.persist(path).unwrap();
     }

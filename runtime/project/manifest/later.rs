@@ -7,24 +7,6 @@ use crate::project::{
     toml_reader::{Section, Value},
 };
 
-pub fn instances(value: &Value<'_>) -> Option<()> {
-    const INSTEAD: &str = "only \"shared\" is";
-    if value.is_table() {
-        return match value.section(|section| section.get("pool"))? {
-            Some(pool) => {
-                pool.number(Limits::IN_FLIGHT)?;
-                not_yet(value, "instances = { pool = N }", INSTEAD)
-            }
-            None => value.expected("\"shared\", \"isolated\" or { pool = 4 }"),
-        };
-    }
-    match value.as_str() {
-        Some("shared") => Some(()),
-        Some("isolated") => not_yet(value, "instances = \"isolated\"", INSTEAD),
-        _ => value.expected("\"shared\", \"isolated\" or { pool = 4 }"),
-    }
-}
-
 pub fn state(value: &Value<'_>) -> Option<()> {
     match value.as_str() {
         Some("fresh") => Some(()),

@@ -304,13 +304,44 @@ fn patterns_stand_in_one_table() {
 }
 
 #[test]
+fn each_policy_of_stores_is_read() {
+    for (written, meant) in [
+        ("\"shared\"", Instances::Shared),
+        ("{ pool = 1 }", Instances::Pool(1)),
+        ("{ pool = 1024 }", Instances::Pool(1024)),
+        ("\"isolated\"", Instances::Isolated),
+    ] {
+        let manifest = good(&format!("[groups.shop]\ninstances = {written}\n"));
+        assert_eq!(manifest.groups["shop"].instances, meant);
+    }
+    check(
+        r#"[groups.a]
+instances = "alone"
+[groups.b]
+instances = { pool = 0, size = 1 }
+[groups.c]
+instances = { pool = 1025 }
+[groups.d]
+instances = {}
+[groups.e]
+instances = 4
+"#,
+        &[
+            "2:13 manifest-value: groups.a.instances must be \"shared\", \"isolated\" or { pool = 4 }, not \"alone\"",
+            "4:22 manifest-value: groups.b.instances.pool must be a number from 1 to 1024, not 0",
+            "4:25 manifest-unknown-key: unknown key size in groups.b.instances | known in groups.b.instances: pool",
+            "6:22 manifest-value: groups.c.instances.pool must be a number from 1 to 1024, not 1025",
+            "8:13 manifest-value: groups.d.instances must be \"shared\", \"isolated\" or { pool = 4 }, not a table",
+            "10:13 manifest-value: groups.e.instances must be \"shared\", \"isolated\" or { pool = 4 }, not 4",
+        ],
+    );
+}
+
+#[test]
 fn what_comes_later_is_refused_by_name() {
     check(
         r#"[groups.shop]
-instances = "isolated"
 state = "migrate"
-[groups.blog]
-instances = { pool = 4 }
 [groups.shop.grants]
 http = ["https://api.example.com"]
 env = { LANG = "en" }
@@ -322,15 +353,13 @@ requests = "wait"
 probation = { requests = 100, traps = 1 }
 "#,
         &[
-            "2:13 manifest-not-yet: instances = \"isolated\" is not supported yet; only \"shared\" is",
-            "3:9 manifest-not-yet: state = \"migrate\" is not supported yet; only \"fresh\" is",
-            "5:13 manifest-not-yet: instances = { pool = N } is not supported yet; only \"shared\" is",
-            "7:8 manifest-not-yet: groups.shop.grants.http is not supported yet; nothing can be granted",
-            "8:7 manifest-not-yet: groups.shop.grants.env is not supported yet; nothing can be granted",
-            "9:10 manifest-not-yet: groups.shop.grants.config is not supported yet; nothing can be granted",
-            "10:15 manifest-not-yet: groups.shop.grants.directories is not supported yet; nothing can be granted",
-            "11:12 manifest-not-yet: groups.shop.grants.keyvalue is not supported yet; nothing can be granted",
-            "14:13 manifest-not-yet: probation is not supported yet; a new generation is never reverted",
+            "2:9 manifest-not-yet: state = \"migrate\" is not supported yet; only \"fresh\" is",
+            "4:8 manifest-not-yet: groups.shop.grants.http is not supported yet; nothing can be granted",
+            "5:7 manifest-not-yet: groups.shop.grants.env is not supported yet; nothing can be granted",
+            "6:10 manifest-not-yet: groups.shop.grants.config is not supported yet; nothing can be granted",
+            "7:15 manifest-not-yet: groups.shop.grants.directories is not supported yet; nothing can be granted",
+            "8:12 manifest-not-yet: groups.shop.grants.keyvalue is not supported yet; nothing can be granted",
+            "11:13 manifest-not-yet: probation is not supported yet; a new generation is never reverted",
         ],
     );
 }
@@ -339,7 +368,6 @@ probation = { requests = 100, traps = 1 }
 fn what_comes_later_is_checked_all_the_same() {
     check(
         r#"[groups.shop]
-instances = { pool = 0, size = 1 }
 state = "frsh"
 [groups.shop.grants]
 http = "https://api.example.com"
@@ -351,15 +379,13 @@ requests = "drop"
 drain = "soon"
 "#,
         &[
-            "2:22 manifest-value: groups.shop.instances.pool must be a number from 1 to 1000000, not 0",
-            "2:25 manifest-unknown-key: unknown key size in groups.shop.instances | known in groups.shop.instances: pool",
-            "3:9 manifest-value: groups.shop.state must be \"fresh\" or \"migrate\", not \"frsh\"",
-            "5:8 manifest-value: groups.shop.grants.http must be a list of URLs, not \"https://api.example.com\"",
-            "6:16 manifest-value: groups.shop.grants.env.LANG must be a string, not 1",
-            "7:16 manifest-value: groups.shop.grants.directories[0] must be a table with host and guest, not a table",
-            "8:12 manifest-value: groups.shop.grants.keyvalue must be true or false, not \"yes\"",
-            "10:12 manifest-value: groups.shop.swap.requests must be \"serve-old\" or \"wait\", not \"drop\"",
-            "11:9 manifest-value: groups.shop.swap.drain must be a time such as \"10s\" or \"500ms\", from 0s to 30days, not \"soon\"",
+            "2:9 manifest-value: groups.shop.state must be \"fresh\" or \"migrate\", not \"frsh\"",
+            "4:8 manifest-value: groups.shop.grants.http must be a list of URLs, not \"https://api.example.com\"",
+            "5:16 manifest-value: groups.shop.grants.env.LANG must be a string, not 1",
+            "6:16 manifest-value: groups.shop.grants.directories[0] must be a table with host and guest, not a table",
+            "7:12 manifest-value: groups.shop.grants.keyvalue must be true or false, not \"yes\"",
+            "9:12 manifest-value: groups.shop.swap.requests must be \"serve-old\" or \"wait\", not \"drop\"",
+            "10:9 manifest-value: groups.shop.swap.drain must be a time such as \"10s\" or \"500ms\", from 0s to 30days, not \"soon\"",
         ],
     );
 }

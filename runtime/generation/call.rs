@@ -1,0 +1,237 @@
+//! One call in one store, under its deadline. A call that has begun is never dropped by its client: that
+//! would poison the store. Knows neither whose store it is nor what becomes of it.
+
+use std::{fmt, time::Duration};
+
+use http_body_util::BodyExt;
+use tokio::{sync::oneshot, time::Instant};
+use tokio_util::sync::CancellationToken;
+use wasmtime::{
+    Store,
+    component::{Instance, InstancePre},
+};
+
+use super::RequestError;
+use crate::{
+    artifact::Entry,
+    host::{self, Handler, Host, body::Body, page},
+    project::ComponentId,
+};
+
+pub type Answer = Result<http::Response<Body>, RequestError>;
+
+/// One request for a store.
+pub struct Call {
+    pub component: ComponentId,
+    pub entry: Entry,
+    pub params: page::Params,
+    pub request: http::Request<Body>,
+    pub reply: oneshot::Sender<Answer>,
+}
+
+/// A store and the instance of a slice in it.
+pub struct Live {
+    store: Store<Host>,
+    instance: Instance,
+}
+
+/// Why a store is of no use any more.
+pub enum Death {
+    Trap(wasmtime::Error),
+    TimeOver(Duration),
+    Ended,
+}
+
+impl Live {
+    /// Instantiates a slice. Errors: a start that traps, takes longer than `limit`, or is ended.
+    pub async fn start(
+        mut store: Store<Host>,
+        slice: &InstancePre<Host>,
+        limit: Duration,
+        end: &CancellationToken,
+    ) -> Result<Self, Death> {
+        let instance = within(limit, end, slice.instantiate_async(&mut store)).await?;
+        Ok(Self { store, instance })
+    }
+
+    /// Runs one call. Errors: the store is dead; the client has been answered all the same.
+    pub async fn call(&mut self, call: Call, limit: Duration, end: &CancellationToken) -> Result<(), Death> {
+        let handler = call.entry.handler;
+        let deadlined = Deadlined {
+            live: self,
+            limit,
+            end,
+        };
+        match handler {
+            Handler::Page => deadlined.call_page(call).await,
+            Handler::WasiHttp02 => deadlined.call_wasi_http(call).await,
+        }
+    }
+
+    /// Ends with an error what its guests have left unfinished: dropped with the store it would look
+    /// finished to the client.
+    pub fn break_off(mut self) {
+        host::http::break_off(self.store.data_mut());
+    }
+}
+
+/// A live store under the deadline of one call.
+struct Deadlined<'a> {
+    live: &'a mut Live,
+    limit: Duration,
+    end: &'a CancellationToken,
+}
+
+impl Deadlined<'_> {
+    async fn call_page(self, call: Call) -> Result<(), Death> {
+        let Call {
+            entry,
+            params,
+            request,
+            reply,
+            ..
+        } = call;
+        let (parts, body) = request.into_parts();
+        let answer = match body.collect().await {
+            Ok(body) => {
+                let request = page::request(&parts, params, &body.to_bytes());
+                self.run_page(&entry, request).await
+            }
+            Err(error) => Ok(Err(RequestError::BadRequest(error.to_string()))),
+        };
+        let (answer, result) = match answer {
+            Ok(answer) => (answer, Ok(())),
+            Err(death) => (Err(death.as_request_error()), Err(death)),
+        };
+        // Its client may be gone, which is all the same to the store.
+        let _ = reply.send(answer);
+        result
+    }
+
+    async fn run_page(self, entry: &Entry, request: page::Request) -> Result<Answer, Death> {
+        let Self {
+            live: Live { store, instance },
+            limit,
+            end,
+        } = self;
+        let handle = instance
+            .get_typed_func::<(&page::Request,), (page::Response,)>(&mut *store, &entry.function)
+            .map_err(Death::Trap)?;
+        let (response,) = within(limit, end, handle.call_async(store, (&request,))).await?;
+        Ok(page::response(response)
+            .map(|response| response.map(host::body::full))
+            .map_err(RequestError::BadResponse))
+    }
+
+    async fn call_wasi_http(self, call: Call) -> Result<(), Death> {
+        let Self {
+            live: Live { store, instance },
+            limit,
+            end,
+        } = self;
+        let Call {
+            entry,
+            request,
+            reply,
+            ..
+        } = call;
+        let (params, mut response) = match host::http::incoming(store.data_mut(), request) {
+            Ok(incoming) => incoming,
+            Err(error) => {
+                let _ = reply.send(Err(RequestError::BadRequest(error.to_string())));
+                return Ok(());
+            }
+        };
+        let handle = instance
+            .get_typed_func::<host::http::Params, ()>(&mut *store, &entry.function)
+            .map_err(Death::Trap)?;
+        let over = CancellationToken::new();
+        let _over_at_the_end = over.clone().drop_guard();
+        let mut reply = Some(reply);
+        let result = {
+            let mut guest = std::pin::pin!(within(limit, end, handle.call_async(&mut *store, params)));
+            tokio::select! {
+                biased;
+                // The response goes out while the guest still writes its body.
+                early = &mut response => {
+                    if let Ok(early) = early {
+                        answer_with(&mut reply, forward(early, &over));
+                    }
+                    guest.await
+                }
+                result = &mut guest => result,
+            }
+        };
+        if result.is_err() {
+            host::http::break_off(store.data_mut());
+        }
+        let late = match (&result, response.try_recv()) {
+            (Ok(()), Ok(late)) => forward(late, &over),
+            (Ok(()), Err(_)) => Err(RequestError::BadResponse("it returned without a response".into())),
+            (Err(death), _) => Err(death.as_request_error()),
+        };
+        answer_with(&mut reply, late);
+        result
+    }
+}
+
+/// Answers once. The client may be gone, which is all the same to the store.
+fn answer_with(reply: &mut Option<oneshot::Sender<Answer>>, answer: Answer) {
+    if let Some(reply) = reply.take() {
+        let _ = reply.send(answer);
+    }
+}
+
+/// What a WASI HTTP guest answered, for its client.
+fn forward(answer: host::http::Answer, over: &CancellationToken) -> Answer {
+    match answer {
+        Ok(response) => host::http::outgoing(response, over).map_err(RequestError::BadResponse),
+        // `Debug` escapes the guest's own words.
+        Err(code) => Err(RequestError::BadResponse(format!(
+            "it answered with the error {code:?}"
+        ))),
+    }
+}
+
+impl Death {
+    pub fn as_request_error(&self) -> RequestError {
+        match self {
+            Self::Trap(_) => RequestError::Trapped,
+            Self::TimeOver(_) => RequestError::TimeOver,
+            Self::Ended => RequestError::Ended,
+        }
+    }
+}
+
+/// For the log and the events.
+impl fmt::Display for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Trap(error) => write!(f, "{error:#}"),
+            Self::TimeOver(limit) => {
+                write!(
+                    f,
+                    "the request took longer than {}",
+                    humantime::format_duration(*limit)
+                )
+            }
+            Self::Ended => f.write_str("it was ended"),
+        }
+    }
+}
+
+/// Runs a guest until it ends, its time is over, or its generation is ended. The guest yields at every
+/// tick of the engine's epoch, so a loop cannot keep the deadline from being seen.
+async fn within<T>(
+    limit: Duration,
+    end: &CancellationToken,
+    guest: impl Future<Output = wasmtime::Result<T>>,
+) -> Result<T, Death> {
+    let deadline = Instant::now() + limit;
+    tokio::select! {
+        biased;
+        result = guest => result.map_err(Death::Trap),
+        () = tokio::time::sleep_until(deadline) => Err(Death::TimeOver(limit)),
+        () = end.cancelled() => Err(Death::Ended),
+    }
+}

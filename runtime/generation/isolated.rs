@@ -1,0 +1,59 @@
+//! `instances = "isolated"`: a fresh store for each request, made when its call begins and gone after its
+//! last byte. As many at once as there may be requests in flight.
+
+use std::sync::Arc;
+
+use tokio::{sync::Semaphore, task::JoinHandle};
+
+use super::{
+    RequestError,
+    call::Call,
+    setting::Setting,
+    tasks::{self, Alive, Caller},
+};
+use crate::diagnostic::Diagnostic;
+
+pub struct Isolated {
+    setting: Arc<Setting>,
+    /// One for each store that there may be: a client that leaves gives up its place in flight, but its
+    /// store is still there.
+    turns: Arc<Semaphore>,
+    _alive: Alive,
+}
+
+impl Isolated {
+    /// Starts each slice once, to see that it starts.
+    /// Errors: a start that traps, or that takes longer than the start-time.
+    pub async fn start(setting: Arc<Setting>) -> Result<(Caller<Self>, JoinHandle<()>), Diagnostic> {
+        drop(setting.start_each().await?);
+        let (end, most) = (setting.end.clone(), setting.limits.in_flight);
+        Ok(tasks::start(end, |alive| Self {
+            setting,
+            turns: Arc::new(Semaphore::new(most)),
+            _alive: alive,
+        }))
+    }
+
+    /// Leaves the call to a task of its own, which goes on where its client goes away.
+    pub async fn hand_over(self: Arc<Self>, call: Call) -> Result<(), RequestError> {
+        let turn = self.setting.turn(&self.turns).await?;
+        tokio::spawn(async move {
+            self.answer(call).await;
+            drop(turn);
+        });
+        Ok(())
+    }
+
+    async fn answer(&self, call: Call) {
+        let Setting { limits, end, .. } = &*self.setting;
+        let component = call.component.clone();
+        let mut live = match self.setting.start(call.entry.slice).await {
+            Ok(live) => live,
+            Err(death) => return self.setting.give_up(call, death),
+        };
+        if let Err(death) = live.call(call, limits.request_time, end).await {
+            self.setting.report(component, &death);
+        }
+        live.break_off();
+    }
+}

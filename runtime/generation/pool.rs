@@ -1,0 +1,101 @@
+//! `instances = { pool = N }`: for each page component up to N stores of its own, each with its own state.
+//! The first is there from the start, another is made when all are busy, and a call that finds N busy
+//! waits for its turn, in order of arrival. The task of a call owns its store until it gives it back.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::{sync::Semaphore, task::JoinHandle};
+
+use super::{
+    RequestError,
+    call::Call,
+    lasting::LastingStore,
+    setting::Setting,
+    tasks::{self, Alive, Caller},
+};
+use crate::diagnostic::Diagnostic;
+
+/// The stores of all page components.
+pub struct Pools {
+    setting: Arc<Setting>,
+    /// One for each slice.
+    pools: Vec<Pool>,
+    _alive: Alive,
+}
+
+/// The stores of one page component.
+struct Pool {
+    /// One for each store that there may be.
+    turns: Arc<Semaphore>,
+    /// The last one used is the first to be used again: so there are no more than are needed.
+    idle: Mutex<Vec<LastingStore>>,
+}
+
+impl Pools {
+    /// Errors: a start that traps, or that takes longer than the start-time.
+    pub async fn start(
+        setting: Arc<Setting>,
+        most: usize,
+    ) -> Result<(Caller<Self>, JoinHandle<()>), Diagnostic> {
+        let started = setting.start_each().await?.into_iter().enumerate();
+        let pool = |(slice, live)| {
+            let store = LastingStore::new(setting.clone(), slice, live);
+            // What no page reaches was started to see that it starts: nobody calls it.
+            let is_called = setting
+                .artifact
+                .entries
+                .values()
+                .any(|entry| entry.slice == slice);
+            Pool {
+                turns: Arc::new(Semaphore::new(most)),
+                idle: Mutex::new(if is_called { vec![store] } else { Vec::new() }),
+            }
+        };
+        let pools = started.map(pool).collect();
+        let end = setting.end.clone();
+        Ok(tasks::start(end, |alive| Self {
+            setting,
+            pools,
+            _alive: alive,
+        }))
+    }
+
+    /// Waits for a store, and leaves the call to a task of its own.
+    pub async fn hand_over(self: Arc<Self>, call: Call) -> Result<(), RequestError> {
+        let pool = &self.pools[call.entry.slice];
+        let turn = self.setting.turn(&pool.turns).await?;
+        tokio::spawn(async move {
+            self.answer(call).await;
+            // The store is back before the next one looks for it.
+            drop(turn);
+        });
+        Ok(())
+    }
+
+    async fn answer(&self, call: Call) {
+        let slice = call.entry.slice;
+        let pool = &self.pools[slice];
+        let mut store = match pool.take() {
+            Some(store) => store,
+            None => match self.setting.start(slice).await {
+                Ok(live) => LastingStore::new(self.setting.clone(), slice, live),
+                Err(death) => return self.setting.give_up(call, death),
+            },
+        };
+        store.answer(call).await;
+        pool.give_back(store);
+    }
+}
+
+impl Pool {
+    fn take(&self) -> Option<LastingStore> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn give_back(&self, store: LastingStore) {
+        self.idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(store);
+    }
+}

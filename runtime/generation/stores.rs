@@ -1,0 +1,51 @@
+//! The stores of a generation, as its group's policy has them: who is started, and where a call goes.
+
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+
+use super::{
+    RequestError, call::Call, isolated::Isolated, pool::Pools, setting::Setting, shared::Shared,
+    tasks::Caller,
+};
+use crate::{diagnostic::Diagnostic, project::Instances};
+
+pub enum Stores {
+    Shared(Shared),
+    Pool(Caller<Pools>),
+    Isolated(Caller<Isolated>),
+}
+
+impl Stores {
+    /// Starts a store of each slice, and the task that ends when the last store is gone.
+    /// Errors: a start that traps, or that takes longer than the start-time.
+    pub async fn start(
+        instances: Instances,
+        setting: Arc<Setting>,
+    ) -> Result<(Self, JoinHandle<()>), Diagnostic> {
+        Ok(match instances {
+            Instances::Shared => {
+                let (shared, over) = Shared::start(setting).await?;
+                (Self::Shared(shared), over)
+            }
+            Instances::Pool(most) => {
+                let (pools, over) = Pools::start(setting, most).await?;
+                (Self::Pool(pools), over)
+            }
+            Instances::Isolated => {
+                let (isolated, over) = Isolated::start(setting).await?;
+                (Self::Isolated(isolated), over)
+            }
+        })
+    }
+
+    /// Gives a call to a store, which answers it whether or not its client waits.
+    /// Errors: the generation was ended.
+    pub async fn hand_over(&self, call: Call) -> Result<(), RequestError> {
+        match self {
+            Self::Shared(shared) => shared.hand_over(call).await,
+            Self::Pool(pools) => pools.owner()?.hand_over(call).await,
+            Self::Isolated(isolated) => isolated.owner()?.hand_over(call).await,
+        }
+    }
+}
