@@ -23,5 +23,6 @@ mod linking;
 mod policies;
 mod recipe;
 mod restart;
+mod simulation;
 mod site;
 mod tidy;

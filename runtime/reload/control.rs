@@ -105,7 +105,7 @@ pub struct Control {
     burst: Option<Burst>,
     look: Option<Look>,
     build: Option<Build>,
-    /// Something else changed while a build was under way.
+    /// Something else changed while a build was under way: it is looked at again after that.
     passed_over: bool,
     /// A look is wanted then.
     look_at: Option<Instant>,
@@ -215,6 +215,7 @@ impl Control {
             return;
         }
         self.looks += 1;
+        self.passed_over = false;
         let since = self.burst.take().map_or(now, |burst| burst.first);
         self.look_at = self.look_at.filter(|at| *at > now);
         self.look = Some(Look {
@@ -329,6 +330,7 @@ impl Control {
         } else {
             deeds.push(Deed::GiveUp { build: build.number });
             self.build = None;
+            self.passed_over = false;
         }
         changed
     }
@@ -359,15 +361,20 @@ impl Control {
             publish,
             refuse,
         });
-        if std::mem::take(&mut self.passed_over) {
+        if self.passed_over {
             self.wake_by(now);
         }
     }
 
     /// The tree as a whole makes no sense: all goes on as it was, and after a while that is said.
     fn unreadable(&mut self, now: Instant, digest: Digest, deeds: &mut Vec<Deed>) {
+        // No group is seen, so none is given time: whoever waits for one would wait for ever.
+        for group in self.groups.values_mut() {
+            group.subject.patience = None;
+        }
         if let Some(build) = self.build.take() {
             deeds.push(Deed::GiveUp { build: build.number });
+            self.passed_over = false;
         }
         if self.tree.refused == Some(digest) {
             self.tree.patience = None;
@@ -384,7 +391,7 @@ impl Control {
 
     /// Requests are answered when what a look after their arrival found has come to an end.
     fn answer(&mut self, deeds: &mut Vec<Deed>) {
-        if self.look.is_some() || self.build.is_some() || self.is_patient() {
+        if self.look.is_some() || self.build.is_some() || self.passed_over || self.is_patient() {
             return;
         }
         let done = self.looks;
@@ -740,6 +747,51 @@ mod tests {
             "40 publish {\"shop\"} refuse {}",
             "40 look",
             "41 build {\"api\"}",
+        ]);
+    }
+
+    #[test]
+    fn a_request_waits_for_a_change_that_was_passed_over() {
+        let mut timeline = Timeline::new(&[("shop", "a=1"), ("api", "b=1")]);
+        timeline
+            .hint(0)
+            .woken(20)
+            .looked(21, &[("shop", "a=2"), ("api", "b=1")]);
+        timeline
+            .step(31, Input::Asked(1))
+            .looked(32, &[("shop", "a=2"), ("api", "b=2")])
+            .built(40, 1, &[("shop", true)]);
+        timeline
+            .looked(41, &[("shop", "a=2"), ("api", "b=2")])
+            .built(50, 2, &[("api", true)])
+            .woken(51)
+            .looked(52, &[("shop", "a=2"), ("api", "b=2")]);
+        timeline.expect(&[
+            "20 look",
+            "21 build {\"shop\"}",
+            "31 look",
+            "40 publish {\"shop\"} refuse {}",
+            "40 look",
+            "41 build {\"api\"}",
+            "51 look",
+            "52 publish {\"api\"} refuse {}",
+            "52 answer [1]",
+        ]);
+    }
+
+    #[test]
+    fn no_request_waits_for_a_group_that_is_not_seen_any_more() {
+        let mut timeline = Timeline::new(&[("shop", "a=1")]);
+        let wrong = || Input::Looked(Err(Digest::of(b"wrong")));
+        timeline.hint(0).woken(20).looked(21, &[("shop", "a=core?")]);
+        timeline.step(30, Input::Asked(1)).step(31, wrong());
+        timeline.woken(281).step(282, wrong());
+        timeline.expect(&[
+            "20 look",
+            "30 look",
+            "281 look",
+            "282 refuse the tree",
+            "282 answer [1]",
         ]);
     }
 
