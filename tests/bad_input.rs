@@ -9,8 +9,13 @@ use std::{
     },
     path::Path,
     process::{Command, Output, Stdio},
-    sync::mpsc::channel,
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc::channel,
+    },
 };
+
+use wasmhost::project::Project;
 
 use crate::support::{PATIENCE, Tree, example, wasmhost};
 
@@ -20,6 +25,9 @@ const USAGE: i32 = 2;
 const MACHINE: i32 = 3;
 
 const LIBRARY: &str = r#"(component (instance $none) (export "site:shop/nothing" (instance $none)))"#;
+
+/// The header of a component, which is one.
+const COMPONENT: [u8; 8] = *b"\0asm\x0d\0\x01\0";
 
 const SERVE: &[&str] = &["serve", "ROOT", "--listen", "127.0.0.1:0"];
 
@@ -128,6 +136,133 @@ fn a_file_that_is_no_component() {
         b"(module)",
         &["error[component-core-module]: shop.home is a core module"],
     );
+}
+
+#[test]
+fn a_component_that_is_too_large() {
+    let check = |prepare: &dyn Fn(&Path), says: &[&str]| {
+        let tree = tree(&[("shop/menu.wat", LIBRARY)]);
+        prepare(&tree.path("shop/home.wasm"));
+        check(
+            &tree,
+            SERVE,
+            INPUT,
+            &[says, &["--> ROOT/shop/home.wasm\n"]].concat(),
+        );
+    };
+    // A gigabyte of nothing, which takes no place on the disk.
+    let gigabyte = |path: &Path| fs::File::create(path).unwrap().set_len(1 << 30).unwrap();
+    check(
+        &gigabyte,
+        &["error[file-too-large]: ROOT/shop/home.wasm is larger than 256.0 MiB, the most for a component"],
+    );
+    let over = |content: Vec<u8>, what: &str| {
+        let says =
+            format!("error[component-too-large]: shop.home has more than {what}, the most for a component");
+        check(
+            &|path| fs::write(path, &content).unwrap(),
+            &[&says, "help: divide it into several components"],
+        );
+    };
+    let binary = |items: &dyn Fn(usize) -> String, count| {
+        let items: String = (0..count).map(items).collect();
+        wat::parse_str(format!("(component {items})")).unwrap()
+    };
+    over(
+        binary(&|n| format!(r#"(import "i{n}" (func))"#), 10_000),
+        "1000 imports",
+    );
+    over(
+        binary(
+            &|n| format!(r#"(instance $i{n}) (export "i{n}" (instance $i{n}))"#),
+            10_000,
+        ),
+        "1000 exports",
+    );
+    over(binary(&|_| "(core module)".into(), 10_000), "500 core modules");
+    // Each level of these would take a frame of the stack from a reader that calls itself.
+    let components = (0..5000).fold(COMPONENT.to_vec(), |inner, _| with_section(4, &inner));
+    over(components, "32 components within each other");
+    let types = [&[1][..], &[0x42, 1, 1].repeat(1_000_000), &[0x42, 0]].concat();
+    over(with_section(7, &types), "32 types within each other");
+}
+
+#[test]
+fn a_component_with_names_that_are_no_text() {
+    let mut component = wat::parse_str(r#"(component (import "some-name" (func)))"#).unwrap();
+    let name = component
+        .windows(9)
+        .position(|bytes| bytes == b"some-name")
+        .unwrap();
+    component[name] = 0xff;
+    let tree = tree(&[("shop/menu.wat", LIBRARY)]);
+    tree.put("shop/home.wasm", component);
+    check(
+        &tree,
+        SERVE,
+        INPUT,
+        &[
+            "error[component-invalid]",
+            "malformed UTF-8",
+            "--> ROOT/shop/home.wasm\n",
+        ],
+    );
+}
+
+#[test]
+fn component_text_without_end() {
+    let text = format!("(component {}", "(component ".repeat(100_000));
+    let files = [("shop/menu.wat", LIBRARY), ("shop/home.wat", &text)];
+    check(
+        &tree(&files),
+        SERVE,
+        INPUT,
+        &[
+            "error[component-invalid]",
+            "nesting too deep",
+            "--> ROOT/shop/home.wat\n",
+        ],
+    );
+}
+
+#[test]
+fn a_folder_in_itself() {
+    let tree = tree(&[("shop/menu.wat", LIBRARY)]);
+    symlink(tree.root(), tree.path("shop/again")).unwrap();
+    check(
+        &tree,
+        SERVE,
+        INPUT,
+        &[
+            "error[symlink-loop]: ROOT/shop/again is a link to ROOT, in which it lies: a loop",
+            "help: remove the link",
+        ],
+    );
+}
+
+#[test]
+fn a_file_that_comes_and_goes_while_the_tree_is_read() {
+    let tree = tree(&[("shop/menu.wat", LIBRARY), ("shop/fleeting.wat", LIBRARY)]);
+    let (path, done) = (tree.path("shop/fleeting.wat"), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                fs::remove_file(&path).unwrap();
+                fs::write(&path, LIBRARY).unwrap();
+            }
+        });
+        for _ in 0..300 {
+            let project = Project::discover(tree.root());
+            let shop = project.map(|project| project.groups["shop"].clone());
+            // One more or less, but never an error.
+            let found = shop.map(|shop| shop.map(|shop| shop.components.len()));
+            if !matches!(found, Ok(Ok(1 | 2))) {
+                done.store(true, Ordering::Relaxed);
+                panic!("{found:?}");
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
 }
 
 #[test]
@@ -411,6 +546,13 @@ fn tree(files: &[(&str, &str)]) -> Tree {
         tree.put(file, content);
     }
     tree
+}
+
+/// A component of one section.
+fn with_section(id: u8, content: &[u8]) -> Vec<u8> {
+    let mut component = wasm_encoder::Component::new();
+    component.section(&wasm_encoder::RawSection { id, data: content });
+    component.finish()
 }
 
 /// Runs `wasmhost` and expects it to end with the exit code, saying all of `says` on standard error.

@@ -12,13 +12,16 @@ mod support;
 
 mod bad_input;
 mod broken_files;
+mod caches;
 mod check;
 mod crash;
 mod detection;
 mod engines;
 mod events;
+mod fuzz;
 mod handlers;
 mod journal;
+mod linker;
 mod linking;
 mod policies;
 mod recipe;

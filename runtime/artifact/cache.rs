@@ -32,6 +32,12 @@ impl<K: Eq + Hash, T> Cache<K, T> {
         Ok((made, true))
     }
 
+    /// How many are in use.
+    pub fn live(&self) -> usize {
+        let things = self.lock();
+        things.values().filter(|thing| thing.strong_count() > 0).count()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<K, Weak<T>>> {
         // Nothing panics while it is locked that could leave it half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -49,8 +55,10 @@ mod tests {
         let (first, made) = cache.get_or_make(1, make("a")).unwrap();
         assert!(made);
         assert!(!cache.get_or_make(1, make("b")).unwrap().1);
+        assert_eq!(cache.live(), 1);
         drop(first);
         assert!(cache.get(&1).is_none());
+        assert_eq!(cache.live(), 0);
         cache.get_or_make(2, make("c")).unwrap();
         assert_eq!(cache.lock().len(), 1, "dead entries are swept");
     }

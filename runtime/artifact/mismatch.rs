@@ -1,6 +1,8 @@
 //! Why an import does not fit an export of the same name: what differs, in the words of WIT, with both
 //! sides. Only for people: whether it fits is decided when composing. Pure.
 
+use std::borrow::Cow;
+
 use super::wit::{Function, Interface, Item, Type, case, definition, signature, title};
 use crate::project::ComponentId;
 
@@ -19,6 +21,16 @@ impl<'a> Side<'a> {
 
 /// How many differences are written out.
 const MOST: usize = 3;
+
+/// Characters of a type or signature; nobody reads more.
+const LONGEST: usize = 1000;
+
+fn shortened(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
+    }
+}
 
 /// The differences between what is asked for and what is offered; `None` where there seem to be none.
 /// What is offered beyond what is asked for is none.
@@ -67,6 +79,7 @@ impl Comparison<'_> {
 
     fn both(&self, what: &str, asked: &str, offered: &str) -> String {
         let (importer, exporter) = (self.asked.who, self.offered.who);
+        let (asked, offered) = (shortened(asked), shortened(offered));
         format!("{what} is \"{asked}\" in {importer} but \"{offered}\" in {exporter}")
     }
 

@@ -148,6 +148,11 @@ impl Builder {
         self.compiler.install(|| self.reader.read(spec, &known))
     }
 
+    /// How many compiled modules some artifact uses; others are not kept in memory.
+    pub fn live_modules(&self) -> usize {
+        self.compiler.live()
+    }
+
     /// Puts what was compiled since the last time on disk. Blocks.
     pub fn save(&self) {
         self.compiler.save();

@@ -84,6 +84,11 @@ impl Compiler {
         self.modules.get(&digest).is_some()
     }
 
+    /// How many modules are in use.
+    pub fn live(&self) -> usize {
+        self.modules.live()
+    }
+
     /// Every module of `jobs`, in their order; equal ones are compiled once. One call at a time, so that
     /// each knows its own effort. Once nobody wants the result any more, it ends early, with an error.
     /// Errors: the first index at fault of each distinct module that the engine refuses, and why.

@@ -1,6 +1,6 @@
 //! The tables of wac into WIT that owns itself. Pure; decides nothing.
 
-use std::collections::HashMap;
+use std::{cell::Cell, collections::HashMap};
 
 use wac_graph::types::{
     DefinedType, DefinedTypeId, FuncTypeId, InterfaceId, ItemKind, ResourceId, Type as WacType, Types,
@@ -9,9 +9,14 @@ use wac_graph::types::{
 
 use super::wit::{Function, Interface, Item, Type, World};
 
+/// Types written out for one component. A binary says once what WIT has to repeat wherever it is used, so
+/// a few hundred bytes can stand for gigabytes: what is over is written as `…`.
+const MOST_TYPES: usize = 200_000;
+
 /// What a component imports and exports; imports that are not `wanted` are left out.
 pub fn world(types: &Types, id: WorldId, wanted: impl Fn(&str) -> bool) -> World {
-    let reader = Reader::new(types);
+    let left = Cell::new(MOST_TYPES);
+    let reader = Reader::new(types, &left);
     let world = &types[id];
     let items = |(name, kind): (&String, &ItemKind)| (name.clone(), reader.item(*kind));
     World {
@@ -26,24 +31,27 @@ pub fn world(types: &Types, id: WorldId, wanted: impl Fn(&str) -> bool) -> World
 }
 
 pub fn interface(types: &Types, id: InterfaceId) -> Interface {
-    Reader::interface(types, id)
+    Reader::interface(types, id, &Cell::new(MOST_TYPES))
 }
 
 /// Reads types as one interface names them.
 struct Reader<'a> {
     types: &'a Types,
     names: HashMap<DefinedTypeId, &'a str>,
+    /// Types that may still be written out.
+    left: &'a Cell<usize>,
 }
 
 impl<'a> Reader<'a> {
-    fn new(types: &'a Types) -> Self {
+    fn new(types: &'a Types, left: &'a Cell<usize>) -> Self {
         Self {
             types,
             names: HashMap::new(),
+            left,
         }
     }
 
-    fn interface(types: &'a Types, id: InterfaceId) -> Interface {
+    fn interface(types: &'a Types, id: InterfaceId, left: &'a Cell<usize>) -> Interface {
         let exports = &types[id].exports;
         let names = exports.iter().filter_map(|(name, kind)| match kind {
             ItemKind::Type(WacType::Value(ValueType::Defined(id))) => Some((*id, name.as_str())),
@@ -52,6 +60,7 @@ impl<'a> Reader<'a> {
         let reader = Self {
             types,
             names: names.collect(),
+            left,
         };
         let item = |(name, kind): (&String, &ItemKind)| {
             let item = reader.item(*kind);
@@ -72,7 +81,7 @@ impl<'a> Reader<'a> {
 
     fn item(&self, kind: ItemKind) -> Item {
         match kind {
-            ItemKind::Instance(id) => Item::Interface(Self::interface(self.types, id)),
+            ItemKind::Instance(id) => Item::Interface(Self::interface(self.types, id, self.left)),
             ItemKind::Func(id) => Item::Function(self.function(id)),
             ItemKind::Type(WacType::Resource(_)) => Item::Resource,
             // The definition itself, not its name.
@@ -117,6 +126,10 @@ impl<'a> Reader<'a> {
     }
 
     fn defined(&self, id: DefinedTypeId) -> Type {
+        match self.left.get().checked_sub(1) {
+            Some(left) => self.left.set(left),
+            None => return Type::Primitive("…"),
+        }
         let generic = |name, params: &[Option<ValueType>]| {
             Type::Generic(name, params.iter().map(|ty| self.optional(*ty)).collect())
         };

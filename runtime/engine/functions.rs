@@ -13,7 +13,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use quick_cache::{Weighter, sync::Cache};
@@ -73,6 +73,7 @@ impl FunctionStore {
     /// Reads the packs, newest first, as far as memory goes. A damaged one is said and removed.
     pub fn load(&self) {
         let Some(folder) = &self.folder else { return };
+        remove_leftovers(folder);
         let mut room = MEMORY;
         for (path, _, bytes) in packs(folder) {
             if bytes > room {
@@ -108,7 +109,8 @@ impl FunctionStore {
         for (path, _, bytes) in packs(folder) {
             match room.checked_sub(bytes) {
                 Some(left) => room = left,
-                None => fs::remove_file(path)?,
+                // Another server may have removed it.
+                None => drop(fs::remove_file(path)),
             }
         }
         Ok(())
@@ -147,6 +149,12 @@ impl std::fmt::Debug for FunctionStore {
 
 const ENDING: &str = "pack";
 
+/// How the names of packs begin that are still written.
+const UNFINISHED: &str = ".writing-";
+
+/// How long a pack may take to be written.
+const LONGEST_WRITE: Duration = Duration::from_secs(600);
+
 /// The packs in a folder, newest first, with their age and bytes.
 fn packs(folder: &Path) -> Vec<(PathBuf, SystemTime, u64)> {
     let mut packs: Vec<_> = fs::read_dir(folder)
@@ -163,6 +171,19 @@ fn packs(folder: &Path) -> Vec<(PathBuf, SystemTime, u64)> {
     packs
 }
 
+/// What processes left that were killed while they wrote. A file that is new may still be written.
+fn remove_leftovers(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let unfinished = entry.file_name().to_string_lossy().starts_with(UNFINISHED);
+        let modified = entry.metadata().and_then(|metadata| metadata.modified());
+        let age = modified.ok().and_then(|modified| modified.elapsed().ok());
+        if unfinished && age.is_some_and(|age| age > LONGEST_WRITE) {
+            // Another server may have removed it.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Length and bytes of each key and each function in turn.
 fn write_pack(folder: &Path, entries: &[Entry]) -> io::Result<()> {
     let mut pack = Vec::new();
@@ -173,7 +194,7 @@ fn write_pack(folder: &Path, entries: &[Entry]) -> io::Result<()> {
         }
     }
     let name = folder.join(format!("{}.{ENDING}", blake3::hash(&pack).to_hex()));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder)?;
     io::Write::write_all(&mut file, &pack)?;
     file.persist(name)?;
     Ok(())
@@ -222,6 +243,24 @@ mod tests {
         assert_eq!(*next.get(b"two").unwrap(), [2]);
         assert!(next.get(b"three").is_none());
         assert_eq!(next.compiled(), 0);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in [".writing-old", ".writing-new", "other"] {
+            fs::write(path(name), "half").unwrap();
+        }
+        let old = SystemTime::now() - 2 * LONGEST_WRITE;
+        let file = fs::File::options()
+            .write(true)
+            .open(path(".writing-old"))
+            .unwrap();
+        file.set_modified(old).unwrap();
+        FunctionStore::new(Some(folder.path().into())).load();
+        let left = [".writing-old", ".writing-new", "other"].map(|name| path(name).exists());
+        assert_eq!(left, [false, true, true]);
     }
 
     #[test]

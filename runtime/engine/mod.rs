@@ -2,6 +2,7 @@
 //! Knows neither groups nor routes.
 
 mod functions;
+mod seals;
 
 use std::{
     fmt::Display,
@@ -16,7 +17,7 @@ use std::{
 
 use wasmtime::{Cache, CacheConfig, Config, Engine, WasmBacktraceDetails};
 
-use self::functions::FunctionStore;
+use self::{functions::FunctionStore, seals::Seals};
 use crate::diagnostic::Diagnostic;
 
 /// How often a running guest gives the thread back, and so how exactly a deadline can be kept.
@@ -35,8 +36,15 @@ pub struct Ticking {
 /// What is compiled already, whole modules and single functions.
 #[derive(Clone)]
 pub struct Caches {
-    modules: Option<Cache>,
+    modules: Option<Modules>,
     functions: Arc<FunctionStore>,
+}
+
+/// Compiled modules on disk.
+#[derive(Clone)]
+struct Modules {
+    cache: Cache,
+    seals: Arc<Seals>,
 }
 
 /// How much the caches did up to some moment.
@@ -55,7 +63,7 @@ pub fn start(cache: Option<&Path>) -> wasmtime::Result<Ticking> {
     config
         .epoch_interruption(true)
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
-        .cache(caches.modules.clone())
+        .cache(caches.modules.as_ref().map(|modules| modules.cache.clone()))
         .enable_incremental_compilation(caches.functions.clone())?;
     let engine = Engine::new(&config)?;
     let (stop, stopped) = channel();
@@ -97,7 +105,10 @@ impl Caches {
 
     pub fn tally(&self) -> Tally {
         Tally {
-            modules_found: self.modules.as_ref().map_or(0, Cache::cache_hits),
+            modules_found: self
+                .modules
+                .as_ref()
+                .map_or(0, |modules| modules.cache.cache_hits()),
             functions_compiled: self.functions.compiled(),
         }
     }
@@ -107,22 +118,34 @@ impl Caches {
         if let Err(error) = self.functions.save() {
             tracing::warn!(%error, "compiled functions were not written to the cache");
         }
+        if let Some(Err(error)) = self.modules.as_ref().map(|modules| modules.seals.seal()) {
+            tracing::warn!(%error, "compiled modules were not sealed: the next start compiles them again");
+        }
     }
 }
 
 /// The folder may be read-only or full: then every start compiles anew.
-fn modules_on_disk(folder: &Path) -> Option<Cache> {
-    let opened = std::fs::create_dir_all(folder)
+fn modules_on_disk(folder: &Path) -> Option<Modules> {
+    // A folder of its own: the cache takes away whatever else it finds in there.
+    let own = folder.join("code");
+    let opened = std::fs::create_dir_all(&own)
         .map_err(wasmtime::Error::from)
         .and_then(|()| {
+            let own = own.canonicalize()?;
+            let seals = Seals::check(own.join("modules"), folder.join("seals"));
             let mut config = CacheConfig::new();
             config
-                .with_directory(folder.canonicalize()?)
-                .with_files_total_size_soft_limit(MODULES_ON_DISK);
-            Cache::new(config)
+                .with_directory(own)
+                .with_files_total_size_soft_limit(MODULES_ON_DISK)
+                // To compress a file again, which much used ones are, would break its seal.
+                .with_optimized_compression_usage_counter_threshold(u64::MAX);
+            Ok(Modules {
+                cache: Cache::new(config)?,
+                seals: Arc::new(seals),
+            })
         });
     match opened {
-        Ok(cache) => Some(cache),
+        Ok(modules) => Some(modules),
         Err(error) => {
             tracing::warn!(folder = %folder.display(), "compiled code is not kept: {error:#}");
             None

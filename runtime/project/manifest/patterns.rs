@@ -3,6 +3,8 @@
 
 use crate::project::toml_reader::Placed;
 
+const MOST_PARAMS: usize = 25;
+
 /// All patterns so far.
 #[derive(Default)]
 pub struct Patterns {
@@ -30,6 +32,13 @@ impl Patterns {
             return Err(Unfit {
                 message: format!("pattern {text:?} is not a path: no path has a blank, ? or #"),
                 help: HELP,
+            });
+        }
+        // `matchit` panics where there are more.
+        if text.matches('{').count() > MOST_PARAMS {
+            return Err(Unfit {
+                message: format!("a pattern has more than {MOST_PARAMS} parameters"),
+                help: "take the rest as one: \"/api/{*rest}\"",
             });
         }
         match self.router.insert(text, ()) {

@@ -265,6 +265,17 @@ fn namespaces_belong_to_one_group() {
 }
 
 #[test]
+fn a_pattern_has_a_bounded_number_of_parameters() {
+    let pattern: String = (0..26).map(|n| format!("/{{p{n}}}")).collect();
+    check(
+        &format!("[groups.a.routes]\n\"{pattern}\" = \"a.b\""),
+        &[
+            "2:1 manifest-value: a pattern has more than 25 parameters | take the rest as one: \"/api/{*rest}\"",
+        ],
+    );
+}
+
+#[test]
 fn patterns_stand_in_one_table() {
     const HELP: &str = "a pattern is like \"/items/{id}\" or \"/api/{*rest}\"";
     const CHOOSE: &str = "one request cannot have two answers: change or remove one of them";
