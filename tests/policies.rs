@@ -26,7 +26,10 @@ fn odd_with(instances: &str, more: &str) -> Tree {
     for guest in ["misbehave.wasm", "streams.wasm"] {
         tree.put(format!("odd/{guest}"), fs::read(guests().join(guest)).unwrap());
     }
-    tree.put("wasmhost.toml", format!("[groups.odd]\n{instances}\n{PATIENT}{more}"));
+    tree.put(
+        "wasmhost.toml",
+        format!("[groups.odd]\n{instances}\n{PATIENT}{more}"),
+    );
     tree
 }
 
@@ -71,7 +74,10 @@ fn isolated_requests_find_everything_new() {
         assert_eq!(calls(&client.get("/"), "shop.screen.home"), expected);
     }
     let manifest = String::from_utf8(tree.read("wasmhost.toml")).unwrap();
-    tree.put("wasmhost.toml", format!("{manifest}\n[groups.shop]\n{ISOLATED}\n"));
+    tree.put(
+        "wasmhost.toml",
+        format!("{manifest}\n[groups.shop]\n{ISOLATED}\n"),
+    );
     let swapped = server.wait("swapped");
     assert_eq!(
         (&swapped["generation"], &swapped["functions_compiled"]),
@@ -144,7 +150,11 @@ fn a_pool_runs_as_many_requests_as_it_has_stores() {
 
     let mut third = server.client();
     third.send("GET", "/odd/streams?count", &[], b"").unwrap();
-    assert_eq!(misbehave(&mut client, "count").text(), "1", "another page has other stores");
+    assert_eq!(
+        misbehave(&mut client, "count").text(),
+        "1",
+        "another page has other stores"
+    );
     second.assert_goes_on_to_its_end();
     assert_eq!(
         third.receive(false).unwrap().text(),
@@ -200,14 +210,20 @@ fn a_swap_leaves_running_requests_where_they_are() {
         assert_eq!(server.wait("swapped")["generation"], 2);
         let mut client = server.client();
         let meanwhile = streams(&mut client, "count");
-        assert_eq!((meanwhile.generation(), meanwhile.text().as_str()), ("odd@2", "1"));
+        assert_eq!(
+            (meanwhile.generation(), meanwhile.text().as_str()),
+            ("odd@2", "1")
+        );
         assert!(!has_seen(&mut server, "retired"), "it still streams");
         for (stream, head) in opened {
             assert_eq!(head.generation(), "odd@1");
             stream.assert_goes_on_to_its_end();
         }
         let retired = server.wait("retired");
-        assert_eq!((&retired["generation"], &retired["aborted"]), (&1.into(), &0.into()));
+        assert_eq!(
+            (&retired["generation"], &retired["aborted"]),
+            (&1.into(), &0.into())
+        );
     }
 }
 
@@ -221,7 +237,10 @@ fn the_drain_deadline_ends_every_store() {
         tree.put(file, touched(&tree.read(file), 1));
         assert_eq!(server.wait("swapped")["generation"], 2);
         let retired = server.wait("retired");
-        assert_eq!((&retired["generation"], &retired["aborted"]), (&1.into(), &2.into()));
+        assert_eq!(
+            (&retired["generation"], &retired["aborted"]),
+            (&1.into(), &2.into())
+        );
         for (mut stream, _) in opened {
             assert_broken(stream.receive());
         }
@@ -236,7 +255,10 @@ fn a_component_that_cannot_start_is_refused_under_each_policy() {
     let bad = counter_with("site:shop/other@0.1.0", trap);
     let [home, item] = [COUNTER, "site:shop/other@0.1.0"].map(page);
     for instances in [SHARED, POOL, ISOLATED] {
-        for pages in [vec![("home", home.as_str()), ("item", &item)], vec![("home", &home)]] {
+        for pages in [
+            vec![("home", home.as_str()), ("item", &item)],
+            vec![("home", &home)],
+        ] {
             let mut files = vec![("counter", counter(COUNTER)), ("other", good.clone())];
             files.extend(pages.iter().map(|(name, text)| (*name, (*text).to_owned())));
             let files: Vec<_> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
@@ -247,7 +269,12 @@ fn a_component_that_cannot_start_is_refused_under_each_policy() {
             assert_eq!(rejected["kept"], 1, "{instances}, {} pages", pages.len());
             let diagnostic = &rejected["diagnostics"][0];
             assert_eq!(diagnostic["code"], "start-trapped", "{rejected:#}");
-            assert!(diagnostic["message"].as_str().unwrap().starts_with("shop.other failed"));
+            assert!(
+                diagnostic["message"]
+                    .as_str()
+                    .unwrap()
+                    .starts_with("shop.other failed")
+            );
             assert_eq!(server.client().get("/shop/home").generation(), "shop@1");
         }
     }
@@ -269,9 +296,8 @@ fn a_store_holds_only_what_its_page_reaches() {
     let tree = shop(&manifest(ISOLATED), &files);
     let mut server = Server::start(tree.root());
     let mut client = server.client();
-    let mut digits = || {
-        ["/shop/home", "/shop/home", "/shop/item", "/shop/item"].map(|path| client.get(path).text())
-    };
+    let mut digits =
+        || ["/shop/home", "/shop/home", "/shop/item", "/shop/item"].map(|path| client.get(path).text());
     assert_eq!(digits(), ["1"; 4]);
 
     tree.put("wasmhost.toml", format!("[groups.shop]\n{}\n", manifest(POOL)));
@@ -280,7 +306,10 @@ fn a_store_holds_only_what_its_page_reaches() {
 
     tree.put("wasmhost.toml", format!("[groups.shop]\n{}\n", manifest(SHARED)));
     let rejected = server.wait("rejected");
-    assert_eq!(rejected["diagnostics"][0]["code"], "start-trapped", "{rejected:#}");
+    assert_eq!(
+        rejected["diagnostics"][0]["code"], "start-trapped",
+        "{rejected:#}"
+    );
     assert_eq!(digits(), ["3", "4", "3", "4"]);
 }
 
@@ -292,7 +321,10 @@ fn components_that_never_meet_in_a_store_agree_about_types_all_the_same() {
         let mut server = Server::start(tree.root());
         tree.put("shop/item.wat", &bad);
         let rejected = server.wait("rejected");
-        assert_eq!(rejected["diagnostics"][0]["code"], "import-mismatch", "{rejected:#}");
+        assert_eq!(
+            rejected["diagnostics"][0]["code"], "import-mismatch",
+            "{rejected:#}"
+        );
         assert_eq!(server.client().get("/shop/item").text(), "7");
     }
 }
@@ -302,7 +334,10 @@ fn an_edit_compiles_what_changed_once_for_all_stores() {
     let tree = Tree::example();
     let manifest = String::from_utf8(tree.read("wasmhost.toml")).unwrap();
     for instances in [POOL, ISOLATED] {
-        tree.put("wasmhost.toml", format!("{manifest}\n[groups.shop]\n{instances}\n"));
+        tree.put(
+            "wasmhost.toml",
+            format!("{manifest}\n[groups.shop]\n{instances}\n"),
+        );
         let mut server = Server::start(tree.root());
         let file = "shop/layout/frame.wasm";
         tree.put(file, touched(&tree.read(file), 1));

@@ -33,7 +33,8 @@ impl Gated {
     }
 
     pub fn send(&mut self, part: &str) {
-        self.client.write(format!("{:x}\r\n{part}\r\n", part.len()).as_bytes());
+        self.client
+            .write(format!("{:x}\r\n{part}\r\n", part.len()).as_bytes());
     }
 
     pub fn finish(&mut self) {
@@ -41,7 +42,10 @@ impl Gated {
     }
 
     pub fn receive(&mut self) -> io::Result<Option<String>> {
-        Ok(self.client.chunk()?.map(|chunk| String::from_utf8(chunk).unwrap()))
+        Ok(self
+            .client
+            .chunk()?
+            .map(|chunk| String::from_utf8(chunk).unwrap()))
     }
 
     pub fn assert_goes_on_to_its_end(mut self) {
