@@ -28,7 +28,10 @@ use crate::support::example;
 const SPLITTINGS: [Splitting; 3] = [Splitting::Apart, Splitting::Split, Splitting::Whole];
 
 /// Repeats a property for a while, or for as long as the environment says.
-#[expect(clippy::print_stderr, reason = "how much was tried; shown where a test fails or is asked to talk")]
+#[expect(
+    clippy::print_stderr,
+    reason = "how much was tried; shown where a test fails or is asked to talk"
+)]
 pub fn repeat(
     milliseconds: u64,
     mut property: impl FnMut(&mut arbitrary::Unstructured<'_>) -> arbitrary::Result<()>,

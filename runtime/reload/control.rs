@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::debounce::Burst;
+use super::{debounce::Burst, subject::Subject};
 use crate::project::{ComponentId, Digest};
 
 /// How long content that is no component may stay so: a build tool may be in the middle of writing it.
@@ -125,15 +125,6 @@ struct Group {
 struct Content {
     digest: Digest,
     components: BTreeSet<ComponentId>,
-}
-
-/// Something that may be refused, and what is known of that.
-#[derive(Debug, Default)]
-struct Subject {
-    /// The content that was refused last.
-    refused: Option<Digest>,
-    /// Content that is given time, `None` for what is gone, and since when.
-    patience: Option<(Option<Digest>, Instant)>,
 }
 
 #[derive(Debug)]
@@ -475,26 +466,6 @@ impl Group {
     /// Neither served nor refused nor there.
     fn is_nothing(&self, sight: Option<&Sight>) -> bool {
         sight.is_none() && self.serving.is_none() && self.subject.refused.is_none()
-    }
-}
-
-impl Subject {
-    /// Gives `content` time: until when, or `None` where its time is over.
-    fn wait(&mut self, now: Instant, content: Option<Digest>, patience: Duration) -> Option<Instant> {
-        let since = match self.patience {
-            Some((same, since)) if same == content => since,
-            _ => now,
-        };
-        let until = since + patience;
-        self.patience = (until > now).then_some((content, since));
-        (until > now).then_some(until)
-    }
-
-    fn refuse(&mut self, content: Digest) {
-        *self = Self {
-            refused: Some(content),
-            patience: None,
-        };
     }
 }
 

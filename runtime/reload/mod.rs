@@ -15,6 +15,7 @@ mod fingerprint;
 mod group;
 mod look;
 mod serving;
+mod subject;
 mod watch;
 
 use std::{
