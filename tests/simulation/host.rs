@@ -88,7 +88,6 @@ struct Build {
 struct Queued(Time, u64, Event);
 
 pub struct Host {
-    seed: u64,
     random: Random,
     start: Instant,
     now: Time,
@@ -133,7 +132,6 @@ impl Host {
         let mut random = Random::new(seed);
         let absent = random.below(GROUPS * 2);
         let mut host = Self {
-            seed,
             start: Instant::now(),
             now: 0,
             turn: 0,
