@@ -45,7 +45,7 @@ pub struct Readable {
 pub type Refused = (GroupSpec, Vec<Diagnostic>);
 
 /// Takes the components of a group apart.
-async fn read(builder: Arc<Builder>, spec: GroupSpec) -> Result<Readable, Refused> {
+pub async fn read(builder: Arc<Builder>, spec: GroupSpec) -> Result<Readable, Refused> {
     let began = Instant::now();
     let (spec, parts) = contained(spec, move |spec| builder.read(spec)).await?;
     Ok(Readable {

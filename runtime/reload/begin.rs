@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Reloader,
+    Reloader, Wanted,
     control::{Sight, State},
     look,
     serving::Candidate,
@@ -106,7 +106,7 @@ impl Reloader {
         for readable in read {
             let prepared = match readable {
                 Ok(readable) => {
-                    let order = self.order(readable, Stages::default());
+                    let order = self.order(Wanted::Readable(readable), Stages::default());
                     order.prepare(exports.clone(), CancellationToken::new()).await
                 }
                 Err(refused) => Err(refused),

@@ -360,9 +360,8 @@ impl Control {
     /// The tree as a whole makes no sense: all goes on as it was, and after a while that is said.
     fn unreadable(&mut self, now: Instant, digest: Digest, deeds: &mut Vec<Deed>) {
         // No group is seen, so none is given time: whoever waits for one would wait for ever.
-        for group in self.groups.values_mut() {
-            group.subject.patience = None;
-        }
+        let groups = self.groups.values_mut();
+        groups.for_each(|group| group.subject.patience = None);
         if let Some(build) = self.build.take() {
             deeds.push(Deed::GiveUp { build: build.number });
             self.passed_over = false;

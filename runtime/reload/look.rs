@@ -31,7 +31,7 @@ pub struct Seen {
 /// A tree that can be understood.
 pub struct Tree {
     pub sights: BTreeMap<String, Sight>,
-    /// The groups whose content is new.
+    /// All groups, read where their content is new.
     pub groups: BTreeMap<String, Group>,
     /// What every group exports.
     pub exports: Arc<Exports>,
@@ -39,8 +39,11 @@ pub struct Tree {
     pub elsewhere: Vec<PathBuf>,
 }
 
-/// A group whose content is new.
+/// A group, and what the look made of it.
 pub enum Group {
+    /// It was served, being built or refused when the look began, so it was not read. It may have to be,
+    /// for what is known may be forgotten before the look is over.
+    Known(GroupSpec),
     Readable(Readable),
     /// Some file is no component.
     Unreadable(Refused),
@@ -81,7 +84,8 @@ async fn understand(
     for (name, group) in project.groups {
         match group {
             Ok(spec) if known.contains(&(name.clone(), spec.digest)) => {
-                sights.insert(name, sight(&spec, State::Whole));
+                sights.insert(name.clone(), sight(&spec, State::Whole));
+                groups.insert(name, Group::Known(spec));
             }
             Ok(spec) => new.push(spec),
             Err(refusal) => {

@@ -22,7 +22,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -42,6 +42,7 @@ use crate::{
     generation::Observer,
     kept::Keeper,
     prepare::{self, Exports, Readable, Refused},
+    project::GroupSpec,
     router::Publisher,
     status::{Ask, ReadyGroup, Reporter, Stages},
 };
@@ -146,8 +147,13 @@ impl Reloader {
     }
 
     fn step(&mut self, now: Instant, input: Input) {
+        let looked = matches!(input, Input::Looked(_));
         for deed in self.control.step(now, input) {
             self.act(deed);
+        }
+        if looked {
+            // It holds the bytes of every group.
+            self.seen = None;
         }
     }
 
@@ -208,25 +214,26 @@ impl Reloader {
             return;
         };
         let (began, took) = (*began, *took);
-        let stages = |readable: &Readable| Stages {
+        let stages = |wanted: &Wanted| Stages {
             detect: began.duration_since(since),
             // Taking apart is a part of the look, and counted as linking.
-            read: took.saturating_sub(readable.took),
+            read: took.saturating_sub(wanted.taking_apart()),
             ..Stages::default()
         };
         let exports = tree.exports.clone();
-        let read: Vec<Readable> = groups
+        let wanted: Vec<Wanted> = groups
             .iter()
             .filter_map(|name| match tree.groups.remove(name) {
-                Some(SeenGroup::Readable(readable)) => Some(readable),
+                Some(SeenGroup::Readable(readable)) => Some(Wanted::Readable(readable)),
+                Some(SeenGroup::Known(spec)) => Some(Wanted::Unread(spec)),
                 _ => None,
             })
             .collect();
-        let orders: Vec<Order> = read
+        let orders: Vec<Order> = wanted
             .into_iter()
-            .map(|readable| {
-                let stages = stages(&readable);
-                self.order(readable, stages)
+            .map(|wanted| {
+                let stages = stages(&wanted);
+                self.order(wanted, stages)
             })
             .collect();
         let give_up = CancellationToken::new();
@@ -255,11 +262,11 @@ impl Reloader {
         }
     }
 
-    fn order(&self, readable: Readable, stages: Stages) -> Order {
+    fn order(&self, wanted: Wanted, stages: Stages) -> Order {
         Order {
             builder: self.builder.clone(),
-            number: self.serving.next_number(&readable.spec.name),
-            readable,
+            number: self.serving.next_number(&wanted.spec().name),
+            wanted,
             observer: self.serving.observer(),
             stages,
         }
@@ -321,21 +328,49 @@ impl Reloader {
 /// All that the preparation of one group needs.
 struct Order {
     builder: Arc<Builder>,
-    readable: Readable,
+    wanted: Wanted,
     number: u64,
     observer: Observer,
     stages: Stages,
+}
+
+/// What is to be built.
+enum Wanted {
+    Readable(Readable),
+    /// To be read first.
+    Unread(GroupSpec),
+}
+
+impl Wanted {
+    fn spec(&self) -> &GroupSpec {
+        match self {
+            Self::Readable(readable) => &readable.spec,
+            Self::Unread(spec) => spec,
+        }
+    }
+
+    /// How much of the look went into taking this apart.
+    fn taking_apart(&self) -> Duration {
+        match self {
+            Self::Readable(readable) => readable.took,
+            Self::Unread(_) => Duration::ZERO,
+        }
+    }
 }
 
 impl Order {
     async fn prepare(self, exports: Arc<Exports>, give_up: CancellationToken) -> Outcome {
         let Self {
             builder,
-            readable,
+            wanted,
             number,
             observer,
             stages,
         } = self;
+        let readable = match wanted {
+            Wanted::Readable(readable) => readable,
+            Wanted::Unread(spec) => prepare::read(builder.clone(), spec).await?,
+        };
         let prepared = prepare::prepare(builder, readable, exports, number, observer, give_up).await?;
         let stages = Stages {
             link: prepared.cost.link,

@@ -1,0 +1,48 @@
+//! What a swap costs, on the real binary:
+//!
+//! ```sh
+//! cargo bench --bench swap                            # the table
+//! cargo bench --bench swap -- soak --swaps 5000       # the endurance run
+//! cargo bench --bench swap -- engines                 # JavaScript and Python pages
+//! ```
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a benchmark fails by panicking"
+)]
+#![allow(clippy::print_stdout, reason = "the table is for standard output")]
+
+mod edits;
+mod load;
+mod pages;
+mod soak;
+#[allow(dead_code, unused_imports, reason = "shared with the tests, which use all of it")]
+#[path = "../support/mod.rs"]
+mod support;
+mod table;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect();
+    match arguments.first().map(String::as_str) {
+        Some("soak") => soak::run(swaps(&arguments)),
+        Some("engines") => edits::engines(),
+        None => {
+            edits::run();
+            load::run();
+        }
+        Some(other) => panic!("{other}: there are `soak` and `engines`"),
+    }
+}
+
+fn swaps(arguments: &[String]) -> u64 {
+    let value = arguments
+        .iter()
+        .skip_while(|argument| *argument != "--swaps")
+        .nth(1);
+    value.map_or(5000, |value| value.parse().expect("a number of swaps"))
+}
