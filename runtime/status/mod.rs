@@ -202,14 +202,15 @@ fn write_all(records: &Receiver<Record>, format: Format, mut journal: Option<Jou
                 continue;
             }
         };
+        // First, so that whoever reads an event finds it in the journal.
+        if let Some(journal) = &mut journal {
+            journal.append(&line);
+        }
         let printed = match format {
             Format::Text => writeln!(stdout, "{}", text::render(&record.event)),
             Format::Json => writeln!(stdout, "{line}"),
         };
         // Standard output may be closed while the server goes on.
         let _ = printed.and_then(|()| stdout.flush());
-        if let Some(journal) = &mut journal {
-            journal.append(&line);
-        }
     }
 }

@@ -18,7 +18,11 @@ mod edits;
 mod load;
 mod pages;
 mod soak;
-#[allow(dead_code, unused_imports, reason = "shared with the tests, which use all of it")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "shared with the tests, which use all of it"
+)]
 #[path = "../support/mod.rs"]
 mod support;
 mod table;
