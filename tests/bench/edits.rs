@@ -119,8 +119,8 @@ pub fn engines() {
     head("pages with an engine");
     let tree = Tree::empty();
     tree.put("wasmhost.toml", "[groups.pages.limits]\nmemory = \"256MiB\"\n");
-    let kinds: [(&str, fn(&str) -> Vec<u8>); 2] =
-        [("js", engines::js_page), ("python", engines::python_page)];
+    type Make = fn(&str) -> Vec<u8>;
+    let kinds: [(&str, Make); 2] = [("js", engines::js_page), ("python", engines::python_page)];
     for (kind, make) in kinds {
         tree.put(format!("pages/{kind}-one.wasm"), make("One"));
         tree.put(format!("pages/{kind}-two.wasm"), make("Two"));
