@@ -20,7 +20,7 @@ pub use tree::{Tree, touched};
 use std::time::Duration;
 
 /// How long anything may take before a test gives up: a bound for what hangs, never a measure.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The program under test.
 pub fn wasmhost() -> std::process::Command {
