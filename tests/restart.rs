@@ -16,8 +16,13 @@ use crate::support::{
 /// The newest content that is kept of a group: its version, as the page's text says it.
 pub fn kept_version(state: &Path, group: &str) -> Option<u64> {
     let kept = state.join("kept");
-    let record: Value = serde_json::from_slice(&fs::read(kept.join(format!("{group}.json"))).ok()?).unwrap();
-    let page = &record["contents"][0]["components"][format!("{group}.page")]["digest"];
+    let read = |file: String| -> Option<Value> {
+        Some(serde_json::from_slice(&fs::read(kept.join(file)).ok()?).unwrap())
+    };
+    // What was said ahead of the record is newer.
+    let content = read(format!("{group}.next")).map(|next| next["content"].clone());
+    let content = content.or_else(|| Some(read(format!("{group}.json"))?["contents"][0].clone()))?;
+    let page = &content["components"][format!("{group}.page")]["digest"];
     let blob = fs::read_to_string(kept.join("blobs").join(page.as_str().unwrap())).unwrap();
     let version = blob.strip_prefix(";; version ").unwrap();
     Some(version.lines().next().unwrap().parse().unwrap())
@@ -30,6 +35,18 @@ pub fn wait_until_kept(state: &Path, group: &str, version: u64) {
     }
 }
 
+/// Waits until the record has that many contents: of quick swaps, it gets only the last.
+fn wait_until_recorded(state: &Path, group: &str, contents: usize) {
+    let recorded = || {
+        let record = fs::read(state.join("kept").join(format!("{group}.json"))).ok()?;
+        let record: Value = serde_json::from_slice(&record).unwrap();
+        Some(record["contents"].as_array()?.len())
+    };
+    while recorded() != Some(contents) {
+        std::thread::yield_now();
+    }
+}
+
 fn state(tree: &Tree) -> PathBuf {
     tree.path(".wasmhost")
 }
@@ -38,10 +55,11 @@ fn state(tree: &Tree) -> PathBuf {
 fn served() -> Tree {
     let tree = site(1);
     let mut server = Server::start(tree.root());
+    wait_until_recorded(&state(&tree), "shop", 1);
+    wait_until_recorded(&state(&tree), "api", 1);
     tree.put("shop/page.wat", linked_page(2));
     server.wait("swapped");
-    wait_until_kept(&state(&tree), "shop", 2);
-    wait_until_kept(&state(&tree), "api", 1);
+    wait_until_recorded(&state(&tree), "shop", 2);
     tree
 }
 

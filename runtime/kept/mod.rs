@@ -1,23 +1,29 @@
 //! Good contents on disk, so that the last good one survives a restart: `STATE/kept/GROUP.json` names
-//! what a group served, `STATE/kept/blobs/DIGEST` are the components. This is the half that reads;
-//! `keeper` writes. Knows neither wasm nor who serves.
+//! what a group served, `STATE/kept/blobs/DIGEST` are the components; `GROUP.next` is what the record is
+//! about to say. This is the half that reads; `keeper` writes. Knows neither wasm nor who serves.
 //!
 //! ```text
-//!   commit ──▶ keeper (a thread) ──▶ blobs ──▶ record ──▶ start: where the tree is refused
+//!   build ──▶ components ┐
+//!              commit ───┴──▶ next ──▶ keeper (a thread): synced, record ──▶ start: where the tree is refused
 //! ```
 
+mod folder;
 mod keeper;
 mod record;
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{self, Read},
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
-pub use self::keeper::Keeper;
-use self::record::{Content, Listen, Record};
+use self::record::{Listen, Next, Record};
+pub use self::{
+    folder::{Expected, Folder},
+    keeper::Keeper,
+};
 use crate::project::{Digest, DiscoveryLimits, GroupSpec};
 
 /// Good contents that are kept of each group, the newest included.
@@ -51,7 +57,7 @@ impl Kept {
 
     /// The groups that served when they were last heard of.
     pub fn groups(&self) -> Vec<String> {
-        let names = record_names(&self.folder).into_iter();
+        let names = self.group_names().into_iter();
         names
             .filter(|name| self.record(name).is_some_and(|record| record.serving))
             .collect()
@@ -76,15 +82,66 @@ impl Kept {
         (root == self.root && !listen.is_empty()).then_some(listen)
     }
 
+    /// What is known of a group, by its record and what was said ahead of it.
     fn record(&self, group: &str) -> Option<Record> {
-        match read_record::<Record>(&self.record_file(group)) {
-            Ok(record) => (record.root == self.root).then_some(record),
+        let written = self.written_record(group);
+        match self.next(group) {
+            Some(next) => {
+                let before = written.unwrap_or_else(|| self.nothing());
+                // One more than the record has: that may be all that is whole after a loss of power.
+                Some(before.then(next.content, CONTENTS + 1))
+            }
+            None => written,
+        }
+    }
+
+    fn written_record(&self, group: &str) -> Option<Record> {
+        let record: Record = self.read_of_group(group, &self.record_file(group))?;
+        (record.root == self.root).then_some(record)
+    }
+
+    /// What was said of a group ahead of its record.
+    fn next(&self, group: &str) -> Option<Next> {
+        let next: Next = self.read_of_group(group, &self.next_file(group))?;
+        (next.root == self.root).then_some(next)
+    }
+
+    fn read_of_group<T: serde::de::DeserializeOwned>(&self, group: &str, file: &Path) -> Option<T> {
+        match read_record(file) {
+            Ok(record) => Some(record),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
-                tracing::error!(group, %error, "what was kept of the group cannot be read");
+                tracing::error!(group, file = %file.display(), %error, "what was kept of the group cannot be read");
                 None
             }
         }
+    }
+
+    /// The record of a group that never served.
+    fn nothing(&self) -> Record {
+        Record {
+            root: self.root.clone(),
+            serving: false,
+            contents: Vec::new(),
+        }
+    }
+
+    fn next_file(&self, group: &str) -> PathBuf {
+        self.folder.join(format!("{group}.next"))
+    }
+
+    /// The groups that there are records of, whosesoever.
+    fn group_names(&self) -> Vec<String> {
+        let files = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let names = files.filter_map(|entry| {
+            let file = entry.file_name();
+            let file = file.to_str()?;
+            let name = file
+                .strip_suffix(".json")
+                .or_else(|| file.strip_suffix(".next"))?;
+            (!name.starts_with(['_', '.'])).then(|| name.to_owned())
+        });
+        names.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     fn record_file(&self, group: &str) -> PathBuf {
@@ -109,17 +166,6 @@ impl Kept {
             Err(io::Error::new(io::ErrorKind::InvalidData, message))
         }
     }
-}
-
-/// The groups that there are records of, whosesoever.
-fn record_names(folder: &Path) -> Vec<String> {
-    let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut names: Vec<String> = names
-        .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".json")?.to_owned()))
-        .filter(|name| !name.starts_with(['_', '.']))
-        .collect();
-    names.sort();
-    names
 }
 
 fn read_record<T: serde::de::DeserializeOwned>(file: &Path) -> io::Result<T> {

@@ -18,6 +18,15 @@ pub struct Record {
     pub contents: Vec<Content>,
 }
 
+/// What a group serves, said ahead of its record.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Next {
+    /// The root that the group belongs to.
+    pub root: String,
+    /// `None` where no component of the group is left.
+    pub content: Option<Content>,
+}
+
 /// One good content: all of a `GroupSpec` but the bytes of its components.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
@@ -52,7 +61,29 @@ pub struct Listen {
     pub listen: Vec<SocketAddr>,
 }
 
+impl Record {
+    /// The record as it is once `content` serves; at most `most` contents, that one first.
+    pub fn then(mut self, content: Option<Content>, most: usize) -> Self {
+        self.serving = content.is_some();
+        if let Some(content) = content {
+            self.contents.retain(|other| other.digest != content.digest);
+            self.contents.insert(0, content);
+            self.contents.truncate(most);
+        }
+        self
+    }
+
+    /// The components of all its contents.
+    pub fn blobs(&self) -> impl Iterator<Item = Digest> {
+        self.contents.iter().flat_map(Content::blobs)
+    }
+}
+
 impl Content {
+    pub fn blobs(&self) -> impl Iterator<Item = Digest> {
+        self.components.values().map(|blob| blob.digest)
+    }
+
     pub fn of(spec: &GroupSpec) -> Self {
         // Taken apart in full: a field that is added has to be decided on here.
         let GroupSpec {

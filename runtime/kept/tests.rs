@@ -181,3 +181,56 @@ fn one_process_at_a_time_writes() {
     folder.keep(|second| second.keep([spec("shop", "2")]));
     assert_eq!(folder.contents("shop"), ["2", "1"]);
 }
+
+/// What a kill between a commit and its record leaves.
+#[test]
+fn what_is_announced_is_found_by_the_next_start() {
+    let folder = Folder::new();
+    folder.keep(|keeper| keeper.keep([spec("shop", "1")]));
+    let announce = |content: &str| {
+        let ahead = super::Folder::new(folder.kept("/site"));
+        let spec = spec("shop", content);
+        drop(ahead.expect(&spec).unwrap());
+        ahead.announce("shop", Some(&spec)).unwrap();
+    };
+    announce("2");
+    assert_eq!(folder.contents("shop"), ["2", "1"]);
+    announce("3");
+    assert_eq!(folder.contents("shop"), ["3", "1"]);
+    // The record catches up, and nothing is left of what was said ahead of it.
+    folder.keep(|keeper| keeper.keep([spec("shop", "4")]));
+    assert_eq!(folder.contents("shop"), ["4", "1"]);
+    assert_eq!(folder.files("kept"), [".lock", "blobs", "shop.json"]);
+    assert_eq!(folder.files("kept/blobs").len(), 3);
+
+    announce("5");
+    let ahead = super::Folder::new(folder.kept("/site"));
+    ahead.announce("shop", None).unwrap();
+    assert_eq!(folder.kept("/site").groups(), [""; 0]);
+}
+
+#[test]
+fn what_cannot_be_announced_takes_back_what_was() {
+    let folder = Folder::new();
+    let ahead = super::Folder::new(folder.kept("/site"));
+    ahead.announce("shop", Some(&spec("shop", "1"))).unwrap();
+    // No place for components any more.
+    let blobs = folder.kept("/site").blobs();
+    fs::remove_dir_all(&blobs).unwrap();
+    fs::write(&blobs, "").unwrap();
+    ahead.announce("shop", Some(&spec("shop", "2"))).unwrap_err();
+    assert_eq!(folder.contents("shop"), [""; 0], "1 is not the newest any more");
+}
+
+#[test]
+fn what_a_build_expects_is_not_swept() {
+    let folder = Folder::new();
+    let keeper = Keeper::start(folder.kept("/site")).unwrap();
+    let expected = keeper.folder().expect(&spec("shop", "2")).unwrap();
+    keeper.keep([spec("shop", "1")]);
+    drop(keeper);
+    assert_eq!(folder.files("kept/blobs").len(), 3);
+    drop(expected);
+    folder.keep(|keeper| keeper.keep([spec("shop", "3")]));
+    assert_eq!(folder.files("kept/blobs").len(), 3, "2 is gone");
+}

@@ -40,7 +40,7 @@ use self::{
 use crate::{
     artifact::Builder,
     generation::Observer,
-    kept::Keeper,
+    kept::{Expected, Folder, Keeper},
     prepare::{self, Exports, Readable, Refused},
     project::GroupSpec,
     router::Publisher,
@@ -268,6 +268,7 @@ impl Reloader {
             number: self.serving.next_number(&wanted.spec().name),
             wanted,
             observer: self.serving.observer(),
+            kept: self.serving.kept(),
             stages,
         }
     }
@@ -331,6 +332,7 @@ struct Order {
     wanted: Wanted,
     number: u64,
     observer: Observer,
+    kept: Arc<Folder>,
     stages: Stages,
 }
 
@@ -365,21 +367,38 @@ impl Order {
             wanted,
             number,
             observer,
+            kept,
             stages,
         } = self;
         let readable = match wanted {
             Wanted::Readable(readable) => readable,
             Wanted::Unread(spec) => prepare::read(builder.clone(), spec).await?,
         };
-        let prepared = prepare::prepare(builder, readable, exports, number, observer, give_up).await?;
+        let expected = expect(kept, readable.spec.clone());
+        let prepared = prepare::prepare(builder, readable, exports, number, observer, give_up);
+        let (prepared, expected) = tokio::join!(prepared, expected);
+        let prepared = prepared?;
         let stages = Stages {
             link: prepared.cost.link,
             compile: prepared.cost.compile,
             instantiate: prepared.instantiate,
             ..stages
         };
-        Ok(Candidate { prepared, stages })
+        Ok(Candidate {
+            prepared,
+            stages,
+            expected,
+        })
     }
+}
+
+/// Writes the components of what may come to serve beside their build, so that the commit finds them kept.
+async fn expect(kept: Arc<Folder>, spec: GroupSpec) -> Option<Expected> {
+    // Where it cannot be written, the keeper says so.
+    tokio::task::spawn_blocking(move || kept.expect(&spec).ok())
+        .await
+        .ok()
+        .flatten()
 }
 
 /// What a task comes to; never, where there is none.

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     diagnostic::Diagnostic,
     generation::{GenerationId, Incident, Observer, drain},
-    kept::Keeper,
+    kept::{Expected, Folder, Keeper},
     prepare::{Exports, Prepared, Refused},
     project::{Digest, GroupSpec, Refusal, Requests},
     router::{Publisher, RouteTable, patterns},
@@ -39,6 +39,8 @@ pub struct Serving {
 pub struct Candidate {
     pub prepared: Prepared,
     pub stages: Stages,
+    /// Its components on disk, as long as no record names them.
+    pub expected: Option<Expected>,
 }
 
 impl Serving {
@@ -51,6 +53,11 @@ impl Serving {
             keeper,
             draining: JoinSet::new(),
         }
+    }
+
+    /// Where builds keep their components.
+    pub fn kept(&self) -> Arc<Folder> {
+        self.keeper.folder()
     }
 
     /// The number that the next generation of a group gets.
@@ -129,12 +136,15 @@ impl Serving {
             .iter()
             .map(|candidate| candidate.prepared.spec.clone())
             .collect();
+        let committing = Instant::now();
+        // Before anyone is answered by it: a kill loses nothing that was seen.
+        self.keeper.keep(specs);
         let mut swaps = Vec::new();
         for candidate in candidates {
             swaps.push(self.replace(candidate));
         }
-        let commit = self.publish();
-        self.keeper.keep(specs);
+        self.publish();
+        let commit = committing.elapsed();
         for (swapped, _) in &mut swaps {
             swapped.ms.commit = commit;
             swapped.ms.total = since.elapsed();
@@ -144,7 +154,13 @@ impl Serving {
 
     /// Puts a candidate in the place of what its group runs; nobody sees that before it is published.
     fn replace(&mut self, candidate: Candidate) -> (Swapped, Option<Running>) {
-        let Candidate { prepared, stages } = candidate;
+        let Candidate {
+            prepared,
+            stages,
+            expected,
+        } = candidate;
+        // They are announced by now.
+        drop(expected);
         let Prepared {
             spec,
             generation,
@@ -183,9 +199,8 @@ impl Serving {
         (swapped, old)
     }
 
-    /// Makes the table anew from all groups; that is the swap. Returns how long it took.
-    fn publish(&mut self) -> Duration {
-        let began = Instant::now();
+    /// Makes the table anew from all groups; that is the swap.
+    fn publish(&mut self) {
         let groups: Vec<_> = self
             .groups
             .iter()
@@ -194,7 +209,6 @@ impl Serving {
         let table = RouteTable::new(&groups);
         drop(groups);
         self.publisher.publish(table);
-        began.elapsed()
     }
 
     /// Lets go of a generation that serves no longer and reports its end.

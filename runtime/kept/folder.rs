@@ -1,0 +1,253 @@
+//! The folder, as it is written to: by builds and commits, ahead of what serves, and by the keeper, which
+//! makes it last. A killed process loses nothing that was written ahead; a machine that loses its power
+//! may, and then finds the record before. One process at a time writes, by a lock.
+//! Decides nothing; knows not why something is kept.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File, TryLockError},
+    io::{self, Write},
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use serde::Serialize;
+
+use super::{
+    Kept,
+    record::{Content, Next},
+};
+use crate::project::{Component, Digest, GroupSpec};
+
+/// Files that are not whole yet begin so; a killed process may leave some.
+const UNFINISHED: &str = ".new-";
+/// Whoever has it locked writes.
+const LOCK: &str = ".lock";
+
+pub struct Folder {
+    pub kept: Kept,
+    written: Mutex<Written>,
+}
+
+/// What is known of the folder. Who holds it may write files, but waits for no disk.
+#[derive(Default)]
+struct Written {
+    lock: Option<File>,
+    blobs: BTreeMap<Digest, Blob>,
+    /// What was said last of each group ahead of its record.
+    next: BTreeMap<String, Option<Digest>>,
+}
+
+/// A component that is there, whole.
+#[derive(Clone, Copy, Default)]
+struct Blob {
+    /// It outlives a loss of power.
+    synced: bool,
+    /// Builds that may come to serve it.
+    expected: usize,
+}
+
+/// The components of a content that may come to serve: they stay as long as this does.
+pub struct Expected {
+    folder: Arc<Folder>,
+    blobs: BTreeSet<Digest>,
+}
+
+impl Folder {
+    pub fn new(kept: Kept) -> Arc<Self> {
+        Arc::new(Self {
+            kept,
+            written: Mutex::default(),
+        })
+    }
+
+    /// Takes the right to write, if it is not taken yet. Errors: another server has it.
+    pub fn open(&self) -> io::Result<()> {
+        self.written().map(drop)
+    }
+
+    /// Writes the components of a content that may come to serve.
+    /// Errors: the disk is full, or another server keeps its contents here.
+    pub fn expect(self: &Arc<Self>, spec: &GroupSpec) -> io::Result<Expected> {
+        let mut written = self.written()?;
+        for component in spec.components.values() {
+            self.put_blob(&mut written, component)?;
+        }
+        let components = spec.components.values();
+        let blobs: BTreeSet<Digest> = components.map(|component| component.digest).collect();
+        for digest in &blobs {
+            written.blobs.entry(*digest).or_default().expected += 1;
+        }
+        let folder = self.clone();
+        Ok(Expected { folder, blobs })
+    }
+
+    /// Says what serves from now on, ahead of the record: `None` where no component is left.
+    /// Errors: as for `expect`; then nothing newer than the record is said.
+    pub fn announce(&self, group: &str, spec: Option<&GroupSpec>) -> io::Result<()> {
+        let mut written = self.written()?;
+        let file = self.kept.next_file(group);
+        let next = Next {
+            root: self.kept.root.clone(),
+            content: spec.map(Content::of),
+        };
+        let said = spec
+            .into_iter()
+            .flat_map(|spec| spec.components.values())
+            .try_for_each(|component| self.put_blob(&mut written, component))
+            .and_then(|()| persist(&file, &serde_json::to_vec(&next)?, false));
+        if said.is_ok() {
+            written
+                .next
+                .insert(group.to_owned(), spec.map(|spec| spec.digest));
+        } else {
+            // What was said before is older than what the record will say.
+            written.next.remove(group);
+            let _ = fs::remove_file(file);
+        }
+        said
+    }
+
+    /// Makes the components of a content last.
+    pub fn sync_blobs(&self, spec: &GroupSpec) -> io::Result<()> {
+        let mut unsynced = BTreeSet::new();
+        {
+            let mut written = self.written()?;
+            for component in spec.components.values() {
+                self.put_blob(&mut written, component)?;
+                let blob = written.blobs.entry(component.digest).or_default();
+                if !blob.synced {
+                    unsynced.insert(component.digest);
+                }
+            }
+        }
+        for digest in &unsynced {
+            File::open(self.kept.blob_file(*digest))?.sync_all()?;
+        }
+        if !unsynced.is_empty() {
+            sync_folder(&self.kept.blobs())?;
+        }
+        let mut written = self.written()?;
+        for digest in unsynced {
+            written.blobs.entry(digest).or_default().synced = true;
+        }
+        Ok(())
+    }
+
+    /// The record says now what was said ahead of it, unless something newer was.
+    pub fn recorded(&self, group: &str, content: Option<Digest>) -> io::Result<()> {
+        let mut written = self.written()?;
+        if written.next.get(group) == Some(&content) {
+            written.next.remove(group);
+            fs::remove_file(self.kept.next_file(group))?;
+        }
+        Ok(())
+    }
+
+    /// Removes components that neither `named` nor an announcement nor a build has.
+    pub fn sweep(&self, mut named: BTreeSet<Digest>) -> io::Result<()> {
+        let mut written = self.written()?;
+        for group in written.next.keys() {
+            let content = self.kept.next(group).and_then(|next| next.content);
+            named.extend(content.iter().flat_map(Content::blobs));
+        }
+        written
+            .blobs
+            .retain(|digest, blob| blob.expected > 0 || named.contains(digest));
+        let names: BTreeSet<String> = named
+            .iter()
+            .chain(written.blobs.keys())
+            .map(ToString::to_string)
+            .collect();
+        remove_files(&self.kept.blobs(), |name| !names.contains(name))
+    }
+
+    /// The right to write, and what is known. Who gets it tidies up after whoever was killed; where the
+    /// folder was removed while it was served from, it begins anew.
+    fn written(&self) -> io::Result<MutexGuard<'_, Written>> {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = self.kept.folder.join(LOCK);
+        if written.lock.is_none() || !lock.exists() {
+            *written = Written::default();
+            fs::create_dir_all(self.kept.blobs())?;
+            written.lock = Some(take_lock(&lock)?);
+            remove_files(&self.kept.folder, |name| name.starts_with(UNFINISHED))?;
+            written.next = self.announced();
+        }
+        Ok(written)
+    }
+
+    /// What a killed process said last, for the record to catch up with.
+    fn announced(&self) -> BTreeMap<String, Option<Digest>> {
+        let groups = self.kept.group_names().into_iter();
+        groups
+            .filter_map(|group| {
+                let next = self.kept.next(&group)?;
+                Some((group, next.content.map(|content| content.digest)))
+            })
+            .collect()
+    }
+
+    fn put_blob(&self, written: &mut Written, component: &Component) -> io::Result<()> {
+        let digest = component.digest;
+        if written.blobs.contains_key(&digest) {
+            return Ok(());
+        }
+        if self.kept.blob(digest).is_err() {
+            persist(&self.kept.blob_file(digest), &component.bytes, false)?;
+        }
+        written.blobs.insert(digest, Blob::default());
+        Ok(())
+    }
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        let mut written = self.folder.written.lock().unwrap_or_else(PoisonError::into_inner);
+        for digest in &self.blobs {
+            if let Some(blob) = written.blobs.get_mut(digest) {
+                blob.expected = blob.expected.saturating_sub(1);
+            }
+        }
+    }
+}
+
+fn take_lock(path: &Path) -> io::Result<File> {
+    let file = File::options().create(true).append(true).open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(io::Error::other("another server keeps its contents here")),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Writes a record that lasts; its folder is still to be synced.
+pub fn write_record(file: &Path, record: &impl Serialize) -> io::Result<()> {
+    persist(file, &serde_json::to_vec_pretty(record)?, true)
+}
+
+/// Writes a file that is whole whenever it can be seen.
+fn persist(file: &Path, bytes: &[u8], sync: bool) -> io::Result<()> {
+    let folder = file.parent().unwrap_or(Path::new("."));
+    let mut whole = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder)?;
+    whole.write_all(bytes)?;
+    if sync {
+        whole.as_file().sync_all()?;
+    }
+    whole.persist(file)?;
+    Ok(())
+}
+
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+fn remove_files(folder: &Path, unwanted: impl Fn(&str) -> bool) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(&unwanted) && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
