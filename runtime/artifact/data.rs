@@ -5,16 +5,24 @@
 //! The data becomes a module of its own that imports the memory and is instantiated right after the
 //! code, before anything runs. That is the same only if the memory is exported, every segment is
 //! active at a fixed place, nothing starts by itself, and no code asks for a segment later.
+//!
+//! How large a memory is to begin with follows from the data too: a script of one page more would be
+//! another engine. So where the memory is the code's own, the code asks for no more than others in the
+//! component need to import it, and the data grows it to its size before it fills it.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
-use wasm_encoder::{EntityType, ImportSection, MemoryType, Module, ModuleType, RawSection, SectionId};
+use wasm_encoder::{
+    BlockType, CodeSection, ConstExpr, DataCountSection, DataSection, Encode, EntityType, Function,
+    FunctionSection, ImportSection, Instruction, MemoryType, Module, ModuleType, RawSection, SectionId,
+    StartSection, TypeSection,
+};
 use wasmparser::{
-    BinaryReader, BinaryReaderError, CodeSectionReader, DataKind, DataSectionReader, ExternalKind,
-    KnownCustom, Operator, Parser, Payload, TypeRef,
+    BinaryReader, BinaryReaderError, CodeSectionReader, ExternalKind, KnownCustom, Operator, Parser, Payload,
+    TypeRef,
 };
 
-use super::segments;
+use super::segments::{self, Place, Segment};
 use crate::project::Digest;
 
 /// What the data module imports the memory from.
@@ -26,74 +34,182 @@ pub struct Separable {
     code: Vec<(u8, Range<usize>)>,
     /// The content of the data section.
     data: Range<usize>,
+    /// As the code has it once it is on its own.
     memory: MemoryType,
     /// The name under which the code exports the memory.
     memory_name: String,
     /// The memory is the module's own, so it is all zero before the data comes.
     owns_memory: bool,
+    /// Pages that the data adds to the memory before it fills it.
+    grows: u64,
+    places: Vec<Place>,
+}
+
+/// The most pages that a core module of `component` needs of a memory that it imports.
+pub fn pages_imported(component: &[u8]) -> Result<u64, BinaryReaderError> {
+    let mut pages = 0;
+    for payload in Parser::new(0).parse_all(component) {
+        if let Payload::ImportSection(section) = payload? {
+            for import in section.into_imports() {
+                if let TypeRef::Memory(memory) = import?.ty {
+                    pages = pages.max(memory.initial);
+                }
+            }
+        }
+    }
+    Ok(pages)
 }
 
 impl Separable {
-    /// `None` where the data has to stay with the code. `known` says of a digest of code that it was
-    /// found fit before, which spares reading it again.
-    pub fn find(module: &[u8], known: &dyn Fn(Digest) -> bool) -> Result<Option<Self>, BinaryReaderError> {
-        let Some((found, code_section)) = Survey::of(module)?.separable() else {
+    /// `None` where the data has to stay with the code. `pages` is what others need of the memory.
+    /// `known` says of a digest of code that it was found fit before, which spares reading it again.
+    pub fn find(
+        module: &[u8],
+        pages: u64,
+        known: &dyn Fn(Digest) -> bool,
+    ) -> Result<Option<Self>, BinaryReaderError> {
+        let Some((mut found, code_section)) = Survey::of(module)?.separable(pages) else {
             return Ok(None);
         };
         let fit = match code_section {
             Some(section) => known(found.code_digest(module)) || !uses_segments(module, section)?,
             None => true,
         };
-        Ok((fit && plain_segments(&module[found.data.clone()], found.data.start)?).then_some(found))
+        let Some(places) = segments::places(&module[found.data.clone()], found.data.start)? else {
+            return Ok(None);
+        };
+        found.places = places;
+        Ok(fit.then_some(found))
     }
 
     /// Identifies the code by what is in it.
     pub fn code_digest(&self, module: &[u8]) -> Digest {
+        let sections: Vec<_> = self.code_sections(module).collect();
         Digest::of_parts(
-            self.code
+            sections
                 .iter()
-                .flat_map(|(id, range)| [std::slice::from_ref(id), &module[range.clone()]]),
+                .flat_map(|(id, content)| [std::slice::from_ref(id), content]),
         )
     }
 
     /// Identifies the data by its bytes and the memory it goes into.
     pub fn data_digest(&self, module: &[u8]) -> Digest {
-        let memory = format!("{:?} {}", self.memory, self.memory_name);
+        let memory = format!("{:?} {} {}", self.memory, self.memory_name, self.grows);
         Digest::of_parts([b"data", memory.as_bytes(), &module[self.data.clone()]])
     }
 
     /// The module without its data.
     pub fn code(&self, module: &[u8]) -> Vec<u8> {
         let mut code = Module::new();
-        for (id, range) in &self.code {
-            code.section(&RawSection {
-                id: *id,
-                data: &module[range.clone()],
-            });
+        for (id, content) in self.code_sections(module) {
+            code.section(&RawSection { id, data: &content });
         }
         code.finish()
     }
 
+    /// The memory of the code once it is on its own.
+    pub fn memory(&self) -> MemoryType {
+        self.memory
+    }
+
+    fn code_sections<'a>(&'a self, module: &'a [u8]) -> impl Iterator<Item = (u8, Cow<'a, [u8]>)> {
+        self.code.iter().map(|(id, range)| {
+            if self.grows > 0 && *id == u8::from(SectionId::Memory) {
+                let mut one_memory = vec![1];
+                self.memory.encode(&mut one_memory);
+                return (*id, Cow::Owned(one_memory));
+            }
+            (*id, Cow::Borrowed(&module[range.clone()]))
+        })
+    }
+
     /// The data as a module of its own.
     pub fn data(&self, module: &[u8]) -> Vec<u8> {
+        let segments = self.places.iter().map(|place| Segment {
+            address: place.address,
+            bytes: Cow::Borrowed(&module[place.bytes.clone()]),
+        });
+        let segments: Vec<_> = segments.collect();
+        if !self.owns_memory {
+            return self.copying(&segments);
+        }
+        // Joining fills gaps with zeros, which only a fresh memory is full of.
+        let segments = segments::join(segments);
+        match self.grows {
+            0 => self.copying(&segments),
+            _ => self.growing(&segments),
+        }
+    }
+
+    fn copying(&self, segments: &[Segment<'_>]) -> Vec<u8> {
+        let mut data = DataSection::new();
+        for Segment { address, bytes } in segments {
+            let address = match self.memory.memory64 {
+                true => ConstExpr::i64_const(*address as i64),
+                false => ConstExpr::i32_const(*address as i32),
+            };
+            data.active(0, &address, bytes.iter().copied());
+        }
+        let mut module = Module::new();
+        module.section(&self.imports()).section(&data);
+        module.finish()
+    }
+
+    /// A module that makes room before it copies: in WebAssembly that takes a function that runs at start.
+    fn growing(&self, segments: &[Segment<'_>]) -> Vec<u8> {
+        let mut types = TypeSection::new();
+        types.ty().function([], []);
+        let mut functions = FunctionSection::new();
+        functions.function(0);
+        let mut code = CodeSection::new();
+        code.function(&self.grow_and_fill(segments));
+        let mut data = DataSection::new();
+        for segment in segments {
+            data.passive(segment.bytes.iter().copied());
+        }
+        let mut module = Module::new();
+        module
+            .section(&types)
+            .section(&self.imports())
+            .section(&functions)
+            .section(&StartSection { function_index: 0 })
+            .section(&DataCountSection {
+                count: segments.len() as u32,
+            })
+            .section(&code)
+            .section(&data);
+        module.finish()
+    }
+
+    /// Grows the memory, or traps, and copies each segment to its place.
+    fn grow_and_fill(&self, segments: &[Segment<'_>]) -> Function {
+        let address = |value: u64| match self.memory.memory64 {
+            true => Instruction::I64Const(value as i64),
+            false => Instruction::I32Const(value as i32),
+        };
+        let mut function = Function::new([]);
+        function.instruction(&address(self.grows));
+        function.instruction(&Instruction::MemoryGrow(0));
+        function.instruction(&address(u64::MAX));
+        function.instruction(&match self.memory.memory64 {
+            true => Instruction::I64Eq,
+            false => Instruction::I32Eq,
+        });
+        function.instructions().if_(BlockType::Empty).unreachable().end();
+        for (index, segment) in (0..).zip(segments) {
+            function.instruction(&address(segment.address));
+            let mut body = function.instructions();
+            body.i32_const(0).i32_const(segment.bytes.len() as i32);
+            body.memory_init(0, index).data_drop(index);
+        }
+        function.instructions().end();
+        function
+    }
+
+    fn imports(&self) -> ImportSection {
         let mut imports = ImportSection::new();
         imports.import(MEMORY_OWNER, &self.memory_name, self.memory);
-        let mut data = Module::new();
-        data.section(&imports);
-        let section = &module[self.data.clone()];
-        let joined = if self.owns_memory {
-            segments::join(section, self.data.start)
-        } else {
-            Ok(None)
-        };
-        match joined {
-            Ok(Some(joined)) => data.section(&joined),
-            _ => data.section(&RawSection {
-                id: SectionId::Data.into(),
-                data: section,
-            }),
-        };
-        data.finish()
+        imports
     }
 
     /// The type of the data's module.
@@ -170,7 +286,7 @@ impl Survey {
     }
 
     /// The parts, and the code section where it still has to be searched.
-    fn separable(self) -> Option<(Separable, Option<Range<usize>>)> {
+    fn separable(self, pages: u64) -> Option<(Separable, Option<Range<usize>>)> {
         let (Some(data), Some(memory_name), [memory]) =
             (self.data, self.memory_name, self.memories.as_slice())
         else {
@@ -181,17 +297,30 @@ impl Survey {
         }
         // Without a data count, validation itself forbids code to name a segment.
         let search = self.code_section.filter(|_| self.counts_data);
+        let (memory, grows) = match self.owns_memory {
+            true => on_its_own(*memory, pages),
+            false => (*memory, 0),
+        };
         Some((
             Separable {
                 code: self.code,
                 data,
-                memory: *memory,
+                memory,
                 memory_name,
                 owns_memory: self.owns_memory,
+                grows,
+                places: Vec::new(),
             },
             search,
         ))
     }
+}
+
+/// A code's memory without what only its data needs, and the pages that it then lacks. Others import at
+/// most `pages` of it.
+fn on_its_own(memory: MemoryType, pages: u64) -> (MemoryType, u64) {
+    let minimum = memory.minimum.min(pages);
+    (MemoryType { minimum, ..memory }, memory.minimum - minimum)
 }
 
 /// True where some function asks for a data segment when it runs.
@@ -211,28 +340,6 @@ fn uses_segments(module: &[u8], section: Range<usize>) -> Result<bool, BinaryRea
     Ok(false)
 }
 
-/// True where every segment is copied to a fixed place of the one memory.
-fn plain_segments(section: &[u8], offset: usize) -> Result<bool, BinaryReaderError> {
-    for segment in DataSectionReader::new(BinaryReader::new(section, offset))? {
-        let DataKind::Active {
-            memory_index: 0,
-            offset_expr,
-        } = segment?.kind
-        else {
-            return Ok(false);
-        };
-        let mut operators = offset_expr.get_operators_reader();
-        let fixed = matches!(
-            operators.read()?,
-            Operator::I32Const { .. } | Operator::I64Const { .. }
-        );
-        if !fixed || !matches!(operators.read()?, Operator::End) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
 #[cfg(test)]
 mod tests {
     use wasmparser::{Validator, WasmFeatures};
@@ -240,7 +347,7 @@ mod tests {
     use super::*;
 
     fn find(module: &[u8]) -> Option<Separable> {
-        Separable::find(module, &|_| false).unwrap()
+        Separable::find(module, 0, &|_| false).unwrap()
     }
 
     fn binary(module: &str) -> Vec<u8> {
@@ -264,14 +371,14 @@ mod tests {
             let validated = Validator::new_with_features(WasmFeatures::all()).validate_all(half);
             validated.unwrap_or_else(|error| panic!("{error}: {text}"));
         }
-        let [import, count, data_section] =
-            [SectionId::Import, SectionId::DataCount, SectionId::Data].map(u8::from);
         let code = sections(&code);
-        assert!(
-            !code.contains(&count) && !code.contains(&data_section),
-            "{code:?}: {text}"
-        );
-        assert_eq!(sections(&data), [import, data_section], "{text}");
+        for only_of_data in [SectionId::DataCount, SectionId::Data].map(u8::from) {
+            assert!(!code.contains(&only_of_data), "{code:?}: {text}");
+        }
+        let data = sections(&data);
+        for not_of_data in [SectionId::Export, SectionId::Memory, SectionId::Global].map(u8::from) {
+            assert!(!data.contains(&not_of_data), "{data:?}: {text}");
+        }
     }
 
     fn in_one(module: &str) {
@@ -378,7 +485,30 @@ mod tests {
         assert!(other != code && same == data, "only code changed");
         // The same bytes, but they go elsewhere.
         assert_ne!(digests("n", 1, 1, "a").1, data);
-        assert_ne!(digests("m", 2, 1, "a").1, data);
+        // The data makes room for itself, so the code is the same.
+        let (same, other) = digests("m", 2, 1, "a");
+        assert!(same == code && other != data, "only the memory changed");
+    }
+
+    /// The memory's minimum in the code, and the pages by which the data grows it.
+    fn pages(module: &str, imported: u64) -> (u64, u64) {
+        let separable = Separable::find(&binary(module), imported, &|_| false)
+            .unwrap()
+            .unwrap();
+        (separable.memory.minimum, separable.grows)
+    }
+
+    #[test]
+    fn the_data_grows_the_memory_to_its_size() {
+        let own = r#"(module (memory (export "m") 5 9) (data (i32.const 8) "a"))"#;
+        assert_eq!(pages(own, 0), (0, 5));
+        assert_eq!(pages(own, 2), (2, 3), "as much as others import");
+        assert_eq!(pages(own, 7), (5, 0), "they import another one");
+        let wide = r#"(module (memory (export "m") i64 5) (data (i64.const 8) "a"))"#;
+        assert_eq!(pages(wide, 0), (0, 5));
+        let imported =
+            r#"(module (import "x" "m" (memory 5)) (export "m" (memory 0)) (data (i32.const 8) "a"))"#;
+        assert_eq!(pages(imported, 0), (5, 0));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The exact type of a core module, as a component that imports it has to declare it.
 //! Pure; function bodies are left to the compiler.
 
-use wasm_encoder::{EntityType, ModuleType, ValType};
+use wasm_encoder::{EntityType, MemoryType, ModuleType, ValType};
 use wasmparser::{
     BinaryReaderError, Encoding, Parser, Payload, ValidPayload, Validator, WasmFeatures,
     types::{EntityType as ParsedType, Types},
@@ -25,7 +25,8 @@ impl From<BinaryReaderError> for Undeclarable {
     }
 }
 
-pub fn describe(module: &[u8]) -> Result<Described, Undeclarable> {
+/// The type of `module`, with `memory` in the place of the type that its only memory has in it.
+pub fn describe(module: &[u8], memory: Option<MemoryType>) -> Result<Described, Undeclarable> {
     let mut validator = Validator::new_with_features(WasmFeatures::all());
     let (mut imports, mut exports, mut functions) = (Vec::new(), Vec::new(), 0);
     for payload in Parser::new(0).parse_all(module) {
@@ -53,7 +54,7 @@ pub fn describe(module: &[u8]) -> Result<Described, Undeclarable> {
             _ => {}
         }
         if let ValidPayload::End(types) = validated {
-            let ty = module_type(&types, &imports, &exports)?;
+            let ty = module_type(&types, &imports, &exports, memory)?;
             return Ok(Described { ty, functions });
         }
     }
@@ -64,6 +65,7 @@ fn module_type(
     types: &Types,
     imports: &[wasmparser::Import<'_>],
     exports: &[wasmparser::Export<'_>],
+    memory: Option<MemoryType>,
 ) -> Result<ModuleType, Undeclarable> {
     const DANGLING: Undeclarable =
         Undeclarable::Type("a core module imports or exports what it does not have");
@@ -75,7 +77,10 @@ fn module_type(
     }
     for export in exports {
         let entity = types.as_ref().entity_type_from_export(export).ok_or(DANGLING)?;
-        let entity = declare(&mut declared, types, entity)?;
+        let entity = match (declare(&mut declared, types, entity)?, memory) {
+            (EntityType::Memory(_), Some(memory)) => EntityType::Memory(memory),
+            (entity, _) => entity,
+        };
         declared.export(export.name, entity);
     }
     Ok(declared)

@@ -16,7 +16,7 @@ use wasm_encoder::{
 use wasmparser::{BinaryReaderError, ComponentAliasSectionReader, InstanceSectionReader, Parser, Payload};
 
 use super::{
-    data::Separable,
+    data::{self, Separable},
     globals::Globals,
     module_type::{self, Described, Undeclarable},
     renumber::{self, Numbers, Rest},
@@ -126,6 +126,7 @@ pub fn split(
         skeleton: Component::new(),
         modules: Vec::new(),
         numbers,
+        pages: data::pages_imported(bytes)?,
     };
     match splitter.run() {
         Ok(()) => Ok(Split {
@@ -183,6 +184,8 @@ struct Splitter<'a> {
     modules: Vec<SplitModule>,
     /// How indices change where data gets modules and instances of its own; `None` where they cannot.
     numbers: Option<Numbers>,
+    /// The most pages that a module of the component needs of a memory it imports.
+    pages: u64,
 }
 
 impl<'a> Splitter<'a> {
@@ -260,11 +263,9 @@ impl<'a> Splitter<'a> {
     /// Puts imports of the exact types of the module, or of the two that it comes apart into, in its place.
     fn take_module(&mut self, range: Range<usize>) -> Result<(), Obstacle> {
         let module = self.section(&range)?;
-        let Described { ty, functions } = module_type::describe(module)?;
         if self.numbers.is_some() {
-            if let Some(separable) = Separable::find(module, self.known)? {
-                self.take_data(&range, module, Arc::new(separable), &ty, functions);
-                return Ok(());
+            if let Some(separable) = Separable::find(module, self.pages, self.known)? {
+                return self.take_data(&range, module, Arc::new(separable));
             }
             if let Some(globals) = Globals::find(module)?
                 && let Some(code) = globals.code(module)
@@ -272,6 +273,7 @@ impl<'a> Splitter<'a> {
                 return self.take_globals(&range, module, Arc::new(globals), code);
             }
         }
+        let Described { ty, functions } = module_type::describe(module, None)?;
         let slot = self.slot('m');
         let code = self.import(
             slot,
@@ -291,13 +293,12 @@ impl<'a> Splitter<'a> {
         range: &Range<usize>,
         module: &[u8],
         separable: Arc<Separable>,
-        ty: &ModuleType,
-        functions: u32,
-    ) {
+    ) -> Result<(), Obstacle> {
+        let Described { ty, functions } = module_type::describe(module, Some(separable.memory()))?;
         let (code_slot, data_slot) = (self.slot('m'), self.slot('d'));
         let code = self.import(
             code_slot,
-            ty,
+            &ty,
             SplitModule {
                 digest: separable.code_digest(module),
                 functions,
@@ -313,6 +314,7 @@ impl<'a> Splitter<'a> {
             },
         );
         self.number(code, Some(Rest::Data(data)));
+        Ok(())
     }
 
     fn take_globals(
@@ -322,7 +324,7 @@ impl<'a> Splitter<'a> {
         globals: Arc<Globals>,
         code: Vec<u8>,
     ) -> Result<(), Obstacle> {
-        let Described { ty, functions } = module_type::describe(&code)?;
+        let Described { ty, functions } = module_type::describe(&code, None)?;
         let (code_slot, values_slot) = (self.slot('m'), self.slot('d'));
         let code = self.import(
             code_slot,
@@ -595,6 +597,26 @@ mod tests {
                 .collect();
             assert_eq!(same, [code == 1, data == "a"], "{code} {data}");
         }
+    }
+
+    #[test]
+    fn a_larger_memory_leaves_the_code_and_the_skeleton_as_they_are() {
+        let component = |pages: u32| {
+            format!(
+                r#"(component
+                    (core module $m (memory (export "memory") {pages}) (data (i32.const 0) "a"))
+                    (core module $user (import "x" "memory" (memory 2)))
+                    (core instance $m (instantiate $m))
+                    (core instance (instantiate $user (with "x" (instance $m)))))"#
+            )
+        };
+        let (before, after) = (split_valid(&component(3)), split_valid(&component(40)));
+        assert_eq!(slots(&before), ["m0", "d0", "m1"]);
+        assert_eq!(before.skeleton, after.skeleton);
+        let same: Vec<bool> = std::iter::zip(&before.modules, &after.modules)
+            .map(|(before, after)| before.digest == after.digest)
+            .collect();
+        assert_eq!(same, [true, false, true]);
     }
 
     #[test]
