@@ -17,7 +17,7 @@ use crate::{
         with_files,
     },
     diagnostic::Diagnostic,
-    generation::{Generation, GenerationId, Observer, Retirement},
+    generation::{FailedStart, Generation, GenerationId, Observer, Retirement},
     host,
     project::GroupSpec,
 };
@@ -130,7 +130,17 @@ pub async fn prepare(
                 instantiate,
             })
         }
-        Err(diagnostic) => Err((spec, vec![diagnostic])),
+        Err(FailedStart {
+            component,
+            diagnostic,
+        }) => {
+            let file = component.and_then(|id| Some(spec.components.get(&id)?.path.clone()));
+            let diagnostic = match file {
+                Some(file) => diagnostic.file(file),
+                None => diagnostic,
+            };
+            Err((spec, vec![diagnostic]))
+        }
     }
 }
 

@@ -114,7 +114,7 @@ fn a_file_that_is_no_component() {
     check(
         "shop/home.wasm",
         b"<!DOCTYPE html>",
-        &["error[component-invalid]", "magic"],
+        &["error[component-invalid]: shop.home is not a valid component: the file is not WebAssembly"],
     );
     check(
         "shop/home.wasm",

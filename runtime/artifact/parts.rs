@@ -191,6 +191,9 @@ fn binary(component: &Component) -> Result<Bytes, Diagnostic> {
     if binary.is_empty() {
         return Err(invalid(component, "the file is empty"));
     }
+    if !b"\0asm".starts_with(&binary[..binary.len().min(4)]) {
+        return Err(invalid(component, "the file is not WebAssembly"));
+    }
     let head = Parser::new(0).parse_all(&binary).next();
     match head {
         Some(Ok(Payload::Version {

@@ -8,13 +8,13 @@ use tokio::{sync::oneshot, time::Instant};
 use tokio_util::sync::CancellationToken;
 use wasmtime::{
     Store,
-    component::{Instance, InstancePre},
+    component::{Instance, InstancePre, TypedFunc},
 };
 
 use super::RequestError;
 use crate::{
     artifact::Entry,
-    host::{self, Handler, Host, body::Body, page},
+    host::{self, Handler, Host, OverLimit, body::Body, page},
     project::ComponentId,
 };
 
@@ -29,6 +29,9 @@ pub struct Call {
     pub reply: oneshot::Sender<Answer>,
 }
 
+type PageFunction = TypedFunc<(page::Request,), (page::Response,)>;
+type WasiHttpFunction = TypedFunc<host::http::Params, ()>;
+
 /// A store and the instance of a slice in it.
 pub struct Live {
     store: Store<Host>,
@@ -37,7 +40,8 @@ pub struct Live {
 
 /// Why a store is of no use any more.
 pub enum Death {
-    Trap(wasmtime::Error),
+    /// A growth of its memory that was refused before may be the reason.
+    Trap(wasmtime::Error, Option<OverLimit>),
     TimeOver(Duration),
     Ended,
 }
@@ -50,22 +54,44 @@ impl Live {
         limit: Duration,
         end: &CancellationToken,
     ) -> Result<Self, Death> {
-        let instance = within(limit, end, slice.instantiate_async(&mut store)).await?;
-        Ok(Self { store, instance })
+        match within(limit, end, slice.instantiate_async(&mut store)).await {
+            Ok(instance) => Ok(Self { store, instance }),
+            Err(death) => Err(death.with_memory(&mut store)),
+        }
+    }
+
+    /// Errors: the handler's function is not of the type that its interface has.
+    pub fn check(&mut self, entry: &Entry) -> wasmtime::Result<()> {
+        match entry.handler {
+            Handler::Page => drop(self.page(entry)?),
+            Handler::WasiHttp02 => drop(self.wasi_http(entry)?),
+        }
+        Ok(())
+    }
+
+    fn page(&mut self, entry: &Entry) -> wasmtime::Result<PageFunction> {
+        self.instance.get_typed_func(&mut self.store, entry.function)
+    }
+
+    fn wasi_http(&mut self, entry: &Entry) -> wasmtime::Result<WasiHttpFunction> {
+        self.instance.get_typed_func(&mut self.store, entry.function)
     }
 
     /// Runs one call. Errors: the store is dead; the client has been answered all the same.
     pub async fn call(&mut self, call: Call, limit: Duration, end: &CancellationToken) -> Result<(), Death> {
         let handler = call.entry.handler;
+        // What was refused before this call is not its fault.
+        self.store.data_mut().take_refused_memory();
         let deadlined = Deadlined {
             live: self,
             limit,
             end,
         };
-        match handler {
+        let result = match handler {
             Handler::Page => deadlined.call_page(call).await,
             Handler::WasiHttp02 => deadlined.call_wasi_http(call).await,
-        }
+        };
+        result.map_err(|death| death.with_memory(&mut self.store))
     }
 
     /// Ends with an error what its guests have left unfinished: dropped with the store it would look
@@ -109,47 +135,35 @@ impl Deadlined<'_> {
     }
 
     async fn run_page(self, entry: &Entry, request: page::Request) -> Result<Answer, Death> {
-        let Self {
-            live: Live { store, instance },
-            limit,
-            end,
-        } = self;
-        let handle = instance
-            .get_typed_func::<(&page::Request,), (page::Response,)>(&mut *store, &entry.function)
-            .map_err(Death::Trap)?;
-        let (response,) = within(limit, end, handle.call_async(store, (&request,))).await?;
+        let Self { live, limit, end } = self;
+        let handle = live.page(entry).map_err(Death::trap)?;
+        let (response,) = within(limit, end, handle.call_async(&mut live.store, (request,))).await?;
         Ok(page::response(response)
             .map(|response| response.map(host::body::full))
             .map_err(RequestError::BadResponse))
     }
 
     async fn call_wasi_http(self, call: Call) -> Result<(), Death> {
-        let Self {
-            live: Live { store, instance },
-            limit,
-            end,
-        } = self;
+        let Self { live, limit, end } = self;
         let Call {
             entry,
             request,
             reply,
             ..
         } = call;
-        let (params, mut response) = match host::http::incoming(store.data_mut(), request) {
+        let (params, mut response) = match host::http::incoming(live.store.data_mut(), request) {
             Ok(incoming) => incoming,
             Err(error) => {
                 let _ = reply.send(Err(RequestError::BadRequest(error.to_string())));
                 return Ok(());
             }
         };
-        let handle = instance
-            .get_typed_func::<host::http::Params, ()>(&mut *store, &entry.function)
-            .map_err(Death::Trap)?;
+        let handle = live.wasi_http(&entry).map_err(Death::trap)?;
         let over = CancellationToken::new();
         let _over_at_the_end = over.clone().drop_guard();
         let mut reply = Some(reply);
         let result = {
-            let mut guest = std::pin::pin!(within(limit, end, handle.call_async(&mut *store, params)));
+            let mut guest = std::pin::pin!(within(limit, end, handle.call_async(&mut live.store, params)));
             tokio::select! {
                 biased;
                 // The response goes out while the guest still writes its body.
@@ -163,7 +177,7 @@ impl Deadlined<'_> {
             }
         };
         if result.is_err() {
-            host::http::break_off(store.data_mut());
+            host::http::break_off(live.store.data_mut());
         }
         let late = match (&result, response.try_recv()) {
             (Ok(()), Ok(late)) => forward(late, &over),
@@ -194,9 +208,21 @@ fn forward(answer: host::http::Answer, over: &CancellationToken) -> Answer {
 }
 
 impl Death {
+    fn trap(error: wasmtime::Error) -> Self {
+        Self::Trap(error, None)
+    }
+
+    /// With what is known of the store's memory.
+    fn with_memory(self, store: &mut Store<Host>) -> Self {
+        match self {
+            Self::Trap(error, _) => Self::Trap(error, store.data_mut().take_refused_memory()),
+            other => other,
+        }
+    }
+
     pub fn as_request_error(&self) -> RequestError {
         match self {
-            Self::Trap(_) => RequestError::Trapped,
+            Self::Trap(..) => RequestError::Trapped,
             Self::TimeOver(_) => RequestError::TimeOver,
             Self::Ended => RequestError::Ended,
         }
@@ -207,7 +233,8 @@ impl Death {
 impl fmt::Display for Death {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Trap(error) => write!(f, "{error:#}"),
+            Self::Trap(error, None) => write!(f, "{error:#}"),
+            Self::Trap(error, Some(over)) => write!(f, "{error:#}; {over}"),
             Self::TimeOver(limit) => {
                 write!(
                     f,
@@ -230,7 +257,7 @@ async fn within<T>(
     let deadline = Instant::now() + limit;
     tokio::select! {
         biased;
-        result = guest => result.map_err(Death::Trap),
+        result = guest => result.map_err(Death::trap),
         () = tokio::time::sleep_until(deadline) => Err(Death::TimeOver(limit)),
         () = end.cancelled() => Err(Death::Ended),
     }

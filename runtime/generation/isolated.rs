@@ -8,10 +8,9 @@ use tokio::{sync::Semaphore, task::JoinHandle};
 use super::{
     RequestError,
     call::Call,
-    setting::Setting,
+    setting::{FailedStart, Setting},
     tasks::{self, Alive, Caller},
 };
-use crate::diagnostic::Diagnostic;
 
 pub struct Isolated {
     setting: Arc<Setting>,
@@ -24,7 +23,7 @@ pub struct Isolated {
 impl Isolated {
     /// Starts each slice once, to see that it starts.
     /// Errors: a start that traps, or that takes longer than the start-time.
-    pub async fn start(setting: Arc<Setting>) -> Result<(Caller<Self>, JoinHandle<()>), Diagnostic> {
+    pub async fn start(setting: Arc<Setting>) -> Result<(Caller<Self>, JoinHandle<()>), FailedStart> {
         drop(setting.start_each().await?);
         let (end, most) = (setting.end.clone(), setting.limits.in_flight);
         Ok(tasks::start(end, |alive| Self {

@@ -32,11 +32,11 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     drain::{Drained, drain},
     lease::{Lease, LeasedBody},
+    setting::FailedStart,
 };
 use self::{setting::Setting, stores::Stores};
 use crate::{
     artifact::{Artifact, Entry},
-    diagnostic::Diagnostic,
     project::{ComponentId, Instances, Limits},
 };
 
@@ -115,7 +115,7 @@ impl Generation {
         instances: Instances,
         limits: Limits,
         observer: Observer,
-    ) -> Result<(Arc<Self>, Retirement), Diagnostic> {
+    ) -> Result<(Arc<Self>, Retirement), FailedStart> {
         let end = CancellationToken::new();
         let entries = artifact.entries.clone();
         let setting = Setting {

@@ -10,10 +10,9 @@ use super::{
     RequestError,
     call::Call,
     lasting::LastingStore,
-    setting::Setting,
+    setting::{FailedStart, Setting},
     tasks::{self, Alive, Caller},
 };
-use crate::diagnostic::Diagnostic;
 
 /// The stores of all page components.
 pub struct Pools {
@@ -36,7 +35,7 @@ impl Pools {
     pub async fn start(
         setting: Arc<Setting>,
         most: usize,
-    ) -> Result<(Caller<Self>, JoinHandle<()>), Diagnostic> {
+    ) -> Result<(Caller<Self>, JoinHandle<()>), FailedStart> {
         let started = setting.start_each().await?.into_iter().enumerate();
         let pool = |(slice, live)| {
             let store = LastingStore::new(setting.clone(), slice, live);

@@ -11,11 +11,17 @@ use super::{
     call::{Call, Death, Live},
 };
 use crate::{
-    artifact::Artifact,
+    artifact::{Artifact, Entry},
     diagnostic::Diagnostic,
-    host,
+    host::{self, Handler},
     project::{ComponentId, Limits},
 };
+
+/// A generation that did not start, and the component at fault where one is known to be.
+pub struct FailedStart {
+    pub component: Option<ComponentId>,
+    pub diagnostic: Diagnostic,
+}
 
 pub struct Setting {
     pub id: GenerationId,
@@ -37,10 +43,25 @@ impl Setting {
 
     /// Starts a store of each slice before the generation serves, whether or not it is kept: so a
     /// component that cannot start is refused, however its group's stores are made.
-    pub async fn start_each(&self) -> Result<Vec<Live>, Diagnostic> {
+    pub async fn start_each(&self) -> Result<Vec<Live>, FailedStart> {
         let mut started = Vec::new();
         for slice in 0..self.artifact.slices.len() {
-            started.push(self.start(slice).await.map_err(|death| self.refusal(&death))?);
+            let mut live = self.start(slice).await.map_err(|death| FailedStart {
+                component: self.blamed(&death).cloned(),
+                diagnostic: self.refusal(&death),
+            })?;
+            for (component, entry) in self
+                .artifact
+                .entries
+                .iter()
+                .filter(|(_, entry)| entry.slice == slice)
+            {
+                live.check(entry).map_err(|error| FailedStart {
+                    component: Some(component.clone()),
+                    diagnostic: handler_mismatch(component, entry, &error),
+                })?;
+            }
+            started.push(live);
         }
         Ok(started)
     }
@@ -60,7 +81,7 @@ impl Setting {
         let _ = call.reply.send(Err(death.as_request_error()));
         match death {
             Death::Ended => {}
-            Death::TimeOver(_) | Death::Trap(_) => {
+            Death::TimeOver(_) | Death::Trap(..) => {
                 let (component, message) = (
                     self.blamed(&death).cloned().unwrap_or(call.component),
                     self.refusal(&death).message,
@@ -82,7 +103,7 @@ impl Setting {
 
     fn blamed(&self, death: &Death) -> Option<&ComponentId> {
         match death {
-            Death::Trap(error) => self.artifact.component_of(error),
+            Death::Trap(error, _) => self.artifact.component_of(error),
             Death::TimeOver(_) | Death::Ended => None,
         }
     }
@@ -93,13 +114,32 @@ impl Setting {
         if matches!(death, Death::TimeOver(_)) {
             let limit = humantime::format_duration(self.limits.start_time);
             let message = format!("the group {group} did not start within {limit}");
-            return Diagnostic::new("start-time-over", message)
-                .help("look for a loop in a start function, or raise `start-time` in [groups.NAME.limits]");
+            return Diagnostic::new("start-time-over", message).help(format!(
+                "look for a loop in a start function, or raise `start-time` in [groups.{group}.limits]"
+            ));
         }
         let who = self
             .blamed(death)
             .map_or_else(|| format!("the group {group}"), ToString::to_string);
         let message = format!("{who} failed while it was instantiated: {death}");
-        Diagnostic::new("start-trapped", message)
+        let diagnostic = Diagnostic::new("start-trapped", message);
+        if matches!(death, Death::Trap(_, Some(_))) {
+            return diagnostic.help(format!("raise `memory` in [groups.{group}.limits]"));
+        }
+        diagnostic
     }
+}
+
+/// A page component whose handler is one by name alone.
+fn handler_mismatch(component: &ComponentId, entry: &Entry, error: &wasmtime::Error) -> Diagnostic {
+    let (interface, source) = match entry.handler {
+        Handler::Page => ("wasmhost:page/handler@0.1.0", "wit/page.wit"),
+        Handler::WasiHttp02 => (
+            "wasi:http/incoming-handler@0.2",
+            "the WIT of wasi:http that its toolchain comes with",
+        ),
+    };
+    let message =
+        format!("the function `handle` that {component} exports is not that of {interface}: {error:#}");
+    Diagnostic::new("handler-mismatch", message).help(format!("build it against {source}"))
 }

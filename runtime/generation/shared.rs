@@ -5,8 +5,12 @@ use std::sync::Arc;
 
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use super::{RequestError, call::Call, lasting::LastingStore, setting::Setting};
-use crate::diagnostic::Diagnostic;
+use super::{
+    RequestError,
+    call::Call,
+    lasting::LastingStore,
+    setting::{FailedStart, Setting},
+};
 
 /// Where the store's task takes its calls from; it ends when this is gone, or at the drain deadline.
 pub struct Shared {
@@ -15,7 +19,7 @@ pub struct Shared {
 
 impl Shared {
     /// Errors: a start that traps, or that takes longer than the start-time.
-    pub async fn start(setting: Arc<Setting>) -> Result<(Self, JoinHandle<()>), Diagnostic> {
+    pub async fn start(setting: Arc<Setting>) -> Result<(Self, JoinHandle<()>), FailedStart> {
         let (calls, inbox) = mpsc::channel(setting.limits.in_flight.max(1));
         let mut started = setting.start_each().await?;
         let store = started

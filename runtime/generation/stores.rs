@@ -5,10 +5,15 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 use super::{
-    RequestError, call::Call, isolated::Isolated, pool::Pools, setting::Setting, shared::Shared,
+    RequestError,
+    call::Call,
+    isolated::Isolated,
+    pool::Pools,
+    setting::{FailedStart, Setting},
+    shared::Shared,
     tasks::Caller,
 };
-use crate::{diagnostic::Diagnostic, project::Instances};
+use crate::project::Instances;
 
 pub enum Stores {
     Shared(Shared),
@@ -22,7 +27,7 @@ impl Stores {
     pub async fn start(
         instances: Instances,
         setting: Arc<Setting>,
-    ) -> Result<(Self, JoinHandle<()>), Diagnostic> {
+    ) -> Result<(Self, JoinHandle<()>), FailedStart> {
         Ok(match instances {
             Instances::Shared => {
                 let (shared, over) = Shared::start(setting).await?;

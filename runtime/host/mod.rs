@@ -17,6 +17,7 @@ use wasmtime::{
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+pub use self::limits::OverLimit;
 use self::{http::NoOutgoingRequests, limits::StoreMemory, output::GuestOutput};
 
 /// The state of one store.
@@ -138,6 +139,13 @@ pub fn store(engine: &Engine, group: &Arc<str>, memory: u64) -> Store<Host> {
     // A guest that computes gives the thread back at every tick; who calls it keeps the deadline.
     store.epoch_deadline_async_yield_and_update(1);
     store
+}
+
+impl Host {
+    /// The last growth of its store's memory that was refused, since this was asked.
+    pub fn take_refused_memory(&mut self) -> Option<OverLimit> {
+        self.memory.take_refused()
+    }
 }
 
 /// True where a guest may answer with it: the classes below and above are not a response's.

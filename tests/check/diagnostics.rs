@@ -260,6 +260,19 @@ fn components_that_do_not_start() {
         ("wasmhost.toml", b"[groups.slow.limits]\nstart-time = \"50ms\"\n"),
         ("broken/index.wat", start("unreachable").as_bytes()),
         ("slow/index.wat", start("(loop br 0)").as_bytes()),
+        (
+            "large/index.wat",
+            b"(component (core module $m (memory 2000)) (core instance (instantiate $m)))",
+        ),
+        (
+            "odd/index.wat",
+            br#"(component
+                (core module $m (func (export "handle") (result i32) (i32.const 7)))
+                (core instance $m (instantiate $m))
+                (func $handle (result u32) (canon lift (core func $m "handle")))
+                (instance $handler (export "handle" (func $handle)))
+                (export "wasmhost:page/handler@0.1.0" (instance $handler)))"#,
+        ),
     ]);
     check("start", &tree, 1);
 }

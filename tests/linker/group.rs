@@ -103,7 +103,7 @@ impl Running {
         let observer = Arc::new(|_: &GenerationId, _| ());
         let artifact = Arc::new(artifact);
         let starting = Generation::start(id, artifact, spec.instances, spec.limits.clone(), observer);
-        let (generation, retirement) = runtime().block_on(starting)?;
+        let (generation, retirement) = runtime().block_on(starting).map_err(|failed| failed.diagnostic)?;
         Ok(Self {
             generation,
             _retirement: retirement,
