@@ -10,17 +10,25 @@ use std::{
 use crate::diagnostic::{Diagnostic, Position};
 
 use super::{
-    ComponentId, DiscoveryLimits, MANIFEST, Project,
+    ComponentId, DiscoveryLimits, Files, MANIFEST, Project,
     groups::{self, Found},
     manifest::{self, Manifest},
     tree::{self, ReadError, SKIPPED_FOLDERS, Tree},
 };
 
 /// See `Project::discover`.
-pub fn discover(root: &Path, limits: &DiscoveryLimits) -> Result<Project, Vec<Diagnostic>> {
+pub fn discover(
+    root: &Path,
+    limits: &DiscoveryLimits,
+    known: &mut Files,
+) -> Result<Project, Vec<Diagnostic>> {
+    known.begin();
     let root = check_root(root).map_err(|diagnostic| vec![diagnostic])?;
     let manifest_file = root.join(MANIFEST);
-    let (manifest, tree) = match (read_manifest(&manifest_file, limits), tree::list(&root, limits)) {
+    let (manifest, tree) = match (
+        read_manifest(&manifest_file, limits, known),
+        tree::list(&root, limits),
+    ) {
         (Ok(manifest), Ok(tree)) => (manifest, tree),
         (manifest, tree) => return Err(all_mistakes(manifest, tree)),
     };
@@ -29,7 +37,7 @@ pub fn discover(root: &Path, limits: &DiscoveryLimits) -> Result<Project, Vec<Di
         .iter()
         .map(|(id, path)| (id.clone(), root.join(path)))
         .collect();
-    let found = read_components(&tree.files, &elsewhere, limits);
+    let found = read_components(&tree.files, &elsewhere, limits, known);
     let groups = groups::understand(&manifest, &manifest_file, found, tree.faults);
     if groups.is_empty() {
         return Err(vec![root_empty(&root)]);
@@ -63,9 +71,13 @@ pub fn check_root(root: &Path) -> Result<PathBuf, Diagnostic> {
 }
 
 /// Without a file, all is as by default.
-fn read_manifest(file: &Path, limits: &DiscoveryLimits) -> Result<Manifest, Vec<Diagnostic>> {
-    let content = match tree::read(file, limits.manifest) {
-        Ok(content) => content,
+fn read_manifest(
+    file: &Path,
+    limits: &DiscoveryLimits,
+    known: &mut Files,
+) -> Result<Manifest, Vec<Diagnostic>> {
+    let content = match known.read(file, limits.manifest) {
+        Ok(content) => content.bytes,
         Err(ReadError::Io(error)) if tree::is_not_there(file, &error) => return Ok(Manifest::default()),
         Err(ReadError::Io(error)) => {
             return Err(vec![Diagnostic::io(
@@ -110,17 +122,19 @@ fn read_components(
     files: &[(ComponentId, PathBuf)],
     elsewhere: &BTreeMap<ComponentId, PathBuf>,
     limits: &DiscoveryLimits,
+    known: &mut Files,
 ) -> Vec<Found> {
     let in_tree = files.iter().filter_map(|(id, path)| {
-        let content = tree::read_component(path, limits.file)?;
+        let content = tree::read_component(path, limits.file, known)?;
         Some(Found {
             id: id.clone(),
             path: path.clone(),
             content,
         })
     });
+    let mut found: Vec<Found> = in_tree.collect();
     let elsewhere = elsewhere.iter().map(|(id, path)| {
-        let content = tree::read(path, limits.file).map_err(|error| {
+        let content = known.read(path, limits.file).map_err(|error| {
             let help = format!("it is the path of [components.\"{id}\"]: build it, or correct the path");
             let diagnostic = tree::component_unreadable(path, error);
             if diagnostic.help.is_some() {
@@ -135,7 +149,8 @@ fn read_components(
             content,
         }
     });
-    in_tree.chain(elsewhere).collect()
+    found.extend(elsewhere);
+    found
 }
 
 fn root_empty(root: &Path) -> Diagnostic {

@@ -42,7 +42,7 @@ use crate::{
     generation::Observer,
     kept::{Expected, Folder, Keeper},
     prepare::{self, Exports, Readable, Refused},
-    project::GroupSpec,
+    project::{Files, GroupSpec},
     router::Publisher,
     status::{Ask, ReadyGroup, Reporter, Stages},
 };
@@ -57,6 +57,8 @@ pub struct Reloader {
     looking: Option<JoinHandle<Seen>>,
     /// What the last look found.
     seen: Option<Seen>,
+    /// What the last look read.
+    files: Files,
     building: Option<Building>,
     /// What the last build came to, until it is committed.
     built: Option<Built>,
@@ -90,6 +92,7 @@ impl Reloader {
         publisher: Publisher,
         reporter: Reporter,
         keeper: Keeper,
+        files: Files,
     ) -> Self {
         Self {
             root,
@@ -98,6 +101,7 @@ impl Reloader {
             serving: Serving::new(publisher, reporter, keeper),
             looking: None,
             seen: None,
+            files,
             building: None,
             built: None,
             refused: KnownContents::new(),
@@ -121,8 +125,9 @@ impl Reloader {
                     self.step(first, Input::Hint);
                     (last, Input::Hint)
                 }
-                seen = finished(self.looking.as_mut()) => {
+                mut seen = finished(self.looking.as_mut()) => {
                     self.looking = None;
+                    self.files = std::mem::take(&mut seen.files);
                     let looked = seen.looked();
                     let hint = watch.follow(seen.all_folders());
                     self.forget_refused(&seen);
@@ -199,6 +204,7 @@ impl Reloader {
             self.builder.clone(),
             known,
             self.serving.exports(),
+            std::mem::take(&mut self.files),
         );
         self.looking = Some(tokio::spawn(look));
     }
