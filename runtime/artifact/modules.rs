@@ -16,7 +16,7 @@ use super::cache::Cache;
 use crate::{engine::Caches, project::Digest};
 
 /// How much less of the processor compiling gets where serving wants it too, as in `nice(1)`.
-const NICE: i32 = 5;
+const NICE: i32 = 10;
 
 /// Lets the threads that serve go first. On Linux this is the calling thread's own priority.
 fn make_way() {
