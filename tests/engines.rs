@@ -31,12 +31,16 @@ fn javascript_and_python_pages() {
         greets(&mut client, page, greeting, 2);
     }
 
+    // The engine's memory grows with the longer one by more than a page.
+    let edits = ["Edited".to_owned(), "Much more to read. ".repeat(20_000)];
     for page in ["js-one", "python-one"] {
-        tree.put(format!("pages/{page}.wasm"), built(page, "Edited"));
-        let swapped = server.wait("swapped");
-        eprintln!("an edit of {page}: {swapped}");
-        compiled_nothing(&swapped, page);
-        greets(&mut client, page, "Edited", 1);
+        for edited in &edits {
+            tree.put(format!("pages/{page}.wasm"), built(page, edited));
+            let swapped = server.wait("swapped");
+            eprintln!("an edit of {page}: {swapped}");
+            compiled_nothing(&swapped, page);
+            greets(&mut client, page, edited, 1);
+        }
     }
     greets(&mut client, "js-two", PAGES[1].1, 1);
     greets(&mut client, "python-two", PAGES[3].1, 1);

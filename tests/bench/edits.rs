@@ -6,20 +6,27 @@ use serde_json::Value;
 
 use crate::{
     pages::Page,
-    support::{Client, Server, Tree, engines},
-    table::{head, row},
+    support::{Client, Server, Tree},
+    table::{head, median, row},
 };
 
-const TIMES: u32 = 10;
+pub const TIMES: u32 = 10;
+
+/// What of a swap is shown beside its total: most of the time is in these.
+const STAGES: [&str; 5] = ["read", "link", "compile", "instantiate", "load"];
 
 pub fn run() {
     head("one change, ms.total without ms.detect");
-    group("5 pages of 100 KiB", 5, 100);
-    group("65: one of 100 KiB, 64 of 175 KiB", 65, 175);
-    restart();
+    let small = group("5 pages of 100 KiB", 5, 100);
+    let large = group("65: one of 100 KiB, 64 of 175 KiB", 65, 175);
+    println!(
+        "\nOne function in a group of 65 against one of 5: {:.2}",
+        large / small
+    );
 }
 
-fn group(name: &str, pages: u32, kib: u32) {
+/// One page of a group changes. Returns the median for one function.
+fn group(name: &str, pages: u32, kib: u32) -> f64 {
     let tree = Tree::empty();
     tree.put("wasmhost.toml", "[groups.pages.limits]\nmemory = \"256MiB\"\n");
     for page in 1..pages {
@@ -31,7 +38,7 @@ fn group(name: &str, pages: u32, kib: u32) {
     let mut server = Server::start(tree.root());
     let mut client = server.client();
     let mut measure = |what: &str, change: fn(&mut Page, u32)| {
-        let (mut total, mut first, mut commit, mut functions) = (vec![], vec![], vec![], vec![]);
+        let (mut swaps, mut first) = (vec![], vec![]);
         for time in 0..=TIMES {
             change(&mut page, time + 2);
             let component = page.component();
@@ -39,23 +46,39 @@ fn group(name: &str, pages: u32, kib: u32) {
             tree.put("pages/p0.wasm", component);
             let answered = first_answer(&mut client, &page.answer());
             let swapped = server.wait("swapped");
-            if time == 0 {
-                // The first change of a kind lays the caches out.
-                continue;
+            // The first change of a kind lays the caches out.
+            if time > 0 {
+                first.push(answered);
+                swaps.push(swapped);
             }
-            first.push(answered);
-            total.push(ms(&swapped, "total") - ms(&swapped, "detect"));
-            commit.push(ms(&swapped, "commit"));
-            functions.push(swapped["functions_compiled"].as_f64().unwrap());
         }
-        row(&format!("{name}: {what}"), "ms", &total);
-        row("– functions compiled", "", &functions);
+        show(&format!("{name}: {what}"), &swaps);
         row("– complete on disk to first new answer", "ms", &first);
-        row("– commit", "ms", &commit);
+        median(&totals(&swaps))
     };
-    measure("one function", |page, value| page.code = value);
+    let one = measure("one function", |page, value| page.code = value);
     measure("data alone", |page, value| page.data = value);
     measure("every function", |page, value| page.everywhere = value);
+    one
+}
+
+fn show(name: &str, swaps: &[Value]) {
+    row(name, "ms", &totals(swaps));
+    for stage in STAGES {
+        row(&format!("– {stage}"), "ms", &each(swaps, |swap| ms(swap, stage)));
+    }
+    let without = each(swaps, |swap| total(swap) - ms(swap, "compile"));
+    row("– all but compile", "ms", &without);
+    row("– commit", "ms", &each(swaps, |swap| ms(swap, "commit")));
+    row("– functions compiled", "", &each(swaps, functions));
+}
+
+fn totals(swaps: &[Value]) -> Vec<f64> {
+    each(swaps, total)
+}
+
+fn each(swaps: &[Value], value: impl Fn(&Value) -> f64) -> Vec<f64> {
+    swaps.iter().map(value).collect()
 }
 
 /// Asks until the new code answers: how long that took, in milliseconds.
@@ -70,6 +93,15 @@ fn first_answer(client: &mut Client, expected: &[u8]) -> f64 {
     }
 }
 
+/// What a swap took from when its change was read on.
+pub fn total(swapped: &Value) -> f64 {
+    ms(swapped, "total") - ms(swapped, "detect")
+}
+
+pub fn functions(swapped: &Value) -> f64 {
+    swapped["functions_compiled"].as_f64().unwrap()
+}
+
 fn ms(swapped: &Value, stage: &str) -> f64 {
     swapped["ms"][stage].as_f64().unwrap()
 }
@@ -79,70 +111,6 @@ fn ms(swapped: &Value, stage: &str) -> f64 {
     clippy::disallowed_methods,
     reason = "a measure begins at rest, which nothing tells"
 )]
-fn settle() {
+pub fn settle() {
     std::thread::sleep(Duration::from_millis(150));
-}
-
-/// 200 components: the first start, and those that find all compiled.
-fn restart() {
-    let tree = Tree::empty();
-    for page in 0..200 {
-        tree.put(
-            format!("g{}/p{page}.wasm", page / 20),
-            Page::new(page, 100).component(),
-        );
-    }
-    let start = || {
-        let began = Instant::now();
-        let server = Server::start(tree.root());
-        let took = began.elapsed().as_secs_f64() * 1e3;
-        settle();
-        server.signal("TERM");
-        let (status, ..) = server.ended();
-        assert!(status.success());
-        took
-    };
-    row(
-        "200 components of 100 KiB in 10 groups: cold start",
-        "ms",
-        &[start()],
-    );
-    let warm: Vec<f64> = (0..TIMES).map(|_| start()).collect();
-    row("– restart on a warm cache", "ms", &warm);
-}
-
-/// JavaScript and Python pages: one line of one changes.
-pub fn engines() {
-    if !engines::available() {
-        return println!("the tools that make such pages are not to be had here");
-    }
-    head("pages with an engine");
-    let tree = Tree::empty();
-    tree.put("wasmhost.toml", "[groups.pages.limits]\nmemory = \"256MiB\"\n");
-    type Make = fn(&str) -> Vec<u8>;
-    let kinds: [(&str, Make); 2] = [("js", engines::js_page), ("python", engines::python_page)];
-    for (kind, make) in kinds {
-        tree.put(format!("pages/{kind}-one.wasm"), make("One"));
-        tree.put(format!("pages/{kind}-two.wasm"), make("Two"));
-    }
-    let began = Instant::now();
-    let mut server = Server::start(tree.root());
-    row(
-        "cold start with two of each",
-        "ms",
-        &[began.elapsed().as_secs_f64() * 1e3],
-    );
-    for (kind, make) in kinds {
-        let (mut total, mut functions) = (vec![], vec![]);
-        for time in 0..4 {
-            let component = make(&format!("Edit {time}"));
-            settle();
-            tree.put(format!("pages/{kind}-one.wasm"), component);
-            let swapped = server.wait("swapped");
-            total.push(ms(&swapped, "total") - ms(&swapped, "detect"));
-            functions.push(swapped["functions_compiled"].as_f64().unwrap());
-        }
-        row(&format!("a one-line edit of a {kind} page"), "ms", &total);
-        row("– functions compiled", "", &functions);
-    }
 }

@@ -9,11 +9,12 @@ use std::{
 use crate::{
     pages::Page,
     support::{Client, Server, Tree},
-    table::per_mille,
+    table::{median, per_mille},
 };
 
 const CONNECTIONS: usize = 16;
 const WINDOW: Duration = Duration::from_secs(8);
+const WINDOWS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What was seen of one window.
@@ -37,50 +38,46 @@ pub fn run() {
         "\n| {CONNECTIONS} connections on a group of 5 | requests/s | µs of processor each | p99.9 ms | latest ms |"
     );
     println!("| --- | --- | --- | --- | --- |");
-    for _ in 0..2 {
-        show("no swaps", window(&server, || pause(PAUSE)));
-        let swapping = window(&server, || {
-            page.code += 1;
-            let component = page.component();
+    let (mut quiet, mut swapping) = (vec![], vec![]);
+    for _ in 0..WINDOWS {
+        quiet.push(show("no swaps", window(&server, || pause(PAUSE))));
+        // Made before: to make one takes longer than to swap it.
+        let most = WINDOW.as_millis() / PAUSE.as_millis();
+        let components: Vec<_> = (0..=most).map(|_| page.next_component()).collect();
+        let mut components = components.into_iter();
+        let seen = window(&server, || {
             pause(PAUSE);
-            tree.put("pages/p0.wasm", component);
+            tree.put("pages/p0.wasm", components.next().expect("one for each pause"));
         });
-        show("a swap each 100 ms", swapping);
+        swapping.push(show("a swap each 100 ms", seen));
     }
+    let share = median(&swapping) / median(&quiet);
+    println!("\nRequests a second with swaps against those without, medians of {WINDOWS}: {share:.3}");
 }
 
-fn show(what: &str, mut seen: Seen) {
+/// Shows a row. Returns the requests of a second.
+fn show(what: &str, mut seen: Seen) -> f64 {
     let rate = seen.requests as f64 / seen.seconds;
     let each = seen.processor_ms * 1e3 / seen.requests as f64;
     let late = per_mille(&mut seen.latencies, 999);
     let latest = per_mille(&mut seen.latencies, 1000);
     println!("| {what} | {rate:.0} | {each:.1} | {late:.2} | {latest:.2} |");
+    rate
 }
 
+/// Requests from one thread, so that the server has the other core, while `meanwhile` is done again and
+/// again.
 fn window(server: &Server, mut meanwhile: impl FnMut()) -> Seen {
     let over = AtomicBool::new(false);
     let (began, before) = (Instant::now(), processor_ms(server.pid()));
     let url = server.url();
     let latencies: Vec<f64> = std::thread::scope(|scope| {
-        let ask = || {
-            let mut client = Client::new(url);
-            let mut latencies = Vec::new();
-            while !over.load(Ordering::Relaxed) {
-                let asked = Instant::now();
-                assert_eq!(client.get("/pages/p0").status, 200);
-                latencies.push(asked.elapsed().as_secs_f64() * 1e3);
-            }
-            latencies
-        };
-        let clients: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(ask)).collect();
+        let asking = scope.spawn(|| ask(url, &over));
         while began.elapsed() < WINDOW {
             meanwhile();
         }
         over.store(true, Ordering::Relaxed);
-        clients
-            .into_iter()
-            .flat_map(|client| client.join().unwrap())
-            .collect()
+        asking.join().unwrap()
     });
     Seen {
         requests: latencies.len(),
@@ -88,6 +85,24 @@ fn window(server: &Server, mut meanwhile: impl FnMut()) -> Seen {
         processor_ms: processor_ms(server.pid()) - before,
         latencies,
     }
+}
+
+/// One request on each connection, then all their answers, and again. Returns the milliseconds of each.
+fn ask(url: &str, over: &AtomicBool) -> Vec<f64> {
+    let mut clients: Vec<Client> = (0..CONNECTIONS).map(|_| Client::new(url)).collect();
+    let mut latencies = Vec::new();
+    while !over.load(Ordering::Relaxed) {
+        let mut asked = Vec::new();
+        for client in &mut clients {
+            asked.push(Instant::now());
+            client.send("GET", "/pages/p0", &[], b"").unwrap();
+        }
+        for (client, asked) in std::iter::zip(&mut clients, asked) {
+            assert_eq!(client.receive(false).unwrap().status, 200);
+            latencies.push(asked.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    latencies
 }
 
 #[expect(

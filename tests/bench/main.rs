@@ -3,6 +3,7 @@
 //! ```sh
 //! cargo bench --bench swap                            # the table
 //! cargo bench --bench swap -- soak --swaps 5000       # the endurance run
+//! cargo bench --bench swap -- load                    # requests while swaps go on, alone
 //! cargo bench --bench swap -- engines                 # JavaScript and Python pages
 //! ```
 
@@ -14,10 +15,16 @@
 )]
 #![allow(clippy::print_stdout, reason = "the table is for standard output")]
 
+mod calls;
 mod edits;
+mod engine_pages;
+#[allow(dead_code, reason = "shared with the tests, which use all of it")]
+#[path = "../linker/group.rs"]
+mod group;
 mod load;
 mod pages;
 mod soak;
+mod starts;
 #[allow(
     dead_code,
     unused_imports,
@@ -34,12 +41,15 @@ fn main() {
         .collect();
     match arguments.first().map(String::as_str) {
         Some("soak") => soak::run(swaps(&arguments)),
-        Some("engines") => edits::engines(),
+        Some("engines") => engine_pages::run(),
+        Some("load") => load::run(),
         None => {
             edits::run();
+            calls::run();
+            starts::run();
             load::run();
         }
-        Some(other) => panic!("{other}: there are `soak` and `engines`"),
+        Some(other) => panic!("{other}: there are `load`, `engines` and `soak`"),
     }
 }
 

@@ -136,25 +136,36 @@ fn versions(page: &crate::support::Reply) -> Versions {
     PARTS.map(version).to_vec()
 }
 
-#[derive(Debug)]
-#[expect(dead_code, reason = "shown by Debug")]
-struct Size {
-    resident_kib: u64,
-    threads: u64,
-    files: usize,
-}
-
-fn size(pid: u32) -> Size {
+/// What must not pile up, by name.
+fn sizes(pid: u32) -> [(&'static str, u64); 4] {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let value = |name: &str| {
         let line = status.lines().find(|line| line.starts_with(name)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     };
-    Size {
-        resident_kib: value("VmRSS:"),
-        threads: value("Threads:"),
-        files: fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count(),
-    }
+    [
+        ("resident memory, KiB", value("VmRSS:")),
+        ("threads", value("Threads:")),
+        (
+            "open files",
+            fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count() as u64,
+        ),
+        ("compiled code, KiB", compiled_kib(pid)),
+    ]
+}
+
+/// Memory that holds machine code that was compiled here: executable, and of no file.
+fn compiled_kib(pid: u32) -> u64 {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let bytes = maps.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace();
+        let (range, rights) = (fields.next()?, fields.next()?);
+        let file = fields.nth(3);
+        let (from, to) = range.split_once('-')?;
+        let length = u64::from_str_radix(to, 16).ok()? - u64::from_str_radix(from, 16).ok()?;
+        (rights.contains('x') && file.is_none()).then_some(length)
+    });
+    bytes.sum::<u64>() / 1024
 }
 
 fn beside(file: &Path, content: &[u8]) -> std::path::PathBuf {

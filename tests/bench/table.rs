@@ -4,12 +4,18 @@
 pub fn row(name: &str, unit: &str, values: &[f64]) {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let median = sorted[sorted.len() / 2];
+    let median = median(values);
     let (least, most) = (sorted[0], sorted[sorted.len() - 1]);
     println!(
         "| {name} | {median:.1} {unit} | {least:.1} | {most:.1} | {} |",
         sorted.len()
     );
+}
+
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
 }
 
 pub fn head(title: &str) {
