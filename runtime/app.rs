@@ -13,7 +13,7 @@ use crate::{
     diagnostic::Diagnostic,
     engine::{self, Ticking},
     kept::{Keeper, Kept},
-    project::{Files, Project, ServerSpec},
+    project::{Project, ServerSpec},
     reload::{Mode, Reloader, Watch},
     router,
     server::{self, Server},
@@ -56,8 +56,7 @@ impl Config {
         let root = Project::root(&self.root).map_err(one)?;
         let state_dir = self.state_dir.unwrap_or_else(|| root.join(".wasmhost"));
         let kept = Kept::new(&state_dir, &root);
-        let mut files = Files::default();
-        let mut project = Project::discover_again(&root, &mut files);
+        let mut project = Project::discover(&root);
         if let Err(diagnostics) = &project
             && kept.groups().is_empty()
         {
@@ -70,7 +69,7 @@ impl Config {
             Some(Watch::start(&root, self.watch).map_err(one)?)
         };
         if watch.is_some() {
-            project = Project::discover_again(&root, &mut files);
+            project = Project::discover(&root);
         }
 
         let listen = match &project {
@@ -93,7 +92,7 @@ impl Config {
             keeper.listen(project.server.listen.clone());
         }
         let (router, publisher) = router::router();
-        let mut reloader = Reloader::new(root, builder, publisher, reporter.clone(), keeper, files);
+        let mut reloader = Reloader::new(root, builder, publisher, reporter.clone(), keeper);
         reloader.load(project, &kept).await?;
         let (inbox, asking) = status::inbox();
         let server = Server {

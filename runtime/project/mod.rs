@@ -12,13 +12,10 @@ use std::{
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use self::files::Content;
 use crate::diagnostic::Diagnostic;
 
 mod digest;
 mod discover;
-mod file_system;
-mod files;
 mod groups;
 mod limits;
 mod manifest;
@@ -27,8 +24,6 @@ mod toml_reader;
 mod tree;
 
 pub use digest::Digest;
-pub use file_system::is_remote_at;
-pub use files::Files;
 pub use limits::{DiscoveryLimits, Limits};
 pub use names::{ComponentId, InvalidId};
 pub use tree::is_skipped;
@@ -59,15 +54,7 @@ impl Project {
     /// Where nothing can be understood: no readable folder, a manifest with errors, no component at all.
     /// What is wrong inside one group is that group's `Refusal`.
     pub fn discover(root: &Path) -> Result<Self, Vec<Diagnostic>> {
-        Self::discover_again(root, &mut Files::default())
-    }
-
-    /// The same, where `files` are those that were read before.
-    ///
-    /// # Errors
-    /// As for `discover`.
-    pub fn discover_again(root: &Path, files: &mut Files) -> Result<Self, Vec<Diagnostic>> {
-        discover::discover(root, &DiscoveryLimits::DEFAULT, files)
+        discover::discover(root, &DiscoveryLimits::DEFAULT)
     }
 
     /// The root as [`Project::root`] has it, whatever lies below.
@@ -128,15 +115,14 @@ impl GroupSpec {
     /// # Errors
     /// Where it cannot be read.
     pub fn of_file(path: &Path) -> Result<Self, Diagnostic> {
-        let Content { bytes, digest } = Files::default()
-            .read(path, DiscoveryLimits::DEFAULT.file)
+        let bytes = tree::read(path, DiscoveryLimits::DEFAULT.file)
             .map_err(|error| tree::component_unreadable(path, error))?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let id = ComponentId::of_name(&stem);
         let component = Component {
             id: id.clone(),
             path: path.to_owned(),
-            digest,
+            digest: Digest::of(&bytes),
             bytes,
         };
         let group = Self {

@@ -7,6 +7,7 @@ use std::{
     path::Path,
 };
 
+use rustix::fs::statfs;
 use walkdir::WalkDir;
 
 use crate::project::{DiscoveryLimits, is_skipped};
@@ -40,6 +41,21 @@ impl Fingerprint {
         }
         Self(hash.finish())
     }
+}
+
+/// False on file systems that are changed by others without telling this machine.
+pub fn has_events(root: &Path) -> bool {
+    /// NFS, CIFS, SMB2, 9P, FUSE, Ceph, AFS: as in `statfs(2)`.
+    const REMOTE: [i64; 7] = [
+        0x6969,
+        0xff53_4d42,
+        0xfe53_4d42,
+        0x0102_1997,
+        0x6573_5546,
+        0x00c3_6400,
+        0x5346_414f,
+    ];
+    statfs(root).map_or(true, |system| !REMOTE.contains(&system.f_type))
 }
 
 #[cfg(test)]

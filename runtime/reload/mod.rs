@@ -42,7 +42,7 @@ use crate::{
     generation::Observer,
     kept::{Expected, Folder, Keeper},
     prepare::{self, Exports, Readable, Refused},
-    project::{Files, GroupSpec},
+    project::GroupSpec,
     router::Publisher,
     status::{Ask, ReadyGroup, Reporter, Stages},
 };
@@ -57,8 +57,6 @@ pub struct Reloader {
     looking: Option<JoinHandle<Seen>>,
     /// What the last look found.
     seen: Option<Seen>,
-    /// What the last look read.
-    files: Files,
     building: Option<Building>,
     /// What the last build came to, until it is committed.
     built: Option<Built>,
@@ -92,7 +90,6 @@ impl Reloader {
         publisher: Publisher,
         reporter: Reporter,
         keeper: Keeper,
-        files: Files,
     ) -> Self {
         Self {
             root,
@@ -101,7 +98,6 @@ impl Reloader {
             serving: Serving::new(publisher, reporter, keeper),
             looking: None,
             seen: None,
-            files,
             building: None,
             built: None,
             refused: KnownContents::new(),
@@ -125,9 +121,8 @@ impl Reloader {
                     self.step(first, Input::Hint);
                     (last, Input::Hint)
                 }
-                mut seen = finished(self.looking.as_mut()) => {
+                seen = finished(self.looking.as_mut()) => {
                     self.looking = None;
-                    self.files = std::mem::take(&mut seen.files);
                     let looked = seen.looked();
                     let hint = watch.follow(seen.all_folders());
                     self.forget_refused(&seen);
@@ -204,7 +199,6 @@ impl Reloader {
             self.builder.clone(),
             known,
             self.serving.exports(),
-            std::mem::take(&mut self.files),
         );
         self.looking = Some(tokio::spawn(look));
     }

@@ -22,10 +22,10 @@ use notify::{
 use tokio::sync::Notify;
 use walkdir::WalkDir;
 
-use super::fingerprint::Fingerprint;
+use super::fingerprint::{Fingerprint, has_events};
 use crate::{
     diagnostic::Diagnostic,
-    project::{DiscoveryLimits, MANIFEST, is_remote_at, is_skipped},
+    project::{DiscoveryLimits, MANIFEST, is_skipped},
 };
 
 /// How often a tree without events is compared with what it was.
@@ -72,7 +72,7 @@ impl Watch {
     /// Begins to watch `root`. Errors: the system cannot even poll.
     pub fn start(root: &Path, mode: Mode) -> Result<Self, Diagnostic> {
         let changes = Arc::new(Changes::default());
-        let events = mode == Mode::Auto && !is_remote_at(root);
+        let events = mode == Mode::Auto && has_events(root);
         let watcher = if events { watcher(root, &changes) } else { None };
         if watcher.is_none() && mode == Mode::Auto {
             say_polling(root);
