@@ -5,6 +5,7 @@ pub mod engines;
 mod gated;
 mod golden;
 mod server;
+mod skip;
 mod sources;
 mod tree;
 pub mod wat_site;
@@ -14,6 +15,7 @@ pub use client::{Client, Reply};
 pub use gated::{Gated, assert_broken};
 pub use golden::{golden, goldens};
 pub use server::Server;
+pub use skip::skipped;
 pub use sources::{example, guests, variant};
 pub use tree::{Tree, touched};
 
