@@ -32,10 +32,19 @@ pub struct Call {
 type PageFunction = TypedFunc<(page::Request,), (page::Response,)>;
 type WasiHttpFunction = TypedFunc<host::http::Params, ()>;
 
+/// A handler's function, its types checked.
+#[derive(Clone, Copy)]
+enum Function {
+    Page(PageFunction),
+    WasiHttp(WasiHttpFunction),
+}
+
 /// A store and the instance of a slice in it.
 pub struct Live {
     store: Store<Host>,
     instance: Instance,
+    /// Those that were called, by their place: to check the types takes as long as a small call.
+    functions: Vec<Option<Function>>,
 }
 
 /// Why a store is of no use any more.
@@ -55,41 +64,51 @@ impl Live {
         end: &CancellationToken,
     ) -> Result<Self, Death> {
         match within(limit, end, slice.instantiate_async(&mut store)).await {
-            Ok(instance) => Ok(Self { store, instance }),
+            Ok(instance) => Ok(Self {
+                store,
+                instance,
+                functions: Vec::new(),
+            }),
             Err(death) => Err(death.with_memory(&mut store)),
         }
     }
 
     /// Errors: the handler's function is not of the type that its interface has.
     pub fn check(&mut self, entry: &Entry) -> wasmtime::Result<()> {
-        match entry.handler {
-            Handler::Page => drop(self.page(entry)?),
-            Handler::WasiHttp02 => drop(self.wasi_http(entry)?),
+        self.function(entry).map(drop)
+    }
+
+    fn function(&mut self, entry: &Entry) -> wasmtime::Result<Function> {
+        if let Some(Some(known)) = self.functions.get(entry.place) {
+            return Ok(*known);
         }
-        Ok(())
-    }
-
-    fn page(&mut self, entry: &Entry) -> wasmtime::Result<PageFunction> {
-        self.instance.get_typed_func(&mut self.store, entry.function)
-    }
-
-    fn wasi_http(&mut self, entry: &Entry) -> wasmtime::Result<WasiHttpFunction> {
-        self.instance.get_typed_func(&mut self.store, entry.function)
+        let Self { store, instance, .. } = self;
+        let function = match entry.handler {
+            Handler::Page => Function::Page(instance.get_typed_func(store, entry.function)?),
+            Handler::WasiHttp02 => Function::WasiHttp(instance.get_typed_func(store, entry.function)?),
+        };
+        if self.functions.len() <= entry.place {
+            self.functions.resize(entry.place + 1, None);
+        }
+        self.functions[entry.place] = Some(function);
+        Ok(function)
     }
 
     /// Runs one call. Errors: the store is dead; the client has been answered all the same.
     pub async fn call(&mut self, call: Call, limit: Duration, end: &CancellationToken) -> Result<(), Death> {
-        let handler = call.entry.handler;
+        let function = self.function(&call.entry).map_err(Death::trap)?;
         // What was refused before this call is not its fault.
         self.store.data_mut().take_refused_memory();
+        // The ticks since the last call were not this one's.
+        self.store.set_epoch_deadline(1);
         let deadlined = Deadlined {
             live: self,
             limit,
             end,
         };
-        let result = match handler {
-            Handler::Page => deadlined.call_page(call).await,
-            Handler::WasiHttp02 => deadlined.call_wasi_http(call).await,
+        let result = match function {
+            Function::Page(handle) => deadlined.call_page(handle, call).await,
+            Function::WasiHttp(handle) => deadlined.call_wasi_http(handle, call).await,
         };
         result.map_err(|death| death.with_memory(&mut self.store))
     }
@@ -109,9 +128,8 @@ struct Deadlined<'a> {
 }
 
 impl Deadlined<'_> {
-    async fn call_page(self, call: Call) -> Result<(), Death> {
+    async fn call_page(self, handle: PageFunction, call: Call) -> Result<(), Death> {
         let Call {
-            entry,
             params,
             request,
             reply,
@@ -121,7 +139,7 @@ impl Deadlined<'_> {
         let answer = match body.collect().await {
             Ok(body) => {
                 let request = page::request(&parts, params, &body.to_bytes());
-                self.run_page(&entry, request).await
+                self.run_page(handle, request).await
             }
             Err(error) => Ok(Err(RequestError::BadRequest(error.to_string()))),
         };
@@ -134,23 +152,17 @@ impl Deadlined<'_> {
         result
     }
 
-    async fn run_page(self, entry: &Entry, request: page::Request) -> Result<Answer, Death> {
+    async fn run_page(self, handle: PageFunction, request: page::Request) -> Result<Answer, Death> {
         let Self { live, limit, end } = self;
-        let handle = live.page(entry).map_err(Death::trap)?;
         let (response,) = within(limit, end, handle.call_async(&mut live.store, (request,))).await?;
         Ok(page::response(response)
             .map(|response| response.map(host::body::full))
             .map_err(RequestError::BadResponse))
     }
 
-    async fn call_wasi_http(self, call: Call) -> Result<(), Death> {
+    async fn call_wasi_http(self, handle: WasiHttpFunction, call: Call) -> Result<(), Death> {
         let Self { live, limit, end } = self;
-        let Call {
-            entry,
-            request,
-            reply,
-            ..
-        } = call;
+        let Call { request, reply, .. } = call;
         let (params, mut response) = match host::http::incoming(live.store.data_mut(), request) {
             Ok(incoming) => incoming,
             Err(error) => {
@@ -158,7 +170,6 @@ impl Deadlined<'_> {
                 return Ok(());
             }
         };
-        let handle = live.wasi_http(&entry).map_err(Death::trap)?;
         let over = CancellationToken::new();
         let _over_at_the_end = over.clone().drop_guard();
         let mut reply = Some(reply);

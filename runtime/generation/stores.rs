@@ -16,7 +16,7 @@ use super::{
 use crate::project::Instances;
 
 pub enum Stores {
-    Shared(Shared),
+    Shared(Caller<Shared>),
     Pool(Caller<Pools>),
     Isolated(Caller<Isolated>),
 }
@@ -48,7 +48,7 @@ impl Stores {
     /// Errors: the generation was ended.
     pub async fn hand_over(&self, call: Call) -> Result<(), RequestError> {
         match self {
-            Self::Shared(shared) => shared.hand_over(call).await,
+            Self::Shared(shared) => shared.owner()?.hand_over(call).await,
             Self::Pool(pools) => pools.owner()?.hand_over(call).await,
             Self::Isolated(isolated) => isolated.owner()?.hand_over(call).await,
         }
