@@ -23,6 +23,7 @@ mod engine_pages;
 mod group;
 mod load;
 mod pages;
+mod process;
 mod soak;
 mod starts;
 #[allow(

@@ -15,6 +15,7 @@ use std::{
 
 use crate::{
     load::pause,
+    process::sizes,
     support::{Server, Tree, example, touched, variant},
     table::per_mille,
 };
@@ -56,7 +57,7 @@ pub fn run(swaps: u64) {
     let url = server.url().to_owned();
     let mut shown: BTreeMap<u64, Versions> = BTreeMap::from([(1, vec!["1.0.0".into(); PARTS.len()])]);
     let began = Instant::now();
-    let mut sizes = None;
+    let mut early = None;
     std::thread::scope(|scope| {
         let ask = || {
             let mut client = crate::support::Client::new(&url);
@@ -99,7 +100,7 @@ pub fn run(swaps: u64) {
             current[part] = version.into();
             shown.insert(swapped["generation"].as_u64().unwrap(), current.clone());
             if swap == 99 {
-                sizes = Some(size(server.pid()));
+                early = Some(sizes(server.pid()));
             }
         }
         over.store(true, Ordering::Relaxed);
@@ -127,45 +128,16 @@ pub fn run(swaps: u64) {
             per_mille(&mut times, 1000)
         );
     }
-    println!("after 100 swaps: {sizes:?}\nat the end: {:?}", size(server.pid()));
+    println!(
+        "after 100 swaps: {early:?}\nat the end: {:?}",
+        sizes(server.pid())
+    );
 }
 
 fn versions(page: &crate::support::Reply) -> Versions {
     let version =
         |(part, _): (&str, &str)| page.attribute(&format!("data-component=\"{part}\""), "data-version");
     PARTS.map(version).to_vec()
-}
-
-/// What must not pile up, by name.
-fn sizes(pid: u32) -> [(&'static str, u64); 4] {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let value = |name: &str| {
-        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    };
-    [
-        ("resident memory, KiB", value("VmRSS:")),
-        ("threads", value("Threads:")),
-        (
-            "open files",
-            fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count() as u64,
-        ),
-        ("compiled code, KiB", compiled_kib(pid)),
-    ]
-}
-
-/// Memory that holds machine code that was compiled here: executable, and of no file.
-fn compiled_kib(pid: u32) -> u64 {
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
-    let bytes = maps.lines().filter_map(|line| {
-        let mut fields = line.split_whitespace();
-        let (range, rights) = (fields.next()?, fields.next()?);
-        let file = fields.nth(3);
-        let (from, to) = range.split_once('-')?;
-        let length = u64::from_str_radix(to, 16).ok()? - u64::from_str_radix(from, 16).ok()?;
-        (rights.contains('x') && file.is_none()).then_some(length)
-    });
-    bytes.sum::<u64>() / 1024
 }
 
 fn beside(file: &Path, content: &[u8]) -> std::path::PathBuf {
