@@ -66,7 +66,7 @@ impl Config {
         let watch = if self.frozen {
             None
         } else {
-            Some(Watch::start(&root, self.watch).map_err(one)?)
+            Some(Watch::start(&root, project.as_ref().ok(), self.watch).map_err(one)?)
         };
         if watch.is_some() {
             project = Project::discover(&root);
@@ -134,8 +134,11 @@ impl App {
         let reloading = tokio::spawn(async {
             match watch {
                 Some(watch) => reloader.run(watch, asking).await,
-                // Frozen: nothing changes, but the generations go on living.
-                None => std::future::pending().await,
+                // Frozen: nothing changes, so nobody waits for a change; but the generations go on living.
+                None => {
+                    drop(asking);
+                    std::future::pending().await
+                }
             }
         });
         tokio::select! {

@@ -51,6 +51,17 @@ pub enum Group {
     Refusal(Refusal),
 }
 
+impl Group {
+    /// What it consists of, where that could be read.
+    pub fn spec(&self) -> Option<&GroupSpec> {
+        match self {
+            Self::Known(spec) | Self::Unreadable((spec, _)) => Some(spec),
+            Self::Readable(readable) => Some(&readable.spec),
+            Self::Refusal(_) => None,
+        }
+    }
+}
+
 /// Contents of groups that need not be read again: what serves, what was refused.
 pub type KnownContents = BTreeSet<(String, Digest)>;
 
@@ -140,14 +151,9 @@ pub fn tree_digest(diagnostics: &[Diagnostic]) -> Digest {
 }
 
 impl Seen {
-    /// All that is to be watched.
-    pub fn all_folders(&self) -> BTreeSet<Folder> {
-        let elsewhere = self
-            .tree
-            .as_ref()
-            .map(|tree| tree.elsewhere.as_slice())
-            .unwrap_or_default();
-        watch::with_files(self.folders.clone(), elsewhere)
+    /// The files elsewhere, as far as the tree could be understood.
+    pub fn elsewhere(&self) -> Option<&[PathBuf]> {
+        Some(&self.tree.as_ref().ok()?.elsewhere)
     }
 
     /// What the control plane is told.

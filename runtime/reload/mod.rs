@@ -11,11 +11,13 @@ mod begin;
 mod causes;
 pub mod control;
 pub mod debounce;
+mod elsewhere;
 mod fingerprint;
 mod group;
 mod look;
 mod serving;
 mod subject;
+mod unsettled;
 mod watch;
 
 use std::{
@@ -58,6 +60,8 @@ pub struct Reloader {
     /// What the last look found.
     seen: Option<Seen>,
     building: Option<Building>,
+    /// The last build that was given up; it may not be over yet.
+    given_up: Option<JoinHandle<Vec<Outcome>>>,
     /// What the last build came to, until it is committed.
     built: Option<Built>,
     /// Contents that were refused: they need not be taken apart again.
@@ -99,6 +103,7 @@ impl Reloader {
             looking: None,
             seen: None,
             building: None,
+            given_up: None,
             built: None,
             refused: KnownContents::new(),
             asking: BTreeMap::new(),
@@ -121,10 +126,10 @@ impl Reloader {
                     self.step(first, Input::Hint);
                     (last, Input::Hint)
                 }
-                seen = finished(self.looking.as_mut()) => {
+                mut seen = finished(self.looking.as_mut()) => {
                     self.looking = None;
                     let looked = seen.looked();
-                    let hint = watch.follow(seen.all_folders());
+                    let hint = watch.follow(std::mem::take(&mut seen.folders), seen.elsewhere());
                     self.forget_refused(&seen);
                     self.seen = Some(seen);
                     if hint {
@@ -135,10 +140,11 @@ impl Reloader {
                 outcomes = finished(self.building.as_mut().map(|building| &mut building.task)) => {
                     (Instant::now(), self.keep(outcomes))
                 }
-                Some(Ask(reply)) = inbox.recv() => {
+                Some(Ask { group, reply }) = inbox.recv() => {
                     self.asked += 1;
                     self.asking.insert(self.asked, reply);
-                    (Instant::now(), Input::Asked(self.asked))
+                    let request = self.asked;
+                    (Instant::now(), Input::Asked { request, group })
                 }
                 () = sleep_until(wake) => (Instant::now(), Input::Woken),
             };
@@ -162,12 +168,15 @@ impl Reloader {
             Deed::Look => self.look(),
             Deed::Build { build, groups, since } => self.build(build, &groups, since),
             Deed::GiveUp { .. } => {
-                self.building = None;
+                if let Some(building) = self.building.take() {
+                    self.given_up = Some(building.task);
+                }
                 self.built = None;
             }
             Deed::Commit { .. } => self.commit(),
             Deed::Remove(groups) => self.serving.remove(groups.iter()),
             Deed::Refuse(groups) => groups.iter().for_each(|name| self.refuse(name)),
+            Deed::SayUnsettled(groups) => groups.iter().for_each(|name| self.say_unsettled(name)),
             Deed::RefuseTree => {
                 if let Some(Seen {
                     tree: Err(diagnostics),
@@ -237,8 +246,13 @@ impl Reloader {
             })
             .collect();
         let give_up = CancellationToken::new();
-        let token = give_up.clone();
+        let (token, before) = (give_up.clone(), self.given_up.take());
         let task = tokio::spawn(async move {
+            // One at a time: what a build takes of memory and processors is bounded.
+            if let Some(before) = before {
+                // How it ended is of no interest.
+                let _ = before.await;
+            }
             let mut outcomes = Vec::new();
             for order in orders {
                 outcomes.push(order.prepare(exports.clone(), token.clone()).await);
@@ -316,6 +330,15 @@ impl Reloader {
             }
             Some(SeenGroup::Refusal(refusal)) => self.serving.reject_unread(name, &refusal),
             _ => {}
+        }
+    }
+
+    fn say_unsettled(&self, name: &str) {
+        let Some(Seen { tree: Ok(tree), .. }) = &self.seen else {
+            return;
+        };
+        if let Some(spec) = tree.groups.get(name).and_then(SeenGroup::spec) {
+            self.serving.report_unsettled(spec);
         }
     }
 

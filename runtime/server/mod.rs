@@ -23,7 +23,7 @@ pub use self::listen::bind;
 use crate::{
     generation::{GenerationId, RequestError},
     host::body::{Body, BodyError},
-    router::Router,
+    router::{Router, Wait},
     status::Inbox,
 };
 
@@ -164,8 +164,8 @@ async fn respond(router: &Router, inbox: &Inbox, request: http::Request<Incoming
         return answer::method_not_allowed();
     }
     let path = request.uri().path();
-    if let Some(limit) = router.waits(path) {
-        inbox.fresh(limit).await;
+    if let Some(Wait { group, limit }) = router.waits(path) {
+        inbox.fresh(group, limit).await;
     }
     let routed = match router.route(path) {
         Ok(routed) => routed,

@@ -9,6 +9,9 @@ use super::{
 };
 use wasmhost::reload::control::{GONE, UNFINISHED};
 
+/// How long before it counts as seen a content may have been read: longer than any look takes.
+const LOOK: Time = 500 * MS;
+
 /// A guarantee that does not hold, and how that was seen.
 #[derive(Clone, Debug)]
 pub struct Broken {
@@ -137,7 +140,13 @@ impl Monitor {
         } else {
             0
         };
-        let early = now < patience || !disk.each_had_been(group, &snapshot, now - patience);
+        // What is not finished may change meanwhile: its time runs from when the first of it was seen.
+        let began = |until: Time| {
+            disk.each_had_been(group, &snapshot, until)
+                || snapshot.is_unfinished()
+                    && disk.some_was_unfinished(group, until.saturating_sub(LOOK), until)
+        };
+        let early = now < patience || !began(now - patience);
         self.must(!early, ContentDecides, || {
             format!("g{group}: {snapshot} was refused too early")
         });

@@ -419,6 +419,8 @@ impl Host {
                     self.refuse(group, snapshot);
                 }
             }),
+            // Nothing here changes for so long.
+            Deed::SayUnsettled(_) => {}
             Deed::RefuseTree => {
                 if let Some(wrong) = self.wrong {
                     self.monitor.refused_tree(wrong, self.now);
@@ -657,7 +659,13 @@ impl Host {
         if self.random.percent(50) {
             self.say(|_| format!("request {id} for g{group} waits for what lies there"));
             self.at(REQUEST_TIME, Event::WaitOver(id));
-            self.step(self.now, Input::Asked(id));
+            self.step(
+                self.now,
+                Input::Asked {
+                    request: id,
+                    group: Some(name(group)),
+                },
+            );
         } else {
             self.route(id);
         }
@@ -738,6 +746,7 @@ fn say(deed: &Deed) -> String {
         } => format!("commit build {build}: {publish:?}, not {refuse:?}"),
         Deed::Remove(groups) => format!("remove {groups:?}"),
         Deed::Refuse(groups) => format!("refuse {groups:?}"),
+        Deed::SayUnsettled(groups) => format!("say that {groups:?} never rest"),
         Deed::RefuseTree => "refuse the tree".into(),
         Deed::Answer(requests) => format!("answer {requests:?}"),
     }
