@@ -120,6 +120,7 @@ impl http_body::Body for GuestSide {
             .poll_frame(context)
             .map_err(|error| match error {
                 BodyError::TooLarge => Error::HttpRequestBodySize(None),
+                BodyError::TooSlow => Error::ConnectionReadTimeout,
                 BodyError::Client(_) | BodyError::Ended | BodyError::Guest(_) => Error::ConnectionTerminated,
             })
     }

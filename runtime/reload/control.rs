@@ -19,6 +19,7 @@ use std::{
 };
 
 use super::{
+    asked::Asked,
     debounce::{Burst, QUIET},
     subject::{Pending, Subject},
     unsettled::Unsettled,
@@ -117,16 +118,7 @@ pub struct Control {
     look_at: Option<Instant>,
     looks: u64,
     builds: u64,
-    asked: Vec<Asked>,
-}
-
-/// A request that waits.
-#[derive(Debug)]
-struct Asked {
-    request: u64,
-    group: Option<String>,
-    /// The number of the look that will do for it.
-    look: u64,
+    asked: Asked,
 }
 
 #[derive(Debug, Default)]
@@ -192,11 +184,7 @@ impl Control {
         let mut deeds = Vec::new();
         match input {
             Input::Hint => self.burst.get_or_insert_with(|| Burst::begin(now)).extend(now),
-            Input::Asked { request, group } => self.asked.push(Asked {
-                request,
-                group,
-                look: self.looks + 1,
-            }),
+            Input::Asked { request, group } => self.asked.add(request, group, self.looks + 1),
             Input::Looked(looked) => self.looked(now, looked, &mut deeds),
             Input::Built { build, ready } => {
                 if let Some(current) = self.build.as_mut().filter(|current| current.number == build) {
@@ -223,7 +211,7 @@ impl Control {
     fn order_look(&mut self, now: Instant, deeds: &mut Vec<Deed>) {
         let due = self.wake_at().is_some_and(|at| at <= now);
         // Who asks while a burst is under way is answered after it: its files belong together.
-        let asked = self.burst.is_none() && self.asked.iter().any(|asked| asked.look > self.looks);
+        let asked = self.burst.is_none() && self.asked.wants_more_than(self.looks);
         if self.look.is_some() || !(due || asked) {
             return;
         }
@@ -418,13 +406,9 @@ impl Control {
     /// A request is answered when what a look after its arrival found of its group has come to an end.
     fn answer(&mut self, deeds: &mut Vec<Deed>) {
         let done = self.looks - u64::from(self.look.is_some());
-        let (answered, waiting) = std::mem::take(&mut self.asked)
-            .into_iter()
-            .partition(|asked| asked.look <= done && !self.is_busy(asked.group.as_deref()));
-        self.asked = waiting;
-        let answered: Vec<u64> = Vec::into_iter(answered)
-            .map(|asked: Asked| asked.request)
-            .collect();
+        let mut asked = std::mem::take(&mut self.asked);
+        let answered = asked.take_answered(done, |group| self.is_busy(group));
+        self.asked = asked;
         if !answered.is_empty() {
             deeds.push(Deed::Answer(answered));
         }

@@ -7,6 +7,7 @@
 //!             └─────────── nothing that fails up to here ──────────┘ changes what serves
 //! ```
 
+mod asked;
 mod begin;
 mod causes;
 pub mod control;
