@@ -99,7 +99,7 @@ pub fn run(swaps: u64) {
             current[part] = version.into();
             shown.insert(swapped["generation"].as_u64().unwrap(), current.clone());
             if swap == 99 {
-                sizes = Some(size(server.pid()));
+                sizes = Some(self::sizes(server.pid()));
             }
         }
         over.store(true, Ordering::Relaxed);
@@ -127,7 +127,10 @@ pub fn run(swaps: u64) {
             per_mille(&mut times, 1000)
         );
     }
-    println!("after 100 swaps: {sizes:?}\nat the end: {:?}", size(server.pid()));
+    println!(
+        "after 100 swaps: {sizes:?}\nat the end: {:?}",
+        self::sizes(server.pid())
+    );
 }
 
 fn versions(page: &crate::support::Reply) -> Versions {
