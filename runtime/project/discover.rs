@@ -43,8 +43,8 @@ pub fn discover(
         return Err(vec![root_empty(&root)]);
     }
     Ok(Project {
+        server: manifest.server.relative_to(&root),
         root,
-        server: manifest.server,
         groups,
         elsewhere,
     })
