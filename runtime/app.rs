@@ -1,9 +1,6 @@
 //! The composition root: settings in, a running server out. Knows neither arguments nor printing.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +10,7 @@ use crate::{
     diagnostic::Diagnostic,
     engine::{self, Ticking},
     kept::{Keeper, Kept},
-    project::{Project, ServerSpec},
+    project::{Address, Project},
     reload::{Mode, Reloader, Watch},
     router,
     server::{self, Server},
@@ -25,7 +22,7 @@ use crate::{
 pub struct Config {
     pub root: PathBuf,
     /// Instead of the manifest's, where not empty.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Address>,
     pub format: Format,
     /// `ROOT/.wasmhost` where not given.
     pub state_dir: Option<PathBuf>,
@@ -72,14 +69,15 @@ impl Config {
             project = Project::discover(&root);
         }
 
-        let listen = match &project {
-            _ if !self.listen.is_empty() => self.listen,
-            Ok(project) => project.server.listen.clone(),
-            Err(_) => kept.listen().unwrap_or(ServerSpec::default().listen),
+        let mut spec = match &project {
+            Ok(project) => project.server.clone(),
+            Err(_) => kept.server().unwrap_or_default(),
         };
-        let listeners = server::bind(&listen).await?;
-        let address = listeners.first().and_then(|listener| listener.local_addr().ok());
-        let url = address.map_or_else(String::new, |address| format!("http://{address}"));
+        if !self.listen.is_empty() {
+            spec.listen = self.listen;
+        }
+        let listeners = server::bind(&spec).await?;
+        let url = listeners.url();
 
         let ticking = engine::start(Some(&state_dir.join("cache")))
             .map_err(|error| one(engine::unavailable(&error)))?;
@@ -89,7 +87,7 @@ impl Config {
             .map_err(|error| one(no_thread(&root, &error)))?;
         let keeper = Keeper::start(kept.clone()).map_err(|error| one(no_thread(&root, &error)))?;
         if let Ok(project) = &project {
-            keeper.listen(project.server.listen.clone());
+            keeper.server(project.server.clone());
         }
         let (router, publisher) = router::router();
         let mut reloader = Reloader::new(root, builder, publisher, reporter.clone(), keeper);
@@ -99,7 +97,7 @@ impl Config {
             listeners,
             router,
             inbox,
-            limits: server::Limits::default(),
+            limits: spec.limits,
         };
         Ok(App {
             server,

@@ -4,6 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use http::HeaderValue;
 use percent_encoding::percent_decode_str;
 
 use crate::{
@@ -34,6 +35,8 @@ pub struct Shadowed {
 struct Target {
     group: Arc<str>,
     serving: Serving,
+    /// See [`Routed::label`].
+    label: HeaderValue,
     /// How long its group's requests wait for a swap that is pending, if they do.
     waits: Option<Duration>,
     component: Option<ComponentId>,
@@ -46,6 +49,18 @@ pub enum Serving {
     /// The group never had a good generation.
     Down,
 }
+
+impl Serving {
+    fn label(&self) -> HeaderValue {
+        let label = match self {
+            Self::Live(generation) => HeaderValue::try_from(generation.id().to_string()),
+            Self::Down => Ok(NO_LABEL),
+        };
+        label.unwrap_or(NO_LABEL)
+    }
+}
+
+const NO_LABEL: HeaderValue = HeaderValue::from_static("");
 
 /// A group as the table takes it.
 pub struct GroupRoutes<'a> {
@@ -93,6 +108,7 @@ impl RouteTable {
         let target = Target {
             group: group.name.into(),
             serving: group.serving.clone(),
+            label: group.serving.label(),
             waits: group.waits,
             component: component.cloned(),
         };
@@ -132,6 +148,7 @@ impl RouteTable {
         let Target {
             serving: Serving::Live(generation),
             component: Some(component),
+            label,
             ..
         } = matched.value
         else {
@@ -146,6 +163,7 @@ impl RouteTable {
         Ok(Routed {
             generation: generation.clone(),
             component: component.clone(),
+            label: label.clone(),
             params: params.collect::<Result<_, _>>()?,
         })
     }
@@ -162,6 +180,8 @@ pub struct Wait {
 pub struct Routed {
     pub generation: Arc<Generation>,
     pub component: ComponentId,
+    /// The generation's name as a response's header has it, made once.
+    pub label: HeaderValue,
     pub params: Params,
 }
 

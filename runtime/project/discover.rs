@@ -35,8 +35,8 @@ pub fn discover(root: &Path, limits: &DiscoveryLimits) -> Result<Project, Vec<Di
         return Err(vec![root_empty(&root)]);
     }
     Ok(Project {
+        server: manifest.server.relative_to(&root),
         root,
-        server: manifest.server,
         groups,
         elsewhere,
     })

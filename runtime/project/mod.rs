@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddr},
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::Diagnostic;
 
+mod address;
 mod digest;
 mod discover;
 mod groups;
@@ -23,8 +24,9 @@ mod names;
 mod toml_reader;
 mod tree;
 
+pub use address::Address;
 pub use digest::Digest;
-pub use limits::{DiscoveryLimits, Limits};
+pub use limits::{DiscoveryLimits, Limits, ServerLimits};
 pub use names::{ComponentId, InvalidId};
 pub use tree::is_skipped;
 
@@ -66,16 +68,51 @@ impl Project {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The server itself: `[server]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerSpec {
-    /// Never empty; port 0 is any free one.
-    pub listen: Vec<SocketAddr>,
+    /// Never empty.
+    pub listen: Vec<Address>,
+    #[serde(default)]
+    pub tls: Option<TlsFiles>,
+    #[serde(default)]
+    pub limits: ServerLimits,
+}
+
+/// The PEM files of a certificate, with all that lead to its authority, and of its key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsFiles {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
 }
 
 impl Default for ServerSpec {
     fn default() -> Self {
         Self {
-            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))],
+            listen: vec![Address::Http((Ipv4Addr::LOCALHOST, 8080).into())],
+            tls: None,
+            limits: ServerLimits::default(),
+        }
+    }
+}
+
+impl ServerSpec {
+    /// The certificate, where an address needs one.
+    pub fn certificate(&self) -> Option<&TlsFiles> {
+        let needed = self.listen.iter().any(Address::is_tls);
+        self.tls.as_ref().filter(|_| needed)
+    }
+
+    /// With its paths as seen from `folder`.
+    fn relative_to(self, folder: &Path) -> Self {
+        let from_folder = |address: Address| address.relative_to(folder);
+        Self {
+            listen: self.listen.into_iter().map(from_folder).collect(),
+            tls: self.tls.map(|TlsFiles { certificate, key }| TlsFiles {
+                certificate: folder.join(certificate),
+                key: folder.join(key),
+            }),
+            limits: self.limits,
         }
     }
 }
