@@ -30,3 +30,4 @@ mod restart;
 mod simulation;
 mod site;
 mod tidy;
+mod wasi03;

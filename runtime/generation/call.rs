@@ -11,10 +11,14 @@ use wasmtime::{
     component::{Instance, InstancePre, TypedFunc},
 };
 
-use super::RequestError;
+use super::{
+    RequestError,
+    concurrent::{self, Terms},
+    registry,
+};
 use crate::{
     artifact::Entry,
-    host::{self, Handler, Host, OverLimit, body::Body, page},
+    host::{self, Handler, Host, OverLimit, body::Body, exchange::Exchange, http03, page},
     project::ComponentId,
 };
 
@@ -29,13 +33,13 @@ pub struct Call {
     pub reply: oneshot::Sender<Answer>,
 }
 
-type PageFunction = TypedFunc<(page::Request,), (page::Response,)>;
-type WasiHttpFunction = TypedFunc<host::http::Params, ()>;
+pub type PageFunction = TypedFunc<(page::Request,), (page::Response,)>;
+pub type WasiHttpFunction = TypedFunc<host::http::Params, ()>;
 
 /// A store and the instance of a slice in it.
 pub struct Live {
-    store: Store<Host>,
-    instance: Instance,
+    pub(super) store: Store<Host>,
+    pub(super) instance: Instance,
 }
 
 /// Why a store is of no use any more.
@@ -65,6 +69,10 @@ impl Live {
         match entry.handler {
             Handler::Page => drop(self.page(entry)?),
             Handler::WasiHttp02 => drop(self.wasi_http(entry)?),
+            Handler::WasiHttp03 => {
+                let function = self.instance.get_typed_func(&mut self.store, entry.function)?;
+                let _: TypedFunc<http03::Params, http03::Results> = function;
+            }
         }
         Ok(())
     }
@@ -82,6 +90,14 @@ impl Live {
         let handler = call.entry.handler;
         // What was refused before this call is not its fault.
         self.store.data_mut().take_refused_memory();
+        if handler == Handler::WasiHttp03 {
+            let terms = Terms {
+                request_time: limit,
+                most: 1,
+                end,
+            };
+            return concurrent::serve_one(self, call, &terms).await;
+        }
         let deadlined = Deadlined {
             live: self,
             limit,
@@ -89,7 +105,7 @@ impl Live {
         };
         let result = match handler {
             Handler::Page => deadlined.call_page(call).await,
-            Handler::WasiHttp02 => deadlined.call_wasi_http(call).await,
+            Handler::WasiHttp02 | Handler::WasiHttp03 => deadlined.call_wasi_http(call).await,
         };
         result.map_err(|death| death.with_memory(&mut self.store))
     }
@@ -151,6 +167,8 @@ impl Deadlined<'_> {
             reply,
             ..
         } = call;
+        let exchange = Exchange::default();
+        let request = request.map(|body| exchange.upload(body));
         let (params, mut response) = match host::http::incoming(live.store.data_mut(), request) {
             Ok(incoming) => incoming,
             Err(error) => {
@@ -159,17 +177,16 @@ impl Deadlined<'_> {
             }
         };
         let handle = live.wasi_http(&entry).map_err(Death::trap)?;
-        let over = CancellationToken::new();
-        let _over_at_the_end = over.clone().drop_guard();
         let mut reply = Some(reply);
         let result = {
-            let mut guest = std::pin::pin!(within(limit, end, handle.call_async(&mut live.store, params)));
+            let guest = within(limit, end, handle.call_async(&mut live.store, params));
+            let mut guest = std::pin::pin!(registry::hurry(limit, &exchange, guest));
             tokio::select! {
                 biased;
                 // The response goes out while the guest still writes its body.
                 early = &mut response => {
                     if let Ok(early) = early {
-                        answer_with(&mut reply, forward(early, &over));
+                        answer_with(&mut reply, forward(early, &exchange));
                     }
                     guest.await
                 }
@@ -179,8 +196,9 @@ impl Deadlined<'_> {
         if result.is_err() {
             host::http::break_off(live.store.data_mut());
         }
+        exchange.guest_is_over();
         let late = match (&result, response.try_recv()) {
-            (Ok(()), Ok(late)) => forward(late, &over),
+            (Ok(()), Ok(late)) => forward(late, &exchange),
             (Ok(()), Err(_)) => Err(RequestError::BadResponse("it returned without a response".into())),
             (Err(death), _) => Err(death.as_request_error()),
         };
@@ -197,9 +215,9 @@ fn answer_with(reply: &mut Option<oneshot::Sender<Answer>>, answer: Answer) {
 }
 
 /// What a WASI HTTP guest answered, for its client.
-fn forward(answer: host::http::Answer, over: &CancellationToken) -> Answer {
+pub fn forward(answer: host::http::Answer, exchange: &Exchange) -> Answer {
     match answer {
-        Ok(response) => host::http::outgoing(response, over).map_err(RequestError::BadResponse),
+        Ok(response) => host::http::outgoing(response, exchange).map_err(RequestError::BadResponse),
         // `Debug` escapes the guest's own words.
         Err(code) => Err(RequestError::BadResponse(format!(
             "it answered with the error {code:?}"
@@ -208,12 +226,12 @@ fn forward(answer: host::http::Answer, over: &CancellationToken) -> Answer {
 }
 
 impl Death {
-    fn trap(error: wasmtime::Error) -> Self {
+    pub fn trap(error: wasmtime::Error) -> Self {
         Self::Trap(error, None)
     }
 
     /// With what is known of the store's memory.
-    fn with_memory(self, store: &mut Store<Host>) -> Self {
+    pub fn with_memory(self, store: &mut Store<Host>) -> Self {
         match self {
             Self::Trap(error, _) => Self::Trap(error, store.data_mut().take_refused_memory()),
             other => other,

@@ -8,6 +8,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use super::{
     RequestError,
     call::Call,
+    interleaved,
     lasting::LastingStore,
     setting::{FailedStart, Setting},
 };
@@ -22,6 +23,10 @@ impl Shared {
     pub async fn start(setting: Arc<Setting>) -> Result<(Self, JoinHandle<()>), FailedStart> {
         let (calls, inbox) = mpsc::channel(setting.limits.in_flight.max(1));
         let mut started = setting.start_each().await?;
+        if interleaved::is_for(&setting) {
+            let over = tokio::spawn(interleaved::run(setting, started.pop(), inbox));
+            return Ok((Self { calls }, over));
+        }
         let store = started
             .pop()
             .map(|live| LastingStore::new(setting.clone(), 0, live));

@@ -86,6 +86,27 @@ impl Client {
         self.stream.get_mut().write_all(bytes).unwrap();
     }
 
+    /// A second hand on the same connection: one sends while the other receives.
+    pub fn split(&self) -> Self {
+        let stream = self.stream.get_ref().try_clone().unwrap();
+        Self {
+            authority: self.authority.clone(),
+            stream: BufReader::new(stream),
+        }
+    }
+
+    /// The trailers behind the last chunk.
+    pub fn last_chunk(&mut self) -> std::io::Result<Vec<String>> {
+        assert_eq!(self.line()?, "0", "no chunk follows");
+        let mut trailers = Vec::new();
+        loop {
+            match self.line()? {
+                end if end.is_empty() => return Ok(trailers),
+                trailer => trailers.push(trailer),
+            }
+        }
+    }
+
     /// Reads the next answer to its end.
     pub fn receive(&mut self, head_only: bool) -> std::io::Result<Reply> {
         let mut reply = self.receive_head()?;
@@ -137,6 +158,36 @@ impl Client {
             self.stream.read_exact(&mut body)?;
         }
         Ok(body)
+    }
+
+    /// Reads a body that is too large to be kept, and that consists of one byte alone; its size.
+    pub fn receive_only(&mut self, byte: u8, head: &Reply) -> std::io::Result<usize> {
+        let mut size = 0;
+        let mut check = |part: &[u8]| {
+            assert!(part.iter().all(|found| *found == byte));
+            size += part.len();
+        };
+        match head.header("content-length") {
+            Some(length) => {
+                let mut left: usize = length.parse().map_err(|_| broken("content-length"))?;
+                let mut part = vec![0; 64 * 1024];
+                while left > 0 {
+                    let most = left.min(part.len());
+                    let read = self.stream.read(&mut part[..most])?;
+                    if read == 0 {
+                        return Err(std::io::ErrorKind::UnexpectedEof.into());
+                    }
+                    check(&part[..read]);
+                    left -= read;
+                }
+            }
+            None => {
+                while let Some(chunk) = self.chunk()? {
+                    check(&chunk);
+                }
+            }
+        }
+        Ok(size)
     }
 
     /// The next chunk of a chunked body; `None` is its end.
