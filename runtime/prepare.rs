@@ -173,7 +173,7 @@ async fn contained<T: Send + 'static>(
 pub fn no_page(root: &Path) -> Diagnostic {
     let message = format!("no component under {} answers requests", root.display());
     Diagnostic::new("page-missing", message).file(root).help(
-        "add one that exports wasmhost:page/handler@0.1.0 or wasi:http/incoming-handler@0.2, \
+        "add one that exports wasmhost:page/handler@0.1.0, wasi:http/incoming-handler@0.2 or wasi:http/handler@0.3, \
          as the pages of the example site do",
     )
 }

@@ -38,3 +38,4 @@ mod site;
 mod slow_clients;
 mod tidy;
 mod tls;
+mod wasi03;

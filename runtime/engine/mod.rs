@@ -62,8 +62,7 @@ pub fn start(cache: Option<&Path>) -> wasmtime::Result<Ticking> {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
-        // No interface of WASI 0.3 is served: calls need no event loop.
-        .concurrency_support(false)
+        .wasm_component_model_async(true)
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .cache(caches.modules.as_ref().map(|modules| modules.cache.clone()))
         .enable_incremental_compilation(caches.functions.clone())?;

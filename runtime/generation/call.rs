@@ -11,10 +11,14 @@ use wasmtime::{
     component::{Instance, InstancePre, TypedFunc},
 };
 
-use super::RequestError;
+use super::{
+    RequestError,
+    concurrent::{self, Terms},
+    registry,
+};
 use crate::{
     artifact::Entry,
-    host::{self, Handler, Host, OverLimit, body::Body, page},
+    host::{self, Handler, Host, OverLimit, body::Body, exchange::Exchange, http03, page},
     project::ComponentId,
 };
 
@@ -29,20 +33,23 @@ pub struct Call {
     pub reply: oneshot::Sender<Answer>,
 }
 
-type PageFunction = TypedFunc<(page::Request,), (page::Response,)>;
-type WasiHttpFunction = TypedFunc<host::http::Params, ()>;
+pub type PageFunction = TypedFunc<(page::Request,), (page::Response,)>;
+pub type WasiHttpFunction = TypedFunc<host::http::Params, ()>;
+pub type WasiHttp03Function = TypedFunc<http03::Params, http03::Results>;
 
 /// A handler's function, its types checked.
 #[derive(Clone, Copy)]
 enum Function {
     Page(PageFunction),
-    WasiHttp(WasiHttpFunction),
+    WasiHttp02(WasiHttpFunction),
+    /// The store's event loop has its own.
+    WasiHttp03,
 }
 
 /// A store and the instance of a slice in it.
 pub struct Live {
-    store: Store<Host>,
-    instance: Instance,
+    pub(super) store: Store<Host>,
+    pub(super) instance: Instance,
     /// Those that were called, by their place: to check the types takes as long as a small call.
     functions: Vec<Option<Function>>,
 }
@@ -85,7 +92,11 @@ impl Live {
         let Self { store, instance, .. } = self;
         let function = match entry.handler {
             Handler::Page => Function::Page(instance.get_typed_func(store, entry.function)?),
-            Handler::WasiHttp02 => Function::WasiHttp(instance.get_typed_func(store, entry.function)?),
+            Handler::WasiHttp02 => Function::WasiHttp02(instance.get_typed_func(store, entry.function)?),
+            Handler::WasiHttp03 => {
+                let _: WasiHttp03Function = instance.get_typed_func(store, entry.function)?;
+                Function::WasiHttp03
+            }
         };
         if self.functions.len() <= entry.place {
             self.functions.resize(entry.place + 1, None);
@@ -108,7 +119,15 @@ impl Live {
         };
         let result = match function {
             Function::Page(handle) => deadlined.call_page(handle, call).await,
-            Function::WasiHttp(handle) => deadlined.call_wasi_http(handle, call).await,
+            Function::WasiHttp02(handle) => deadlined.call_wasi_http(handle, call).await,
+            Function::WasiHttp03 => {
+                let terms = Terms {
+                    request_time: limit,
+                    most: 1,
+                    end,
+                };
+                return concurrent::serve_one(self, call, &terms).await;
+            }
         };
         result.map_err(|death| death.with_memory(&mut self.store))
     }
@@ -163,6 +182,8 @@ impl Deadlined<'_> {
     async fn call_wasi_http(self, handle: WasiHttpFunction, call: Call) -> Result<(), Death> {
         let Self { live, limit, end } = self;
         let Call { request, reply, .. } = call;
+        let exchange = Exchange::default();
+        let request = request.map(|body| exchange.upload(body));
         let (params, mut response) = match host::http::incoming(live.store.data_mut(), request) {
             Ok(incoming) => incoming,
             Err(error) => {
@@ -170,17 +191,16 @@ impl Deadlined<'_> {
                 return Ok(());
             }
         };
-        let over = CancellationToken::new();
-        let _over_at_the_end = over.clone().drop_guard();
         let mut reply = Some(reply);
         let result = {
-            let mut guest = std::pin::pin!(within(limit, end, handle.call_async(&mut live.store, params)));
+            let guest = within(limit, end, handle.call_async(&mut live.store, params));
+            let mut guest = std::pin::pin!(registry::hurry(limit, &exchange, guest));
             tokio::select! {
                 biased;
                 // The response goes out while the guest still writes its body.
                 early = &mut response => {
                     if let Ok(early) = early {
-                        answer_with(&mut reply, forward(early, &over));
+                        answer_with(&mut reply, forward(early, &exchange));
                     }
                     guest.await
                 }
@@ -190,8 +210,9 @@ impl Deadlined<'_> {
         if result.is_err() {
             host::http::break_off(live.store.data_mut());
         }
+        exchange.guest_is_over();
         let late = match (&result, response.try_recv()) {
-            (Ok(()), Ok(late)) => forward(late, &over),
+            (Ok(()), Ok(late)) => forward(late, &exchange),
             (Ok(()), Err(_)) => Err(RequestError::BadResponse("it returned without a response".into())),
             (Err(death), _) => Err(death.as_request_error()),
         };
@@ -208,9 +229,9 @@ fn answer_with(reply: &mut Option<oneshot::Sender<Answer>>, answer: Answer) {
 }
 
 /// What a WASI HTTP guest answered, for its client.
-fn forward(answer: host::http::Answer, over: &CancellationToken) -> Answer {
+pub fn forward(answer: host::http::Answer, exchange: &Exchange) -> Answer {
     match answer {
-        Ok(response) => host::http::outgoing(response, over).map_err(RequestError::BadResponse),
+        Ok(response) => host::http::outgoing(response, exchange).map_err(RequestError::BadResponse),
         // `Debug` escapes the guest's own words.
         Err(code) => Err(RequestError::BadResponse(format!(
             "it answered with the error {code:?}"
@@ -219,12 +240,12 @@ fn forward(answer: host::http::Answer, over: &CancellationToken) -> Answer {
 }
 
 impl Death {
-    fn trap(error: wasmtime::Error) -> Self {
+    pub fn trap(error: wasmtime::Error) -> Self {
         Self::Trap(error, None)
     }
 
     /// With what is known of the store's memory.
-    fn with_memory(self, store: &mut Store<Host>) -> Self {
+    pub fn with_memory(self, store: &mut Store<Host>) -> Self {
         match self {
             Self::Trap(error, _) => Self::Trap(error, store.data_mut().take_refused_memory()),
             other => other,

@@ -19,7 +19,7 @@ use super::{Generation, GenerationId, RequestError, call::Call};
 use crate::{
     host::{
         Handler,
-        body::{self, Body, BodyError, Timely},
+        body::{self, Body, BodyError},
         page::Params,
     },
     project::ComponentId,
@@ -97,9 +97,7 @@ impl Lease {
         });
         let limited = limited.boxed_unsync();
         if handler != Handler::Page {
-            // The guest reads it, and has the rest of its time to answer what it got.
-            let timely = Timely::new(limited, self.generation.limits.request_time * 3 / 4);
-            return Ok(http::Request::from_parts(parts, timely.boxed_unsync()));
+            return Ok(http::Request::from_parts(parts, limited));
         }
         let whole = tokio::select! {
             whole = limited.collect() => whole,

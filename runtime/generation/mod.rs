@@ -9,11 +9,14 @@
 //! In flight is who holds an `Arc<Generation>`: the table, and the [`Lease`] of each request.
 
 mod call;
+mod concurrent;
 mod drain;
+mod interleaved;
 mod isolated;
 mod lasting;
 mod lease;
 mod pool;
+mod registry;
 mod setting;
 mod shared;
 mod stores;

@@ -138,6 +138,10 @@ fn handler_mismatch(component: &ComponentId, entry: &Entry, error: &wasmtime::Er
             "wasi:http/incoming-handler@0.2",
             "the WIT of wasi:http that its toolchain comes with",
         ),
+        Handler::WasiHttp03 => (
+            "wasi:http/handler@0.3",
+            "the WIT of wasi:http that its toolchain comes with",
+        ),
     };
     let message =
         format!("the function `handle` that {component} exports is not that of {interface}: {error:#}");

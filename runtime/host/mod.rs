@@ -3,7 +3,9 @@
 //! Knows neither artifacts nor generations nor routes.
 
 pub mod body;
+pub mod exchange;
 pub mod http;
+pub mod http03;
 mod limits;
 mod output;
 pub mod page;
@@ -36,6 +38,8 @@ pub enum Handler {
     Page,
     /// `wasi:http/incoming-handler@0.2`
     WasiHttp02,
+    /// `wasi:http/handler@0.3`
+    WasiHttp03,
 }
 
 impl Handler {
@@ -44,14 +48,20 @@ impl Handler {
         let (path, version) = interface.split_once('@')?;
         match path {
             "wasmhost:page/handler" if version.starts_with("0.1.") => Some(Self::Page),
-            "wasi:http/incoming-handler" if version.starts_with("0.2.") => Some(Self::WasiHttp02),
+            "wasi:http/incoming-handler" if is_of_series(version, "0.2.") => Some(Self::WasiHttp02),
+            "wasi:http/handler" if is_of_series(version, "0.3.") => Some(Self::WasiHttp03),
             _ => None,
         }
     }
 }
 
+/// A release candidate is of no series: nothing else is compatible with it.
+fn is_of_series(version: &str, series: &str) -> bool {
+    version.starts_with(series) && !version.contains('-')
+}
+
 /// The WASI 0.2 interfaces that [`linker`] offers.
-const OFFERED: [&str; 29] = [
+const OFFERED_02: [&str; 29] = [
     "wasi:cli/environment",
     "wasi:cli/exit",
     "wasi:cli/stderr",
@@ -83,11 +93,42 @@ const OFFERED: [&str; 29] = [
     "wasi:sockets/udp-create-socket",
 ];
 
+/// The WASI 0.3 interfaces that [`linker`] offers.
+const OFFERED_03: [&str; 23] = [
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stderr",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/terminal-input",
+    "wasi:cli/terminal-output",
+    "wasi:cli/terminal-stderr",
+    "wasi:cli/terminal-stdin",
+    "wasi:cli/terminal-stdout",
+    "wasi:cli/types",
+    "wasi:clocks/monotonic-clock",
+    "wasi:clocks/system-clock",
+    "wasi:clocks/types",
+    "wasi:filesystem/preopens",
+    "wasi:filesystem/types",
+    "wasi:http/client",
+    "wasi:http/types",
+    "wasi:random/insecure",
+    "wasi:random/insecure-seed",
+    "wasi:random/random",
+    "wasi:sockets/ip-name-lookup",
+    "wasi:sockets/types",
+];
+
 /// True where the host implements the interface of this name, in this version.
 pub fn offers(interface: &str) -> bool {
+    let offered = |path: &str, version: &str| {
+        (is_of_series(version, "0.2.") && OFFERED_02.contains(&path))
+            || (is_of_series(version, "0.3.") && OFFERED_03.contains(&path))
+    };
     interface
         .split_once('@')
-        .is_some_and(|(path, version)| version.starts_with("0.2.") && OFFERED.contains(&path))
+        .is_some_and(|(path, version)| offered(path, version))
 }
 
 /// The interfaces of the host's own WIT; all are of the series 0.1.
@@ -119,6 +160,8 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     Ok(linker)
 }
 
@@ -184,6 +227,9 @@ mod tests {
             Some(Handler::WasiHttp02)
         );
         assert_eq!(Handler::of("wasi:http/incoming-handler@0.3.0"), None);
+        assert_eq!(Handler::of("wasi:http/handler@0.3.0"), Some(Handler::WasiHttp03));
+        assert_eq!(Handler::of("wasi:http/handler@0.3.0-rc-2026-01-06"), None);
+        assert!(Handler::WasiHttp03 > Handler::WasiHttp02, "the newest is served");
         assert_eq!(Handler::of("wasmhost:page/handler"), None);
         assert_eq!(Handler::of("site:shop/handler@0.1.0"), None);
     }
@@ -203,6 +249,9 @@ mod tests {
     fn the_offer_is_exact() {
         assert!(offers("wasi:io/streams@0.2.6"));
         assert!(!offers("wasi:io/streams@0.3.0"));
+        assert!(offers("wasi:http/client@0.3.0"));
+        assert!(!offers("wasi:http/client@0.2.0"));
+        assert!(!offers("wasi:http/types@0.3.0-rc-2026-01-06"));
         assert!(!offers("wasi:keyvalue/store@0.2.0"));
     }
 }
