@@ -115,6 +115,7 @@ pub async fn prepare(
         Arc::new(artifact),
         spec.instances,
         spec.limits.clone(),
+        &spec.grants,
         observer,
     )
     .await

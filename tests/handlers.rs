@@ -240,7 +240,7 @@ fn a_guest_that_does_not_come_back_ends_at_the_request_time() {
 #[test]
 fn a_request_that_waits_for_its_client_ends_at_the_request_time() {
     let tree = odd("[groups.odd.limits]\nrequest-time = \"1s\"\nin-flight = 1\n");
-    let mut server = Server::start(tree.root());
+    let server = Server::start(tree.root());
     assert_eq!(count(&mut server.client()), 1);
     let mut upload = Gated::open(&server, "/odd/misbehave");
     upload.send("and then nothing");

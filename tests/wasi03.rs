@@ -94,6 +94,15 @@ fn requests_of_other_worlds_run_one_at_a_time_beside_them() {
     first.assert_goes_on_to_its_end();
     second.assert_goes_on_to_its_end();
     assert_eq!(count(&mut client), 3);
+    let (in_line, _) = Gated::lockstep_at(&server, "/odd/streams?lockstep");
+    in_line.assert_goes_on_to_its_end();
+    for what in ["unfinished", "forgotten"] {
+        let path = format!("/odd/streams?{what}");
+        assert_broken(client.try_request("GET", &path, &[], b""));
+        client = server.client();
+    }
+    assert_status(&client.get("/odd/streams?silent"), "502 Bad Gateway");
+    assert_eq!(client.get("/odd/streams?count").text(), "8");
     assert_untouched(&mut server);
 }
 

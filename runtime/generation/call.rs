@@ -88,6 +88,7 @@ impl Live {
     /// Runs one call. Errors: the store is dead; the client has been answered all the same.
     pub async fn call(&mut self, call: Call, limit: Duration, end: &CancellationToken) -> Result<(), Death> {
         let handler = call.entry.handler;
+        let _calling = self.store.data().calling(&call.component);
         // What was refused before this call is not its fault.
         self.store.data_mut().take_refused_memory();
         if handler == Handler::WasiHttp03 {
@@ -169,8 +170,10 @@ impl Deadlined<'_> {
         } = call;
         let exchange = Exchange::default();
         let request = request.map(|body| exchange.upload(body));
-        let (params, mut response) = match host::http::incoming(live.store.data_mut(), request) {
-            Ok(incoming) => incoming,
+        let (sender, mut response) = oneshot::channel();
+        let answered = |answer| drop(sender.send(answer));
+        let params = match host::http::incoming(live.store.data_mut(), request, answered) {
+            Ok(params) => params,
             Err(error) => {
                 let _ = reply.send(Err(RequestError::BadRequest(error.to_string())));
                 return Ok(());

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io, net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::project::{Component, ComponentId, Digest, GroupSpec, Instances, Limits, Requests, Route};
+use crate::project::{Component, ComponentId, Digest, Grants, GroupSpec, Instances, Limits, Requests, Route};
 
 /// What is kept of one group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +39,8 @@ pub struct Content {
     wire: BTreeMap<ComponentId, BTreeMap<String, ComponentId>>,
     #[serde(default)]
     limits: Limits,
+    #[serde(default)]
+    grants: Grants,
     drain: Duration,
     #[serde(default)]
     requests: Requests,
@@ -92,6 +94,7 @@ impl Content {
             routes,
             wire,
             limits,
+            grants,
             drain,
             requests,
             instances,
@@ -108,6 +111,7 @@ impl Content {
             routes: routes.clone(),
             wire: wire.clone(),
             limits: limits.clone(),
+            grants: grants.clone(),
             drain: *drain,
             requests: *requests,
             instances: *instances,
@@ -132,6 +136,7 @@ impl Content {
             routes: self.routes,
             wire: self.wire,
             limits: self.limits,
+            grants: self.grants,
             drain: self.drain,
             requests: self.requests,
             instances: self.instances,

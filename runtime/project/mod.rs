@@ -19,6 +19,7 @@ mod digest;
 mod discover;
 mod file_system;
 mod files;
+mod grants;
 mod groups;
 mod limits;
 mod manifest;
@@ -29,6 +30,7 @@ mod tree;
 pub use digest::Digest;
 pub use file_system::is_remote_at;
 pub use files::Files;
+pub use grants::{Directory, Grants, Origin};
 pub use limits::{DiscoveryLimits, Limits};
 pub use names::{ComponentId, InvalidId};
 pub use tree::is_skipped;
@@ -114,11 +116,12 @@ pub struct GroupSpec {
     pub wire: BTreeMap<ComponentId, BTreeMap<String, ComponentId>>,
     pub instances: Instances,
     pub limits: Limits,
+    pub grants: Grants,
     /// How long requests may go on in an old generation.
     pub drain: Duration,
     /// What a request does that comes while something has changed.
     pub requests: Requests,
-    /// Over all of the above but the paths; the order of routes does not count either.
+    /// Over all of the above but the paths of components; the order of routes does not count either.
     pub digest: Digest,
 }
 
@@ -146,6 +149,7 @@ impl GroupSpec {
             wire: BTreeMap::new(),
             instances: Instances::default(),
             limits: Limits::default(),
+            grants: Grants::default(),
             drain: Limits::DEFAULT_DRAIN,
             requests: Requests::default(),
             digest: Digest::of(&[]),

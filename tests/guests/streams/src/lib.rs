@@ -10,8 +10,8 @@ use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::filesystem::preopens::get_directories;
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
-    ErrorCode, Fields, IncomingBody, IncomingRequest, OutgoingBody, OutgoingRequest, OutgoingResponse,
-    ResponseOutparam, Scheme,
+    ErrorCode, Fields, IncomingBody, IncomingRequest, Method, OutgoingBody, OutgoingRequest,
+    OutgoingResponse, ResponseOutparam, Scheme,
 };
 use wasip2::io::streams::{InputStream, OutputStream, StreamError};
 
@@ -38,6 +38,11 @@ impl Guest for Streams {
             "size" => answer(response, &size(&upload)),
             "reach" => answer(response, &reach()),
             "outgoing" => answer(response, &outgoing(how)),
+            "pass-on" => pass_on(how, &upload, response),
+            "print" => {
+                println!("words in turn");
+                answer(response, "printed");
+            }
             "connect" => answer(response, &connect(how)),
             "trap" => wasm32::unreachable(),
             "trap-midway" => trap_midway(&upload, Download::open(response, &[])),
@@ -125,6 +130,37 @@ fn outgoing(authority: &str) -> String {
         Some(Ok(Err(code))) => format!("{code:?}"),
         other => format!("{other:?}"),
     }
+}
+
+/// Sends the upload on, and then the answer back, part by part. `how` is `AUTHORITY/PATH`.
+fn pass_on(how: &str, upload: &Upload, response: ResponseOutparam) {
+    let (authority, path) = how.split_once('/').unwrap_or((how, ""));
+    let request = OutgoingRequest::new(Fields::new());
+    let _ = request.set_method(&Method::Post);
+    let _ = request.set_scheme(Some(&Scheme::Http));
+    let _ = request.set_authority(Some(authority));
+    let _ = request.set_path_with_query(Some(&format!("/{path}")));
+    let body = request.body().expect("is taken once");
+    let answer = outgoing_handler::handle(request, None).expect("is granted");
+    let stream = body.write().expect("is taken once");
+    while let Ok(part) = upload.read() {
+        stream.blocking_write_and_flush(&part).expect("is read");
+    }
+    drop(stream);
+    OutgoingBody::finish(body, None).expect("is complete");
+    answer.subscribe().block();
+    let answer = answer.get().expect("is there").expect("is taken once");
+    let body = answer.expect("is an answer").consume().expect("is taken once");
+    let (stream, download) = (
+        body.stream().expect("is taken once"),
+        Download::open(response, &[]),
+    );
+    while let Ok(part) = stream.blocking_read(CHUNK as u64) {
+        if !download.still_takes(&part) {
+            return;
+        }
+    }
+    download.finish();
 }
 
 fn connect(address: &str) -> String {
