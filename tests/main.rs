@@ -12,6 +12,7 @@
 mod support;
 
 mod bad_input;
+mod bodies;
 mod broken_files;
 mod caches;
 mod check;

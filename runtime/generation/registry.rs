@@ -240,9 +240,8 @@ impl Registry {
                 Phase::Over
             }
             Phase::Over | Phase::Late => {
-                if entry.phase == Phase::Late {
-                    pause = self.limit;
-                }
+                // A machine that is busy is not a store that is stuck.
+                pause = 3 * self.grace;
                 self.late.notify_one();
                 Phase::Late
             }

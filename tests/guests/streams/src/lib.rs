@@ -36,6 +36,10 @@ impl Guest for Streams {
             "lockstep" => lockstep(&upload, Download::open(response, &[])),
             "flood" => flood(Download::open(response, &[])),
             "size" => answer(response, &size(&upload)),
+            "early" => early(&upload, Download::open(response, &[])),
+            "trailers" => trailers(upload, Download::open(response, &[("trailer", "x-came")])),
+            "twice" => twice(&upload, response),
+            "write-late" => write_late(&upload, Download::open(response, &[])),
             "reach" => answer(response, &reach()),
             "outgoing" => answer(response, &outgoing(how)),
             "pass-on" => pass_on(how, &upload, response),
@@ -91,6 +95,41 @@ fn size(upload: &Upload) -> String {
         "{size} bytes, broken off: {}, memory {memory}",
         upload.broke_off()
     )
+}
+
+/// Answers completely before it reads the request's body.
+fn early(upload: &Upload, download: Download) {
+    download.write(b"early");
+    download.finish();
+    while upload.read().is_ok() {}
+}
+
+/// Answers with how many trailers came, in one of its own.
+fn trailers(upload: Upload, download: Download) {
+    while upload.read().is_ok() {}
+    let came = upload.trailers().map_or(0, |trailers| trailers.entries().len());
+    download.write(b"body");
+    let came = Fields::from_list(&[("x-came".into(), came.to_string().into())]).expect("is valid");
+    drop(download.stream);
+    let _ = OutgoingBody::finish(download.body, Some(came));
+}
+
+/// Answers, and answers again by the handle that it has given away.
+fn twice(upload: &Upload, response: ResponseOutparam) {
+    let handle = response.take_handle();
+    // SAFETY: the handle is its own until the first answer; what the second comes to is the question.
+    let [first, second] = [(); 2].map(|()| unsafe { ResponseOutparam::from_handle(handle) });
+    answer(first, "the first");
+    let _ = upload.read();
+    answer(second, "the second");
+}
+
+/// Finishes its body while it still writes.
+fn write_late(upload: &Upload, download: Download) {
+    download.write(b"begun");
+    let _ = upload.read();
+    let _ = OutgoingBody::finish(download.body, None);
+    let _ = download.stream.blocking_write_and_flush(b"and more");
 }
 
 fn trap_midway(upload: &Upload, download: Download) {
@@ -189,7 +228,7 @@ struct Upload {
     stream: InputStream,
     broke_off: Cell<bool>,
     // Dropped after its stream.
-    _body: IncomingBody,
+    body: IncomingBody,
 }
 
 impl Upload {
@@ -199,7 +238,7 @@ impl Upload {
         Self {
             stream,
             broke_off: Cell::new(false),
-            _body: body,
+            body,
         }
     }
 
@@ -213,6 +252,13 @@ impl Upload {
                 Err(())
             }
         }
+    }
+
+    fn trailers(self) -> Option<Fields> {
+        drop(self.stream);
+        let trailers = IncomingBody::finish(self.body);
+        trailers.subscribe().block();
+        trailers.get()?.ok()?.ok()?
     }
 
     fn broke_off(&self) -> bool {
