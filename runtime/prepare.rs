@@ -117,6 +117,7 @@ pub async fn prepare(
         Arc::new(artifact),
         spec.instances,
         spec.limits.clone(),
+        &spec.grants,
         observer,
     );
     let started = tokio::select! {

@@ -409,7 +409,7 @@ fn host_mismatch(spec: &GroupSpec, parts: &Parts, error: &wasmtime::Error) -> Ve
         .filter(|(_, name)| named.contains(&format!("`{}@", path(name))))
         .map(|(importer, name)| {
             let message = format!("{importer} and the host disagree about {name}: {reason}");
-            let help = "build it against an interface of WASI 0.2 that this host has";
+            let help = "build it against an interface of WASI 0.2 or 0.3 that this host has";
             Finding::new(importer, Diagnostic::new("import-mismatch", message).help(help))
         })
         .collect();

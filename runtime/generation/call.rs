@@ -108,6 +108,7 @@ impl Live {
     /// Runs one call. Errors: the store is dead; the client has been answered all the same.
     pub async fn call(&mut self, call: Call, limit: Duration, end: &CancellationToken) -> Result<(), Death> {
         let function = self.function(&call.entry).map_err(Death::trap)?;
+        let _calling = self.store.data().calling(&call.component);
         // What was refused before this call is not its fault.
         self.store.data_mut().take_refused_memory();
         // The ticks since the last call were not this one's.
@@ -184,8 +185,10 @@ impl Deadlined<'_> {
         let Call { request, reply, .. } = call;
         let exchange = Exchange::default();
         let request = request.map(|body| exchange.upload(body));
-        let (params, mut response) = match host::http::incoming(live.store.data_mut(), request) {
-            Ok(incoming) => incoming,
+        let (sender, mut response) = oneshot::channel();
+        let answered = |answer| drop(sender.send(answer));
+        let params = match host::http::incoming(live.store.data_mut(), request, answered) {
+            Ok(params) => params,
             Err(error) => {
                 let _ = reply.send(Err(RequestError::BadRequest(error.to_string())));
                 return Ok(());

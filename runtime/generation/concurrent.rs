@@ -7,7 +7,6 @@ use std::{
     collections::VecDeque,
     future::{pending, poll_fn},
     hash::{Hash, Hasher},
-    pin::pin,
     sync::Arc,
     task::Poll,
     time::Duration,
@@ -103,7 +102,7 @@ pub async fn serve(
     terms: &Terms<'_>,
     fell: &(dyn Fn(ComponentId, &Death) + Sync),
 ) -> Result<(), Death> {
-    let registry = Registry::new(terms.request_time);
+    let registry = Arc::new(Registry::new(terms.request_time));
     let instance = live.instance;
     let turning = live.store.run_concurrent(async |accessor| {
         let store = Loop {
@@ -141,7 +140,7 @@ pub async fn serve(
 struct Loop<'a> {
     accessor: &'a Accessor<Host>,
     instance: Instance,
-    registry: &'a Registry,
+    registry: &'a Arc<Registry>,
     most: usize,
 }
 
@@ -154,7 +153,7 @@ struct Begun {
 
 enum Kind {
     Page(PageFunction, page::Request),
-    WasiHttp02(WasiHttpFunction, host::http::Params, host::http::Response),
+    WasiHttp02(WasiHttpFunction, host::http::Params),
     WasiHttp03(WasiHttp03Function, http03::Params, http03::Sent),
 }
 
@@ -250,9 +249,8 @@ impl Loop<'_> {
         let after = match self.begin(call).await? {
             Some(Begun { id, exchange, kind }) => match kind {
                 Kind::Page(function, request) => self.page(id, function, request).await?,
-                Kind::WasiHttp02(function, params, response) => {
-                    self.wasi_http_02(id, &exchange, function, params, response)
-                        .await?
+                Kind::WasiHttp02(function, params) => {
+                    self.wasi_http_02(id, &exchange, function, params).await?
                 }
                 Kind::WasiHttp03(function, params, sent) => {
                     self.wasi_http_03(id, exchange, function, params, sent).await?
@@ -273,7 +271,8 @@ impl Loop<'_> {
             reply,
         } = call;
         let exchange = Exchange::default();
-        let id = self.registry.begin(component, exchange.clone(), reply);
+        let calling = self.with_host(|host| host.calling(&component));
+        let id = self.registry.begin(component, calling, exchange.clone(), reply);
         let kind = match entry.handler {
             Handler::Page => {
                 let (parts, body) = request.into_parts();
@@ -287,8 +286,12 @@ impl Loop<'_> {
             }
             Handler::WasiHttp02 => {
                 let function = self.function(&entry)?;
-                self.with_host(|host| host::http::incoming(host, request.map(|body| exchange.upload(body))))
-                    .map(|(params, response)| Kind::WasiHttp02(function, params, response))
+                // It is answered from here: a guest that blocks keeps this loop from turning.
+                let (registry, own) = (self.registry.clone(), exchange.clone());
+                let answer = move |answer| registry.answer(id, forward(answer, &own));
+                let request = request.map(|body| exchange.upload(body));
+                self.with_host(|host| host::http::incoming(host, request, answer))
+                    .map(|params| Kind::WasiHttp02(function, params))
                     .map_err(|error| error.to_string())
             }
             Handler::WasiHttp03 => {
@@ -324,26 +327,11 @@ impl Loop<'_> {
         exchange: &Exchange,
         function: WasiHttpFunction,
         params: host::http::Params,
-        mut response: host::http::Response,
     ) -> wasmtime::Result<After> {
-        let mut guest = pin!(function.call_concurrent(self.accessor, params));
-        let result = tokio::select! {
-            biased;
-            early = &mut response => {
-                if let Ok(early) = early {
-                    self.registry.answer(id, forward(early, exchange));
-                }
-                guest.await
-            }
-            result = &mut guest => result,
-        };
-        result?;
+        function.call_concurrent(self.accessor, params).await?;
         exchange.guest_is_over();
-        let late = match response.try_recv() {
-            Ok(late) => forward(late, exchange),
-            Err(_) => Err(RequestError::BadResponse("it returned without a response".into())),
-        };
-        self.registry.answer(id, late);
+        let silent = RequestError::BadResponse("it returned without a response".into());
+        self.registry.answer(id, Err(silent));
         self.registry.end(id);
         Ok(After::Nothing)
     }

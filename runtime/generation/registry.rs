@@ -26,7 +26,10 @@ use super::{
     RequestError,
     call::{Answer, Death},
 };
-use crate::{host::exchange::Exchange, project::ComponentId};
+use crate::{
+    host::{Calling, exchange::Exchange},
+    project::ComponentId,
+};
 
 /// What a guest has to finish in once it is cut loose from its client, and what its store has to show in
 /// that it is not stuck.
@@ -80,6 +83,7 @@ struct State {
 
 struct Entry {
     component: ComponentId,
+    _calling: Calling,
     exchange: Exchange,
     reply: Option<oneshot::Sender<Answer>>,
     /// When it is looked at next.
@@ -114,12 +118,19 @@ impl Registry {
     }
 
     /// Begins an exchange: its time runs from now.
-    pub fn begin(&self, component: ComponentId, exchange: Exchange, reply: oneshot::Sender<Answer>) -> u64 {
+    pub fn begin(
+        &self,
+        component: ComponentId,
+        calling: Calling,
+        exchange: Exchange,
+        reply: oneshot::Sender<Answer>,
+    ) -> u64 {
         let mut state = self.state();
         state.next += 1;
         let (id, due) = (state.next, Instant::now() + self.limit - 2 * self.grace);
         let entry = Entry {
             component,
+            _calling: calling,
             exchange,
             reply: Some(reply),
             due,
@@ -229,9 +240,8 @@ impl Registry {
                 Phase::Over
             }
             Phase::Over | Phase::Late => {
-                if entry.phase == Phase::Late {
-                    pause = self.limit;
-                }
+                // A machine that is busy is not a store that is stuck.
+                pause = 3 * self.grace;
                 self.late.notify_one();
                 Phase::Late
             }

@@ -1,9 +1,8 @@
 //! WASI HTTP 0.2: a request as a guest receives it, and the response as it gives it.
 
-use tokio::sync::oneshot;
 use wasmtime::component::Resource;
 use wasmtime_wasi_http::{
-    Error, RequestOptions, WasiBody, WasiHttpHooks, WasiHttpView,
+    WasiHttpView,
     p2::{
         bindings::http::types::{ErrorCode, Scheme},
         body::{HostOutgoingBody, HyperOutgoingBody, StreamContext},
@@ -24,15 +23,17 @@ pub type Params = (Resource<HostIncomingRequest>, Resource<HostResponseOutparam>
 /// What a guest answers.
 pub type Answer = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
 
-/// Where the guest's answer arrives, while its function may still run.
-pub type Response = oneshot::Receiver<Answer>;
-
-/// Puts a request into the store. Errors: a request that WASI HTTP cannot express.
-pub fn incoming(host: &mut Host, request: http::Request<Upload>) -> wasmtime::Result<(Params, Response)> {
-    let (sender, response) = oneshot::channel();
+/// Puts a request into the store. `answer` takes the guest's answer while its function still runs, and while
+/// it may keep all else of its store from running.
+/// Errors: a request that WASI HTTP cannot express.
+pub fn incoming(
+    host: &mut Host,
+    request: http::Request<Upload>,
+    answer: impl FnOnce(Answer) + Send + Sync + 'static,
+) -> wasmtime::Result<Params> {
     let request = host.http().new_incoming_request(Scheme::Http, request)?;
-    let outparam = host.http().new_response_outparam(sender)?;
-    Ok(((request, outparam), response))
+    let outparam = host.http().new_response_outparam_from_callback(answer)?;
+    Ok((request, outparam))
 }
 
 /// The guest's response as the client gets it.
@@ -56,27 +57,5 @@ pub fn break_off(host: &mut Host) {
             let (nothing, _) = HostOutgoingBody::new(StreamContext::Response, None, 1, 1);
             std::mem::replace(body, nothing).abort();
         }
-    }
-}
-
-/// Outgoing requests are denied until the manifest can grant them.
-pub struct NoOutgoingRequests;
-
-type Answered = Result<
-    (
-        http::Response<WasiBody>,
-        Box<dyn Future<Output = Result<(), Error>> + Send>,
-    ),
-    Error,
->;
-
-impl WasiHttpHooks for NoOutgoingRequests {
-    fn send_request(
-        &mut self,
-        _: http::Request<WasiBody>,
-        _: Option<RequestOptions>,
-        _: Box<dyn Future<Output = Result<(), Error>> + Send>,
-    ) -> Box<dyn Future<Output = Answered> + Send> {
-        Box::new(async { Err(Error::HttpRequestDenied) })
     }
 }

@@ -11,7 +11,7 @@ use crate::diagnostic::{Diagnostic, Position};
 
 use super::{
     ComponentId, DiscoveryLimits, MANIFEST, Project,
-    groups::{self, Found},
+    groups::{self, Folders, Found},
     manifest::{self, Manifest},
     tree::{self, ReadError, SKIPPED_FOLDERS, Tree},
 };
@@ -30,7 +30,8 @@ pub fn discover(root: &Path, limits: &DiscoveryLimits) -> Result<Project, Vec<Di
         .map(|(id, path)| (id.clone(), root.join(path)))
         .collect();
     let found = read_components(&tree.files, &elsewhere, limits);
-    let groups = groups::understand(&manifest, &manifest_file, found, tree.faults);
+    let granted = granted_folders(&root, &manifest);
+    let groups = groups::understand(&manifest, &manifest_file, found, tree.faults, &granted);
     if groups.is_empty() {
         return Err(vec![root_empty(&root)]);
     }
@@ -40,6 +41,25 @@ pub fn discover(root: &Path, limits: &DiscoveryLimits) -> Result<Project, Vec<Di
         groups,
         elsewhere,
     })
+}
+
+/// Looks for the folders that groups are granted.
+fn granted_folders(root: &Path, manifest: &Manifest) -> Folders {
+    let lines = manifest
+        .groups
+        .values()
+        .flat_map(|group| &group.grants.directories);
+    let look = |written: &PathBuf| {
+        let path = root.join(written);
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => Ok(path),
+            Ok(_) => Err(format!("{} is not a folder", path.display())),
+            Err(error) => Err(format!("{} cannot be opened: {error}", path.display())),
+        }
+    };
+    lines
+        .map(|line| (line.host.value.clone(), look(&line.host.value)))
+        .collect()
 }
 
 /// See `Project::root`.

@@ -17,6 +17,7 @@ use crate::diagnostic::Diagnostic;
 mod address;
 mod digest;
 mod discover;
+mod grants;
 mod groups;
 mod limits;
 mod manifest;
@@ -26,6 +27,7 @@ mod tree;
 
 pub use address::Address;
 pub use digest::Digest;
+pub use grants::{Directory, Grants, Origin};
 pub use limits::{DiscoveryLimits, Limits, ServerLimits};
 pub use names::{ComponentId, InvalidId};
 pub use tree::is_skipped;
@@ -138,11 +140,12 @@ pub struct GroupSpec {
     pub wire: BTreeMap<ComponentId, BTreeMap<String, ComponentId>>,
     pub instances: Instances,
     pub limits: Limits,
+    pub grants: Grants,
     /// How long requests may go on in an old generation.
     pub drain: Duration,
     /// What a request does that comes while something has changed.
     pub requests: Requests,
-    /// Over all of the above but the paths; the order of routes does not count either.
+    /// Over all of the above but the paths of components; the order of routes does not count either.
     pub digest: Digest,
 }
 
@@ -169,6 +172,7 @@ impl GroupSpec {
             wire: BTreeMap::new(),
             instances: Instances::default(),
             limits: Limits::default(),
+            grants: Grants::default(),
             drain: Limits::DEFAULT_DRAIN,
             requests: Requests::default(),
             digest: Digest::of(&[]),

@@ -10,6 +10,7 @@ use std::task::{Poll, Waker};
 
 use exports::wasi::http::handler::Guest;
 use wasi::cli::environment::get_environment;
+use wasi::config::store;
 use wasi::filesystem::preopens::get_directories;
 use wasi::http::client;
 use wasi::http::types::{ErrorCode, Fields, Method, Request, Response, Scheme, Trailers};
@@ -55,6 +56,16 @@ impl Guest for Flows {
                 "environment {:?}, directories {}",
                 get_environment(),
                 get_directories().len()
+            )),
+            "variable" => text(&format!("{:?}", std::env::var(how).ok())),
+            "config" => text(&format!("{:?}", store::get(&how))),
+            "read" => text(&format!(
+                "{:?}",
+                std::fs::read_to_string(how).map_err(|error| error.kind())
+            )),
+            "write" => text(&format!(
+                "{:?}",
+                std::fs::write(how, "written").map_err(|error| error.kind())
             )),
             "outgoing" => outgoing(&how, request).await,
             "print" => {
