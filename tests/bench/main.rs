@@ -22,6 +22,7 @@ mod engine_pages;
 #[path = "../linker/group.rs"]
 mod group;
 mod load;
+mod machine;
 mod pages;
 mod process;
 mod soak;
