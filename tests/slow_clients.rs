@@ -143,3 +143,27 @@ fn a_stream_that_is_not_read_ends_alone() {
         );
     });
 }
+
+#[test]
+fn a_client_that_resets_all_it_asks_for_does_no_harm() {
+    let tree = odd("");
+    let manifest = String::from_utf8(tree.read("wasmhost.toml")).unwrap();
+    tree.put("wasmhost.toml", manifest + "in-flight = 4\nqueue = 4\n");
+    let server = Server::start(tree.root());
+    run(async {
+        let mut rude = Http2::connect(server.authority()).await;
+        for _ in 0..500 {
+            let flood = rude.request("GET", "/odd/streams?flood").body(full("")).unwrap();
+            // The server may have had enough of it.
+            if rude.requests.ready().await.is_err() {
+                break;
+            }
+            let mut asked = std::pin::pin!(rude.requests.send_request(flood));
+            let _ = futures::poll!(asked.as_mut());
+        }
+        let mut other = Http2::connect(server.authority()).await;
+        while other.get("/odd/misbehave?count").await.status() != 200 {
+            tokio::task::yield_now().await;
+        }
+    });
+}

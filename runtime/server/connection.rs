@@ -6,6 +6,7 @@
 
 use std::{
     convert::Infallible,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -21,6 +22,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
+    sync::OwnedSemaphorePermit,
     time::Instant,
 };
 use tokio_rustls::TlsAcceptor;
@@ -72,7 +74,8 @@ impl Connections {
         self.close.cancel();
     }
 
-    pub async fn serve(self: Arc<Self>, accepted: Accepted) {
+    /// Holds the permit to its end.
+    pub async fn serve(self: Arc<Self>, accepted: Accepted, _permit: OwnedSemaphorePermit) {
         match accepted {
             Accepted::Tcp(stream) => self.talk(stream).await,
             Accepted::Unix(stream) => self.talk(stream).await,
@@ -103,17 +106,19 @@ impl Connections {
                 async move { Ok::<_, Infallible>(responder.respond(request, &activity, last).await) }
             }
         });
-        let connection = self.http.serve_connection(TokioIo::new(stream), service);
+        // By reference: a future that is handed on keeps a second place for it.
+        let connection = std::pin::pin!(self.http.serve_connection(TokioIo::new(stream), service));
         self.watch(connection, &activity).await;
     }
 
     /// Runs a connection to its end, or until it is too slow.
-    async fn watch<C: GracefulConnection>(&self, connection: C, activity: &Activity)
+    async fn watch<C: GracefulConnection>(&self, mut connection: Pin<&mut C>, activity: &Activity)
     where
         C::Error: std::fmt::Display,
     {
-        let mut connection = std::pin::pin!(connection);
-        let mut close = std::pin::pin!(self.close.cancelled());
+        // Of its own: all would look at one lock whenever any of them wakes.
+        let close = self.close.child_token();
+        let mut close = std::pin::pin!(close.cancelled());
         let mut look = std::pin::pin!(tokio::time::sleep(shortest(&self.limits)));
         let (mut stopping, mut told, mut closing) = (None, false, None);
         loop {
@@ -167,4 +172,22 @@ fn http(limits: &ServerLimits) -> auto::Builder<TokioExecutor> {
         .keep_alive_interval(limits.idle_time.min(limits.header_time))
         .keep_alive_timeout(limits.write_time);
     http
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_at_rest_is_small() {
+        let (inbox, _) = crate::status::inbox();
+        let (router, _) = crate::router::router();
+        let connections = Connections::new(Responder { router, inbox }, ServerLimits::default());
+        let (stream, _client) = UnixStream::pair().unwrap();
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let size = size_of_val(&Arc::new(connections).serve(Accepted::Unix(stream), permit));
+        assert!(size < 4096, "{size} bytes, and ten thousand of them may be open");
+    }
 }

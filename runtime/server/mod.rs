@@ -19,6 +19,7 @@ mod unix;
 
 use std::{sync::Arc, time::Duration};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -62,6 +63,7 @@ impl Server {
             following.spawn(certificate.run());
         }
         let most = limits.connections;
+        raise_handles();
         let shutdown_time = limits.shutdown_time;
         let permits = Arc::new(Semaphore::new(most));
         let connections = Arc::new(Connections::new(Responder { router, inbox }, limits));
@@ -85,6 +87,19 @@ impl Server {
         if tokio::time::timeout(shutdown_time, ended()).await.is_err() {
             tracing::warn!("requests were still running at the end of the shutdown time and were ended");
         }
+    }
+}
+
+/// Takes as many file handles as the system lets it have: each connection is one, and what a shell hands
+/// down is often no more than a thousand.
+fn raise_handles() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(?current, %error, "no more file handles");
     }
 }
 
@@ -112,11 +127,7 @@ async fn accept(
         };
         match (permit, accepted) {
             (Ok(permit), Ok(accepted)) => {
-                let connection = connections.clone().serve(accepted);
-                tokio::spawn(async move {
-                    connection.await;
-                    drop(permit);
-                });
+                tokio::spawn(connections.clone().serve(accepted, permit));
             }
             (_, Err(error)) => {
                 // No file handle is free, or the client is gone already. Others may be luckier soon.
