@@ -3,6 +3,8 @@
 
 use std::{fmt, time::Duration};
 
+use bytes::Bytes;
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::{sync::oneshot, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -18,7 +20,12 @@ use super::{
 };
 use crate::{
     artifact::Entry,
-    host::{self, Handler, Host, OverLimit, body::Body, exchange::Exchange, http03, page},
+    host::{
+        self, Handler, Host, OverLimit,
+        body::{Body, BodyError},
+        exchange::Exchange,
+        http03, page,
+    },
     project::ComponentId,
 };
 
@@ -120,14 +127,15 @@ impl Live {
         };
         let result = match function {
             Function::Page(handle) => deadlined.call_page(handle, call).await,
-            Function::WasiHttp02(handle) => deadlined.call_wasi_http(handle, call).await,
+            // Boxed, so that calls of pages do not carry their size.
+            Function::WasiHttp02(handle) => Box::pin(deadlined.call_wasi_http(handle, call)).await,
             Function::WasiHttp03 => {
                 let terms = Terms {
                     request_time: limit,
                     most: 1,
                     end,
                 };
-                return concurrent::serve_one(self, call, &terms).await;
+                return Box::pin(concurrent::serve_one(self, call, &terms)).await;
             }
         };
         result.map_err(|death| death.with_memory(&mut self.store))
@@ -156,9 +164,9 @@ impl Deadlined<'_> {
             ..
         } = call;
         let (parts, body) = request.into_parts();
-        let answer = match body.collect().await {
+        let answer = match whole(body).await {
             Ok(body) => {
-                let request = page::request(&parts, params, &body.to_bytes());
+                let request = page::request(&parts, params, &body);
                 self.run_page(handle, request).await
             }
             Err(error) => Ok(Err(RequestError::BadRequest(error.to_string()))),
@@ -222,6 +230,14 @@ impl Deadlined<'_> {
         answer_with(&mut reply, late);
         result
     }
+}
+
+/// A body that was collected before.
+async fn whole(body: Body) -> Result<Bytes, BodyError> {
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    Ok(Box::pin(body.collect()).await?.to_bytes())
 }
 
 /// Answers once. The client may be gone, which is all the same to the store.

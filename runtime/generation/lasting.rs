@@ -28,7 +28,10 @@ impl LastingStore {
     pub async fn answer(&mut self, call: Call) {
         let component = call.component.clone();
         let (limit, end) = (self.setting.limits.request_time, self.setting.end.clone());
-        let Some(live) = self.live().await else {
+        if self.live.is_none() {
+            Box::pin(self.restart()).await;
+        }
+        let Some(live) = &mut self.live else {
             // Its client may be gone, which is all the same here.
             let _ = call.reply.send(Err(RequestError::Trapped));
             return;
@@ -36,24 +39,24 @@ impl LastingStore {
         if let Err(death) = live.call(call, limit, &end).await {
             self.live = None;
             self.setting.report(component, &death);
-            self.live().await;
+            Box::pin(self.restart()).await;
         }
     }
 
-    /// The store, or a new one of the same generation where the last one died.
-    async fn live(&mut self) -> Option<&mut Live> {
-        if self.live.is_none() && !self.setting.end.is_cancelled() {
-            match self.setting.start(self.slice).await {
-                Ok(live) => {
-                    self.live = Some(live);
-                    (self.setting.observer)(&self.setting.id, Incident::Recovered);
-                }
-                Err(death) => {
-                    let reason = self.setting.refusal(&death).message;
-                    tracing::error!(generation = %self.setting.id, "no new store: {reason}");
-                }
+    /// A new store of the same generation where the last one died.
+    async fn restart(&mut self) {
+        if self.setting.end.is_cancelled() {
+            return;
+        }
+        match self.setting.start(self.slice).await {
+            Ok(live) => {
+                self.live = Some(live);
+                (self.setting.observer)(&self.setting.id, Incident::Recovered);
+            }
+            Err(death) => {
+                let reason = self.setting.refusal(&death).message;
+                tracing::error!(generation = %self.setting.id, "no new store: {reason}");
             }
         }
-        self.live.as_mut()
     }
 }

@@ -55,7 +55,11 @@ impl Lease {
         let no_handler = || RequestError::BadResponse(format!("{component} exports no handler"));
         let entry = generation.entry(component).ok_or_else(no_handler)?.clone();
         let too_large = Arc::new(AtomicBool::new(false));
-        let request = self.limit_body(entry.handler, request, &too_large).await?;
+        let mut request = self.limit_body(request, &too_large)?;
+        if entry.handler == Handler::Page && !request.body().is_end_stream() {
+            // Boxed, as all that few requests need: a future is as large as the largest of its paths.
+            request = Box::pin(self.collect(request)).await?;
+        }
         let (reply, answer) = oneshot::channel();
         let call = Call {
             component: component.clone(),
@@ -74,18 +78,18 @@ impl Lease {
         Ok(response.map(|body| LeasedBody::new(body, self)))
     }
 
-    /// Holds the body to the group's limit; `too_large` tells whether a streamed one passed it. A page
-    /// takes it as a whole, so it is read before the store is occupied: a slow client then costs the
-    /// others no more than its place, for no longer than the request-time.
-    async fn limit_body(
+    /// Holds the body to the group's limit; `too_large` tells whether a streamed one passed it.
+    fn limit_body(
         &self,
-        handler: Handler,
         request: http::Request<Body>,
         too_large: &Arc<AtomicBool>,
     ) -> Result<http::Request<Body>, RequestError> {
         let limit = self.generation.limits.body;
         if request.body().size_hint().lower() > limit {
             return Err(RequestError::BodyTooLarge);
+        }
+        if request.body().is_end_stream() {
+            return Ok(request);
         }
         let (parts, body) = request.into_parts();
         let limited = Limited::new(body, usize::try_from(limit).unwrap_or(usize::MAX));
@@ -95,12 +99,15 @@ impl Lease {
             too_large.fetch_or(matches!(error, BodyError::TooLarge), Ordering::Relaxed);
             error
         });
-        let limited = limited.boxed_unsync();
-        if handler != Handler::Page {
-            return Ok(http::Request::from_parts(parts, limited));
-        }
+        Ok(http::Request::from_parts(parts, limited.boxed_unsync()))
+    }
+
+    /// A page takes the body as a whole, so it is read before the store is occupied: a slow client then
+    /// costs the others no more than its place, for no longer than the request-time.
+    async fn collect(&self, request: http::Request<Body>) -> Result<http::Request<Body>, RequestError> {
+        let (parts, body) = request.into_parts();
         let whole = tokio::select! {
-            whole = limited.collect() => whole,
+            whole = body.collect() => whole,
             () = tokio::time::sleep(self.generation.limits.request_time) => return Err(RequestError::TimeOver),
             () = self.generation.end.cancelled() => return Err(RequestError::Ended),
         };
@@ -126,18 +133,27 @@ fn body_error(error: Box<dyn std::error::Error + Send + Sync>) -> BodyError {
 /// drain deadline.
 pub struct LeasedBody {
     body: Body,
-    ended: Pin<Box<WaitForCancellationFutureOwned>>,
     lease: Option<Lease>,
+    /// Made when the body is waited for, which most are not.
+    ended: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 impl LeasedBody {
     fn new(body: Body, lease: Lease) -> Self {
-        let ended = Box::pin(lease.generation.end.clone().cancelled_owned());
         Self {
             body,
-            ended,
             lease: Some(lease),
+            ended: None,
         }
+    }
+
+    /// True at the drain deadline; before, whoever polls is woken then.
+    fn is_ended(&mut self, context: &mut Context<'_>) -> bool {
+        let Self { lease, ended, .. } = self;
+        lease.as_ref().is_some_and(|lease| {
+            let end = || Box::pin(lease.generation.end.clone().cancelled_owned());
+            ended.get_or_insert_with(end).as_mut().poll(context).is_ready()
+        })
     }
 
     pub fn generation(&self) -> Option<&GenerationId> {
@@ -158,7 +174,7 @@ impl http_body::Body for LeasedBody {
                 self.lease = None;
                 Poll::Ready(None)
             }
-            Poll::Pending if self.ended.as_mut().poll(context).is_ready() => {
+            Poll::Pending if self.is_ended(context) => {
                 self.lease = None;
                 Poll::Ready(Some(Err(BodyError::Ended)))
             }

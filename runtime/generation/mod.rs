@@ -170,6 +170,10 @@ impl Generation {
         if let Ok(permit) = self.in_flight.clone().try_acquire_owned() {
             return Ok(Lease::new(self, permit));
         }
+        Box::pin(self.admit_later()).await
+    }
+
+    async fn admit_later(self: Arc<Self>) -> Result<Lease, RequestError> {
         let _place = self
             .queue
             .clone()
