@@ -1,9 +1,6 @@
 //! The composition root: settings in, a running server out. Knows neither arguments nor printing.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +10,7 @@ use crate::{
     diagnostic::Diagnostic,
     engine::{self, Ticking},
     kept::{Keeper, Kept},
-    project::{Files, Project, ServerSpec},
+    project::{Address, Project},
     reload::{Mode, Reloader, Watch},
     router,
     server::{self, Server},
@@ -25,7 +22,7 @@ use crate::{
 pub struct Config {
     pub root: PathBuf,
     /// Instead of the manifest's, where not empty.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Address>,
     pub format: Format,
     /// `ROOT/.wasmhost` where not given.
     pub state_dir: Option<PathBuf>,
@@ -56,8 +53,7 @@ impl Config {
         let root = Project::root(&self.root).map_err(one)?;
         let state_dir = self.state_dir.unwrap_or_else(|| root.join(".wasmhost"));
         let kept = Kept::new(&state_dir, &root);
-        let mut files = Files::default();
-        let mut project = Project::discover_again(&root, &mut files);
+        let mut project = Project::discover(&root);
         if let Err(diagnostics) = &project
             && kept.groups().is_empty()
         {
@@ -67,20 +63,21 @@ impl Config {
         let watch = if self.frozen {
             None
         } else {
-            Some(Watch::start(&root, self.watch).map_err(one)?)
+            Some(Watch::start(&root, project.as_ref().ok(), self.watch).map_err(one)?)
         };
         if watch.is_some() {
-            project = Project::discover_again(&root, &mut files);
+            project = Project::discover(&root);
         }
 
-        let listen = match &project {
-            _ if !self.listen.is_empty() => self.listen,
-            Ok(project) => project.server.listen.clone(),
-            Err(_) => kept.listen().unwrap_or(ServerSpec::default().listen),
+        let mut spec = match &project {
+            Ok(project) => project.server.clone(),
+            Err(_) => kept.server().unwrap_or_default(),
         };
-        let listeners = server::bind(&listen).await?;
-        let address = listeners.first().and_then(|listener| listener.local_addr().ok());
-        let url = address.map_or_else(String::new, |address| format!("http://{address}"));
+        if !self.listen.is_empty() {
+            spec.listen = self.listen;
+        }
+        let listeners = server::bind(&spec).await?;
+        let url = listeners.url();
 
         let ticking = engine::start(Some(&state_dir.join("cache")))
             .map_err(|error| one(engine::unavailable(&error)))?;
@@ -90,17 +87,17 @@ impl Config {
             .map_err(|error| one(no_thread(&root, &error)))?;
         let keeper = Keeper::start(kept.clone()).map_err(|error| one(no_thread(&root, &error)))?;
         if let Ok(project) = &project {
-            keeper.listen(project.server.listen.clone());
+            keeper.server(project.server.clone());
         }
         let (router, publisher) = router::router();
-        let mut reloader = Reloader::new(root, builder, publisher, reporter.clone(), keeper, files);
+        let mut reloader = Reloader::new(root, builder, publisher, reporter.clone(), keeper);
         reloader.load(project, &kept).await?;
         let (inbox, asking) = status::inbox();
         let server = Server {
             listeners,
             router,
             inbox,
-            limits: server::Limits::default(),
+            limits: spec.limits,
         };
         Ok(App {
             server,
@@ -135,8 +132,11 @@ impl App {
         let reloading = tokio::spawn(async {
             match watch {
                 Some(watch) => reloader.run(watch, asking).await,
-                // Frozen: nothing changes, but the generations go on living.
-                None => std::future::pending().await,
+                // Frozen: nothing changes, so nobody waits for a change; but the generations go on living.
+                None => {
+                    drop(asking);
+                    std::future::pending().await
+                }
             }
         });
         tokio::select! {

@@ -9,6 +9,9 @@ pub mod diagnostic;
 // The tree and the manifest, as understood.
 pub mod project;
 
+// What the server proves itself with.
+pub mod certificate;
+
 // Sources into components.
 pub mod build;
 

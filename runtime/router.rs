@@ -4,6 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use http::HeaderValue;
 use percent_encoding::percent_decode_str;
 
 use crate::{
@@ -32,7 +33,10 @@ pub struct Shadowed {
 
 #[derive(Clone)]
 struct Target {
+    group: Arc<str>,
     serving: Serving,
+    /// See [`Routed::label`].
+    label: HeaderValue,
     /// How long its group's requests wait for a swap that is pending, if they do.
     waits: Option<Duration>,
     component: Option<ComponentId>,
@@ -45,6 +49,18 @@ pub enum Serving {
     /// The group never had a good generation.
     Down,
 }
+
+impl Serving {
+    fn label(&self) -> HeaderValue {
+        let label = match self {
+            Self::Live(generation) => HeaderValue::try_from(generation.id().to_string()),
+            Self::Down => Ok(NO_LABEL),
+        };
+        label.unwrap_or(NO_LABEL)
+    }
+}
+
+const NO_LABEL: HeaderValue = HeaderValue::from_static("");
 
 /// A group as the table takes it.
 pub struct GroupRoutes<'a> {
@@ -90,7 +106,9 @@ impl RouteTable {
     /// refused when it was read.
     fn insert(&mut self, pattern: &str, group: &GroupRoutes<'_>, component: Option<&ComponentId>) {
         let target = Target {
+            group: group.name.into(),
             serving: group.serving.clone(),
+            label: group.serving.label(),
             waits: group.waits,
             component: component.cloned(),
         };
@@ -130,6 +148,7 @@ impl RouteTable {
         let Target {
             serving: Serving::Live(generation),
             component: Some(component),
+            label,
             ..
         } = matched.value
         else {
@@ -144,15 +163,25 @@ impl RouteTable {
         Ok(Routed {
             generation: generation.clone(),
             component: component.clone(),
+            label: label.clone(),
             params: params.collect::<Result<_, _>>()?,
         })
     }
+}
+
+/// For what a request waits, and for how long at most.
+pub struct Wait {
+    /// `None` where any group may be meant.
+    pub group: Option<String>,
+    pub limit: Duration,
 }
 
 /// Who answers one request. It holds its generation from here on.
 pub struct Routed {
     pub generation: Arc<Generation>,
     pub component: ComponentId,
+    /// The generation's name as a response's header has it, made once.
+    pub label: HeaderValue,
     pub params: Params,
 }
 
@@ -179,12 +208,22 @@ pub fn router() -> (Router, Publisher) {
 }
 
 impl Router {
-    /// How long a request for `path` waits for a swap that is pending, if it does. A path that nobody
-    /// answers yet may be one of a group that waits.
-    pub fn waits(&self, path: &str) -> Option<Duration> {
+    /// Whether a request for `path` waits for a swap that is pending. A path that nobody answers yet may be
+    /// one of any group that waits.
+    pub fn waits(&self, path: &str) -> Option<Wait> {
         let table = self.0.load();
-        table.waits?;
-        table.at(path).map_or(table.waits, |matched| matched.value.waits)
+        let longest = table.waits?;
+        let Some(matched) = table.at(path) else {
+            return Some(Wait {
+                group: None,
+                limit: longest,
+            });
+        };
+        let Target { group, waits, .. } = matched.value;
+        waits.map(|limit| Wait {
+            group: Some(group.to_string()),
+            limit,
+        })
     }
 
     /// `path` as it came, percent-encoded. One atomic load: never waits for a swap.

@@ -77,7 +77,13 @@ fn a_page_receives_the_request_as_it_came() {
     let tree = odd("[groups.odd.routes]\n\"/items/{first}/{second}\" = \"odd.misbehave\"\n");
     let server = Server::start(tree.root());
     let mut client = server.client();
-    let headers = [("X-Twice", "one"), ("x-twice", "two, three")];
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+    let headers = [
+        ("X-Twice", "one"),
+        ("x-twice", "two, three"),
+        ("traceparent", parent),
+        ("x-request-id", "mine"),
+    ];
     let reply = client.request(
         "PUT",
         "/items/a%20b%2Fc/%C3%A9?x=%2F&y",
@@ -95,6 +101,8 @@ param ("second", "é")
 header ("host", "{authority}")
 header ("x-twice", "one")
 header ("x-twice", "two, three")
+header ("traceparent", "{parent}")
+header ("x-request-id", "mine")
 header ("content-length", "6")
 body "héllo"
 "#

@@ -12,6 +12,7 @@ use super::{
     surface::{GroupSurface, ReadTree, Surface},
 };
 use crate::{
+    certificate,
     diagnostic::Diagnostic,
     prepare::{self, Prepared, Readable},
     project::{ComponentId, GroupSpec},
@@ -102,6 +103,7 @@ async fn check_tree(mut tree: ReadTree, surface: &Surface) -> Report {
         diagnostics.extend(groups.flat_map(|(spec, group)| unused(spec, group)));
     }
     diagnostics.extend(routes::shadowed(&tree.project.root, &prepared));
+    diagnostics.extend(tree.project.server.certificate().and_then(certificate::check));
     Report {
         diagnostics,
         groups,

@@ -87,6 +87,8 @@ pub struct Entry {
     pub handler: Handler,
     /// The slice in whose stores it is called: an index of [`Artifact::slices`].
     pub slice: usize,
+    /// Which of the slice's handlers it is, counted from 0.
+    pub place: usize,
     /// The handler's function in an instance of the slice.
     pub function: ComponentExportIndex,
 }
@@ -376,11 +378,12 @@ fn handlers(
 
 fn entries(slices: &[Arc<Skeleton>]) -> BTreeMap<ComponentId, Entry> {
     let of_slice = |(slice, skeleton): (usize, &Arc<Skeleton>)| {
-        let handlers = skeleton.handlers.clone().into_iter();
-        handlers.map(move |(component, (handler, function))| {
+        let handlers = skeleton.handlers.clone().into_iter().enumerate();
+        handlers.map(move |(place, (component, (handler, function)))| {
             let entry = Entry {
                 handler,
                 slice,
+                place,
                 function,
             };
             (component, entry)

@@ -1,6 +1,6 @@
 //! `wasmhost serve`.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -10,6 +10,7 @@ use crate::{
     app::Config,
     build::{self, BuildOptions},
     diagnostic::Diagnostic,
+    project::Address,
     reload::Mode,
     status::{Format, Writer},
 };
@@ -22,9 +23,10 @@ const TASKS_END: Duration = Duration::from_secs(2);
 pub struct Arguments {
     #[command(flatten)]
     root: Root,
-    /// Listen here instead of where the manifest says; port 0 takes any free one. May be repeated.
+    /// Listen here instead of where the manifest says: 127.0.0.1:8080, https://127.0.0.1:8443 or
+    /// unix:/run/site.sock; port 0 takes any free one. May be repeated.
     #[arg(long, value_name = "ADDR")]
-    listen: Vec<SocketAddr>,
+    listen: Vec<Address>,
     /// How events are printed: for people, or one JSON object a line.
     #[arg(long, value_enum, default_value_t)]
     format: FormatArgument,

@@ -35,11 +35,23 @@ pub struct Call {
 
 pub type PageFunction = TypedFunc<(page::Request,), (page::Response,)>;
 pub type WasiHttpFunction = TypedFunc<host::http::Params, ()>;
+pub type WasiHttp03Function = TypedFunc<http03::Params, http03::Results>;
+
+/// A handler's function, its types checked.
+#[derive(Clone, Copy)]
+enum Function {
+    Page(PageFunction),
+    WasiHttp02(WasiHttpFunction),
+    /// The store's event loop has its own.
+    WasiHttp03,
+}
 
 /// A store and the instance of a slice in it.
 pub struct Live {
     pub(super) store: Store<Host>,
     pub(super) instance: Instance,
+    /// Those that were called, by their place: to check the types takes as long as a small call.
+    functions: Vec<Option<Function>>,
 }
 
 /// Why a store is of no use any more.
@@ -59,54 +71,64 @@ impl Live {
         end: &CancellationToken,
     ) -> Result<Self, Death> {
         match within(limit, end, slice.instantiate_async(&mut store)).await {
-            Ok(instance) => Ok(Self { store, instance }),
+            Ok(instance) => Ok(Self {
+                store,
+                instance,
+                functions: Vec::new(),
+            }),
             Err(death) => Err(death.with_memory(&mut store)),
         }
     }
 
     /// Errors: the handler's function is not of the type that its interface has.
     pub fn check(&mut self, entry: &Entry) -> wasmtime::Result<()> {
-        match entry.handler {
-            Handler::Page => drop(self.page(entry)?),
-            Handler::WasiHttp02 => drop(self.wasi_http(entry)?),
-            Handler::WasiHttp03 => {
-                let function = self.instance.get_typed_func(&mut self.store, entry.function)?;
-                let _: TypedFunc<http03::Params, http03::Results> = function;
-            }
+        self.function(entry).map(drop)
+    }
+
+    fn function(&mut self, entry: &Entry) -> wasmtime::Result<Function> {
+        if let Some(Some(known)) = self.functions.get(entry.place) {
+            return Ok(*known);
         }
-        Ok(())
-    }
-
-    fn page(&mut self, entry: &Entry) -> wasmtime::Result<PageFunction> {
-        self.instance.get_typed_func(&mut self.store, entry.function)
-    }
-
-    fn wasi_http(&mut self, entry: &Entry) -> wasmtime::Result<WasiHttpFunction> {
-        self.instance.get_typed_func(&mut self.store, entry.function)
+        let Self { store, instance, .. } = self;
+        let function = match entry.handler {
+            Handler::Page => Function::Page(instance.get_typed_func(store, entry.function)?),
+            Handler::WasiHttp02 => Function::WasiHttp02(instance.get_typed_func(store, entry.function)?),
+            Handler::WasiHttp03 => {
+                let _: WasiHttp03Function = instance.get_typed_func(store, entry.function)?;
+                Function::WasiHttp03
+            }
+        };
+        if self.functions.len() <= entry.place {
+            self.functions.resize(entry.place + 1, None);
+        }
+        self.functions[entry.place] = Some(function);
+        Ok(function)
     }
 
     /// Runs one call. Errors: the store is dead; the client has been answered all the same.
     pub async fn call(&mut self, call: Call, limit: Duration, end: &CancellationToken) -> Result<(), Death> {
-        let handler = call.entry.handler;
+        let function = self.function(&call.entry).map_err(Death::trap)?;
         let _calling = self.store.data().calling(&call.component);
         // What was refused before this call is not its fault.
         self.store.data_mut().take_refused_memory();
-        if handler == Handler::WasiHttp03 {
-            let terms = Terms {
-                request_time: limit,
-                most: 1,
-                end,
-            };
-            return concurrent::serve_one(self, call, &terms).await;
-        }
+        // The ticks since the last call were not this one's.
+        self.store.set_epoch_deadline(1);
         let deadlined = Deadlined {
             live: self,
             limit,
             end,
         };
-        let result = match handler {
-            Handler::Page => deadlined.call_page(call).await,
-            Handler::WasiHttp02 | Handler::WasiHttp03 => deadlined.call_wasi_http(call).await,
+        let result = match function {
+            Function::Page(handle) => deadlined.call_page(handle, call).await,
+            Function::WasiHttp02(handle) => deadlined.call_wasi_http(handle, call).await,
+            Function::WasiHttp03 => {
+                let terms = Terms {
+                    request_time: limit,
+                    most: 1,
+                    end,
+                };
+                return concurrent::serve_one(self, call, &terms).await;
+            }
         };
         result.map_err(|death| death.with_memory(&mut self.store))
     }
@@ -126,9 +148,8 @@ struct Deadlined<'a> {
 }
 
 impl Deadlined<'_> {
-    async fn call_page(self, call: Call) -> Result<(), Death> {
+    async fn call_page(self, handle: PageFunction, call: Call) -> Result<(), Death> {
         let Call {
-            entry,
             params,
             request,
             reply,
@@ -138,7 +159,7 @@ impl Deadlined<'_> {
         let answer = match body.collect().await {
             Ok(body) => {
                 let request = page::request(&parts, params, &body.to_bytes());
-                self.run_page(&entry, request).await
+                self.run_page(handle, request).await
             }
             Err(error) => Ok(Err(RequestError::BadRequest(error.to_string()))),
         };
@@ -151,23 +172,17 @@ impl Deadlined<'_> {
         result
     }
 
-    async fn run_page(self, entry: &Entry, request: page::Request) -> Result<Answer, Death> {
+    async fn run_page(self, handle: PageFunction, request: page::Request) -> Result<Answer, Death> {
         let Self { live, limit, end } = self;
-        let handle = live.page(entry).map_err(Death::trap)?;
         let (response,) = within(limit, end, handle.call_async(&mut live.store, (request,))).await?;
         Ok(page::response(response)
             .map(|response| response.map(host::body::full))
             .map_err(RequestError::BadResponse))
     }
 
-    async fn call_wasi_http(self, call: Call) -> Result<(), Death> {
+    async fn call_wasi_http(self, handle: WasiHttpFunction, call: Call) -> Result<(), Death> {
         let Self { live, limit, end } = self;
-        let Call {
-            entry,
-            request,
-            reply,
-            ..
-        } = call;
+        let Call { request, reply, .. } = call;
         let exchange = Exchange::default();
         let request = request.map(|body| exchange.upload(body));
         let (sender, mut response) = oneshot::channel();
@@ -179,7 +194,6 @@ impl Deadlined<'_> {
                 return Ok(());
             }
         };
-        let handle = live.wasi_http(&entry).map_err(Death::trap)?;
         let mut reply = Some(reply);
         let result = {
             let guest = within(limit, end, handle.call_async(&mut live.store, params));

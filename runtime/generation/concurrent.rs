@@ -23,15 +23,13 @@ use wasmtime::{
 
 use super::{
     RequestError,
-    call::{Call, Death, Live, PageFunction, WasiHttpFunction, forward},
+    call::{Call, Death, Live, PageFunction, WasiHttp03Function, WasiHttpFunction, forward},
     registry::Registry,
 };
 use crate::{
     host::{self, Handler, Host, exchange::Exchange, http03, page},
     project::ComponentId,
 };
-
-type WasiHttp03Function = TypedFunc<http03::Params, http03::Results>;
 
 /// Where a store takes its calls from. Whoever holds it takes them all.
 pub type Intake = OwnedMutexGuard<Calls>;

@@ -3,15 +3,36 @@
 
 use std::sync::Arc;
 
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::mpsc,
+    task::{JoinHandle, JoinSet},
+};
 
 use super::{
     Incident, RequestError,
     call::{Call, Live},
     concurrent::{self, Calls, Intake, Terms},
-    setting::Setting,
+    setting::{FailedStart, Setting},
 };
 use crate::host::Handler;
+
+/// Where the stores take their calls from; the last one ends when this is gone, or at the drain deadline.
+pub struct Interleaved {
+    calls: mpsc::Sender<Call>,
+}
+
+impl Interleaved {
+    /// Errors: a start that traps, or that takes longer than the start-time.
+    pub async fn start(setting: Arc<Setting>) -> Result<(Self, JoinHandle<()>), FailedStart> {
+        let (calls, inbox) = mpsc::channel(setting.limits.in_flight.max(1));
+        let live = setting.start_each().await?.pop();
+        Ok((Self { calls }, tokio::spawn(run(setting, live, inbox))))
+    }
+
+    pub async fn hand_over(&self, call: Call) -> Result<(), RequestError> {
+        self.calls.send(call).await.map_err(|_| RequestError::Ended)
+    }
+}
 
 /// True where the group needs an event loop: it costs, so other groups do without.
 pub fn is_for(setting: &Setting) -> bool {
@@ -20,7 +41,7 @@ pub fn is_for(setting: &Setting) -> bool {
 }
 
 /// Answers calls until nobody can send another, or the generation is ended.
-pub async fn run(setting: Arc<Setting>, mut live: Option<Live>, inbox: mpsc::Receiver<Call>) {
+async fn run(setting: Arc<Setting>, mut live: Option<Live>, inbox: mpsc::Receiver<Call>) {
     let calls = Calls::new(inbox);
     let mut stores = JoinSet::new();
     loop {

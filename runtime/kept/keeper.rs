@@ -8,7 +8,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    net::SocketAddr,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
     time::Duration,
@@ -18,9 +17,9 @@ use super::{
     CONTENTS, Folder, GONE_GROUPS, Kept, SERVER,
     folder::{sync_folder, write_record},
     read_record,
-    record::{Content, Listen, Record},
+    record::{Content, Record, Server},
 };
-use crate::project::GroupSpec;
+use crate::project::{GroupSpec, ServerSpec};
 
 /// How long after a failure it is tried again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -43,7 +42,7 @@ struct Orders {
 struct Pending {
     /// The content that serves, or `None` where no component is left.
     groups: BTreeMap<String, Option<GroupSpec>>,
-    listen: Option<Vec<SocketAddr>>,
+    server: Option<ServerSpec>,
     closed: bool,
 }
 
@@ -88,9 +87,9 @@ impl Keeper {
             .add(|pending| drop(pending.groups.insert(group, spec)));
     }
 
-    /// Keeps where the server listens.
-    pub fn listen(&self, listen: Vec<SocketAddr>) {
-        self.orders.add(|pending| pending.listen = Some(listen));
+    /// Keeps how the server listens.
+    pub fn server(&self, spec: ServerSpec) {
+        self.orders.add(|pending| pending.server = Some(spec));
     }
 }
 
@@ -142,13 +141,13 @@ impl Orders {
         for (group, spec) in failed.groups {
             pending.groups.entry(group).or_insert(spec);
         }
-        pending.listen = pending.listen.take().or(failed.listen);
+        pending.server = pending.server.take().or(failed.server);
     }
 }
 
 impl Pending {
     fn is_empty(&self) -> bool {
-        self.groups.is_empty() && self.listen.is_none()
+        self.groups.is_empty() && self.server.is_none()
     }
 }
 
@@ -194,8 +193,8 @@ fn write(folder: &Folder, pending: &Pending) -> io::Result<()> {
             write_record(&kept.record_file(group), &record)?;
         }
     }
-    if let Some(listen) = &pending.listen {
-        write_listen(kept, listen)?;
+    if let Some(spec) = &pending.server {
+        write_server(kept, spec)?;
     }
     sync_folder(&kept.folder)?;
     for (group, spec) in &pending.groups {
@@ -204,13 +203,13 @@ fn write(folder: &Folder, pending: &Pending) -> io::Result<()> {
     sweep(folder)
 }
 
-fn write_listen(kept: &Kept, listen: &[SocketAddr]) -> io::Result<()> {
-    let record = Listen {
+fn write_server(kept: &Kept, spec: &ServerSpec) -> io::Result<()> {
+    let record = Server {
         root: kept.root.clone(),
-        listen: listen.to_owned(),
+        spec: spec.clone(),
     };
     let file = kept.folder.join(SERVER);
-    let before: io::Result<Listen> = read_record(&file);
+    let before: io::Result<Server> = read_record(&file);
     if before.is_ok_and(|before| before == record) {
         return Ok(());
     }

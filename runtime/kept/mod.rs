@@ -15,16 +15,15 @@ use std::{
     collections::BTreeSet,
     fs::File,
     io::{self, Read},
-    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
-use self::record::{Listen, Next, Record};
+use self::record::{Next, Record, Server};
 pub use self::{
     folder::{Expected, Folder},
     keeper::Keeper,
 };
-use crate::project::{Digest, DiscoveryLimits, GroupSpec};
+use crate::project::{Digest, DiscoveryLimits, GroupSpec, ServerSpec};
 
 /// Good contents that are kept of each group, the newest included.
 pub const CONTENTS: usize = 3;
@@ -76,10 +75,10 @@ impl Kept {
         })
     }
 
-    /// Where the server listened, if the manifest cannot say it.
-    pub fn listen(&self) -> Option<Vec<SocketAddr>> {
-        let Listen { root, listen } = read_record(&self.folder.join(SERVER)).ok()?;
-        (root == self.root && !listen.is_empty()).then_some(listen)
+    /// How the server listened, if the manifest cannot say it.
+    pub fn server(&self) -> Option<ServerSpec> {
+        let Server { root, spec } = read_record(&self.folder.join(SERVER)).ok()?;
+        (root == self.root && !spec.listen.is_empty()).then_some(spec)
     }
 
     /// What is known of a group, by its record and what was said ahead of it.

@@ -1,11 +1,13 @@
 //! The records of what is kept, as they are written: a group's contents without the components' bytes.
 //! Fields that a record does not have yet take their defaults, so that an older record still serves.
 
-use std::{collections::BTreeMap, io, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, io, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::project::{Component, ComponentId, Digest, Grants, GroupSpec, Instances, Limits, Requests, Route};
+use crate::project::{
+    Component, ComponentId, Digest, Grants, GroupSpec, Instances, Limits, Requests, Route, ServerSpec,
+};
 
 /// What is kept of one group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,9 +60,10 @@ pub struct Blob {
 
 /// What is kept of the server itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Listen {
+pub struct Server {
     pub root: String,
-    pub listen: Vec<SocketAddr>,
+    #[serde(flatten)]
+    pub spec: ServerSpec,
 }
 
 impl Record {

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fs, path::Path};
 use bytes::Bytes;
 
 use super::*;
-use crate::project::{Component, ComponentId, Directory, Grants, Instances, Limits, Origin, Requests, Route};
+use crate::project::{
+    Component, ComponentId, Directory, Grants, Instances, Limits, Origin, Requests, Route, ServerLimits,
+    TlsFiles,
+};
 
 fn spec(name: &str, content: &str) -> GroupSpec {
     let id = |text: &str| ComponentId::parse(text).unwrap();
@@ -48,6 +51,23 @@ fn spec(name: &str, content: &str) -> GroupSpec {
     spec.with_digest()
 }
 
+fn server_spec() -> ServerSpec {
+    ServerSpec {
+        listen: vec![
+            "https://127.0.0.1:81".parse().unwrap(),
+            "unix:/s".parse().unwrap(),
+        ],
+        tls: Some(TlsFiles {
+            certificate: "/site/cert.pem".into(),
+            key: "/site/key.pem".into(),
+        }),
+        limits: ServerLimits {
+            connections: 7,
+            ..ServerLimits::default()
+        },
+    }
+}
+
 struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -87,7 +107,7 @@ fn a_group_comes_back_as_it_was() {
     let spec = spec("shop", "1");
     folder.keep(|keeper| {
         keeper.keep([spec.clone()]);
-        keeper.listen(vec!["127.0.0.1:81".parse().unwrap()]);
+        keeper.server(server_spec());
     });
     let kept = folder.kept("/site");
     let back = kept.contents("shop").next().unwrap();
@@ -98,7 +118,7 @@ fn a_group_comes_back_as_it_was() {
     );
     assert_eq!((back.drain, back.requests), (spec.drain, spec.requests));
     assert_eq!(kept.groups(), ["shop"]);
-    assert_eq!(kept.listen(), Some(vec!["127.0.0.1:81".parse().unwrap()]));
+    assert_eq!(kept.server(), Some(server_spec()));
 }
 
 #[test]

@@ -6,11 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bytes::Bytes;
+
 use crate::diagnostic::Diagnostic;
 
 use super::{
     Component, ComponentId, Digest, Directory, Grants, GroupSpec, ROOT_GROUP, Refusal, Route,
-    files::Content,
     manifest::{DirectoryLine, GroupManifest, Manifest, RouteLine, WireLine},
     names,
     toml_reader::Placed,
@@ -22,7 +23,7 @@ use super::{
 pub struct Found {
     pub id: ComponentId,
     pub path: PathBuf,
-    pub content: Result<Content, Diagnostic>,
+    pub content: Result<Bytes, Diagnostic>,
 }
 
 /// Folders that are granted, as written: where each is, or why it is none.
@@ -168,11 +169,11 @@ impl Draft {
 
 fn component(id: &ComponentId, mut files: Vec<Found>) -> Result<Component, Diagnostic> {
     match files.pop() {
-        Some(Found { id, path, content }) if files.is_empty() => content.map(|content| Component {
+        Some(Found { id, path, content }) if files.is_empty() => content.map(|bytes| Component {
             id,
             path,
-            digest: content.digest,
-            bytes: content.bytes,
+            digest: Digest::of(&bytes),
+            bytes,
         }),
         last => {
             let paths: Vec<_> = files

@@ -1,10 +1,11 @@
-//! Every limit of a group and of discovery itself, with its unit, default and range.
+//! Every limit of a group, of the server and of discovery itself, with its unit, default and range.
 //! Numbers only: who enforces them is not known here.
 
 use std::{ops::RangeInclusive, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
 /// What a group may take: `[groups.NAME.limits]`.
@@ -50,6 +51,48 @@ impl Default for Limits {
             in_flight: 1024,
             queue: 1024,
             body: 8 * MIB,
+        }
+    }
+}
+
+/// What the server takes from its clients, all listeners together: `[server.limits]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ServerLimits {
+    /// Open connections; more wait to be accepted. 10,000.
+    pub connections: usize,
+    /// Bytes of a request's head. 64 KiB.
+    pub header_size: usize,
+    /// From a connection's beginning, or the first byte of a later request, to the end of the head. 30 s.
+    pub header_time: Duration,
+    /// How long a connection may go without a request. 60 s.
+    pub idle_time: Duration,
+    /// How long a client may take nothing of a response. 30 s.
+    pub write_time: Duration,
+    /// How long requests may go on after the server was told to stop. 30 s.
+    pub shutdown_time: Duration,
+}
+
+impl ServerLimits {
+    /// Lines of a request's head.
+    pub const HEADERS: usize = 100;
+    /// Requests of one HTTP/2 connection at once.
+    pub const STREAMS: u32 = 128;
+
+    pub(super) const CONNECTIONS: RangeInclusive<u64> = 1..=1_000_000;
+    pub(super) const HEADER_SIZE: RangeInclusive<u64> = 8 * KIB..=MIB;
+    pub(super) const TIME: RangeInclusive<Duration> = Duration::from_millis(100)..=Limits::LONGEST;
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            header_size: 64 << 10,
+            header_time: Duration::from_secs(30),
+            idle_time: Duration::from_secs(60),
+            write_time: Duration::from_secs(30),
+            shutdown_time: Duration::from_secs(30),
         }
     }
 }

@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -20,6 +19,7 @@ mod claims;
 mod grants;
 mod later;
 mod patterns;
+mod server;
 
 use claims::Claims;
 pub use grants::{DirectoryLine, GrantLines};
@@ -83,7 +83,7 @@ pub fn parse(file: &Path, text: &str) -> Result<Manifest, Vec<Diagnostic>> {
     toml_reader::read(file, text, |document| {
         let server = document
             .get("server")
-            .and_then(|value| value.section(server))
+            .and_then(|value| value.section(server::server))
             .unwrap_or_default();
         let mut claims = Claims::default();
         let mut patterns = Patterns::default();
@@ -107,38 +107,6 @@ pub fn parse(file: &Path, text: &str) -> Result<Manifest, Vec<Diagnostic>> {
 
 fn entries(value: Option<Value<'_>>) -> Vec<Entry<'_>> {
     value.and_then(|value| value.entries()).unwrap_or_default()
-}
-
-fn server(section: &mut Section<'_>) -> ServerSpec {
-    let listen = section.get("listen").and_then(|value| listen(&value));
-    listen.map_or_else(ServerSpec::default, |listen| ServerSpec { listen })
-}
-
-fn listen(value: &Value<'_>) -> Option<Vec<SocketAddr>> {
-    let elements = value.elements("addresses")?;
-    if elements.is_empty() {
-        return value.wrong(
-            "manifest-value",
-            format_args!("{} has no address", value.path()),
-            None,
-        );
-    }
-    let mut listen = Vec::new();
-    for element in elements {
-        match element.string().map(str::parse::<SocketAddr>) {
-            // Twice port 0 is two free ports; twice any other is a port that is taken.
-            Some(Ok(address)) if address.port() != 0 && listen.contains(&address) => {
-                let message = format!("{} repeats {address}", element.path());
-                element.wrong::<()>("manifest-value", message, None);
-            }
-            Some(Ok(address)) => listen.push(address),
-            Some(Err(_)) => {
-                element.expected::<()>("an address such as \"127.0.0.1:8080\" or \"[::1]:8080\"");
-            }
-            None => {}
-        }
-    }
-    Some(listen)
 }
 
 fn elsewhere(entry: &Entry<'_>) -> Option<(ComponentId, PathBuf)> {

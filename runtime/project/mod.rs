@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddr},
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,13 +12,11 @@ use std::{
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use self::files::Content;
 use crate::diagnostic::Diagnostic;
 
+mod address;
 mod digest;
 mod discover;
-mod file_system;
-mod files;
 mod grants;
 mod groups;
 mod limits;
@@ -27,11 +25,10 @@ mod names;
 mod toml_reader;
 mod tree;
 
+pub use address::Address;
 pub use digest::Digest;
-pub use file_system::is_remote_at;
-pub use files::Files;
 pub use grants::{Directory, Grants, Origin};
-pub use limits::{DiscoveryLimits, Limits};
+pub use limits::{DiscoveryLimits, Limits, ServerLimits};
 pub use names::{ComponentId, InvalidId};
 pub use tree::is_skipped;
 
@@ -61,15 +58,7 @@ impl Project {
     /// Where nothing can be understood: no readable folder, a manifest with errors, no component at all.
     /// What is wrong inside one group is that group's `Refusal`.
     pub fn discover(root: &Path) -> Result<Self, Vec<Diagnostic>> {
-        Self::discover_again(root, &mut Files::default())
-    }
-
-    /// The same, where `files` are those that were read before.
-    ///
-    /// # Errors
-    /// As for `discover`.
-    pub fn discover_again(root: &Path, files: &mut Files) -> Result<Self, Vec<Diagnostic>> {
-        discover::discover(root, &DiscoveryLimits::DEFAULT, files)
+        discover::discover(root, &DiscoveryLimits::DEFAULT)
     }
 
     /// The root as [`Project::root`] has it, whatever lies below.
@@ -81,16 +70,51 @@ impl Project {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The server itself: `[server]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerSpec {
-    /// Never empty; port 0 is any free one.
-    pub listen: Vec<SocketAddr>,
+    /// Never empty.
+    pub listen: Vec<Address>,
+    #[serde(default)]
+    pub tls: Option<TlsFiles>,
+    #[serde(default)]
+    pub limits: ServerLimits,
+}
+
+/// The PEM files of a certificate, with all that lead to its authority, and of its key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsFiles {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
 }
 
 impl Default for ServerSpec {
     fn default() -> Self {
         Self {
-            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))],
+            listen: vec![Address::Http((Ipv4Addr::LOCALHOST, 8080).into())],
+            tls: None,
+            limits: ServerLimits::default(),
+        }
+    }
+}
+
+impl ServerSpec {
+    /// The certificate, where an address needs one.
+    pub fn certificate(&self) -> Option<&TlsFiles> {
+        let needed = self.listen.iter().any(Address::is_tls);
+        self.tls.as_ref().filter(|_| needed)
+    }
+
+    /// With its paths as seen from `folder`.
+    fn relative_to(self, folder: &Path) -> Self {
+        let from_folder = |address: Address| address.relative_to(folder);
+        Self {
+            listen: self.listen.into_iter().map(from_folder).collect(),
+            tls: self.tls.map(|TlsFiles { certificate, key }| TlsFiles {
+                certificate: folder.join(certificate),
+                key: folder.join(key),
+            }),
+            limits: self.limits,
         }
     }
 }
@@ -131,15 +155,14 @@ impl GroupSpec {
     /// # Errors
     /// Where it cannot be read.
     pub fn of_file(path: &Path) -> Result<Self, Diagnostic> {
-        let Content { bytes, digest } = Files::default()
-            .read(path, DiscoveryLimits::DEFAULT.file)
+        let bytes = tree::read(path, DiscoveryLimits::DEFAULT.file)
             .map_err(|error| tree::component_unreadable(path, error))?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let id = ComponentId::of_name(&stem);
         let component = Component {
             id: id.clone(),
             path: path.to_owned(),
-            digest,
+            digest: Digest::of(&bytes),
             bytes,
         };
         let group = Self {

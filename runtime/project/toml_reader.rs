@@ -61,6 +61,7 @@ pub fn read<T>(
     let mut section = Section {
         report: &report,
         path: String::new(),
+        span: document.span(),
         table: document.get_ref(),
         known: vec![],
     };
@@ -78,6 +79,7 @@ pub fn read<T>(
 pub struct Section<'t> {
     report: &'t Report<'t>,
     path: String,
+    span: Range<usize>,
     table: &'t DeTable<'t>,
     known: Vec<&'static str>,
 }
@@ -91,6 +93,20 @@ impl<'t> Section<'t> {
             path: join(&self.path, key),
             value,
         })
+    }
+
+    /// Reports that a key is not there, at the first that is.
+    pub fn lacks<T>(&self, key: &str, what: &str) -> Option<T> {
+        let first = self.table.keys().map(Spanned::span).min_by_key(|span| span.start);
+        let message = format!("{} has no {key}", self.path);
+        let help = format!("it is {what}");
+        self.report.add(
+            "manifest-value",
+            first.unwrap_or(self.span.clone()),
+            message,
+            Some(help),
+        );
+        None
     }
 
     fn report_unknown(&self) {
@@ -251,6 +267,7 @@ impl<'t> Value<'t> {
         let mut section = Section {
             report: self.report,
             path: self.path.clone(),
+            span: self.value.span(),
             table,
             known: vec![],
         };

@@ -1,15 +1,17 @@
 //! The answers of the host itself. Their bodies name nothing of the inside; the log does.
 
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::{
-    generation::{GenerationId, RETRY_AFTER, RequestError},
+    generation::{RETRY_AFTER, RequestError},
     host::body::{self, Body},
     router::RouteError,
 };
 
 /// The generation that a response is of, `shop@3`.
-const GENERATION: &str = "wasmhost-generation";
+const GENERATION: HeaderName = HeaderName::from_static("wasmhost-generation");
+
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
 pub fn unrouted(error: &RouteError) -> Response<Body> {
     plain(match error {
@@ -19,10 +21,22 @@ pub fn unrouted(error: &RouteError) -> Response<Body> {
     })
 }
 
+/// A request that is refused before anyone is asked.
+pub fn refused(status: StatusCode) -> Response<Body> {
+    plain(status)
+}
+
 pub fn method_not_allowed() -> Response<Body> {
     let mut response = plain(StatusCode::METHOD_NOT_ALLOWED);
-    let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-    response.headers_mut().insert(header::ALLOW, allowed);
+    response.headers_mut().insert(header::ALLOW, METHODS);
+    response
+}
+
+/// `OPTIONS *`: what the server as a whole takes.
+pub fn options() -> Response<Body> {
+    let mut response = Response::new(body::full(""));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(header::ALLOW, METHODS);
     response
 }
 
@@ -38,10 +52,8 @@ pub fn failed(error: &RequestError) -> Response<Body> {
 }
 
 /// Says which generation a response is of, whatever the guest wrote there.
-pub fn name_generation(response: &mut Response<Body>, generation: &GenerationId) {
-    if let Ok(value) = HeaderValue::try_from(generation.to_string()) {
-        response.headers_mut().insert(GENERATION, value);
-    }
+pub fn name_generation(response: &mut Response<Body>, label: HeaderValue) {
+    response.headers_mut().insert(GENERATION, label);
 }
 
 fn plain(status: StatusCode) -> Response<Body> {

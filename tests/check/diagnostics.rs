@@ -104,6 +104,17 @@ fn a_manifest_with_mistakes() {
         "unknown-components",
         "[groups.shop.routes]\n\"/\" = \"shop.hom\"\n[groups.shop.wire]\n\"shop.home\" = { \"a:b/c\" = \"shop.theme\" }\n",
     );
+    manifest(
+        "server",
+        "[server]\nlisten = [\"https://127.0.0.1:1\", \"unix:\"]\n[server.limits]\nidle-time = \"1ms\"\nconections = 1\n",
+    );
+    manifest(
+        "route-conflicts",
+        "[groups.shop.routes]\n\"/items/{id}\" = \"shop.home\"\n\"/items/{name}\" = \"shop.home\"\n\
+         \"/items/{*rest}\" = \"shop.home\"\n\"/items/new\" = \"shop.home\"\n\"/items/v{id}\" = \"shop.home\"\n\
+         \"/files/{*path}\" = \"shop.home\"\n\"/files/{name}\" = \"shop.home\"\n\"/files/{*all}/x\" = \"shop.home\"\n\
+         [groups.blog.routes]\n\"/items/{id}\" = \"blog.home\"\n",
+    );
     manifest("unclaimed", "[groups.shop]\nnamespaces = [\"shop.screen\"]\n");
     let tree = tree(&[("wasmhost.toml/x", b""), ("shop/home.wasm", &page())]);
     check("manifest-unreadable", &tree, 1);
@@ -120,6 +131,22 @@ fn a_component_that_is_built_elsewhere_and_is_not_there() {
         ]),
         1,
     );
+}
+
+#[test]
+fn a_certificate_that_is_none() {
+    let manifest = "[server]\nlisten = [\"https://127.0.0.1:1\"]\n[server.tls]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\n";
+    let check = |name: &str, files: &[(&str, &[u8])]| {
+        let good = page();
+        let files = [
+            files,
+            &[("wasmhost.toml", manifest.as_bytes()), ("shop/home.wasm", &good)],
+        ]
+        .concat();
+        check(name, &tree(&files), 1);
+    };
+    check("certificate-unreadable", &[]);
+    check("certificate-invalid", &[("cert.pem", b"mine"), ("key.pem", b"")]);
 }
 
 #[test]
@@ -334,6 +361,7 @@ const NOT_TESTED: &[(&str, &str)] = &[
 /// Those modules in which `check` can meet a diagnostic.
 const MODULES: &[&str] = &[
     "project",
+    "certificate.rs",
     "artifact",
     "engine",
     "generation",

@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
+    os::unix::net::UnixStream,
 };
 
 use super::PATIENCE;
@@ -10,8 +11,15 @@ use super::PATIENCE;
 /// One connection.
 pub struct Client {
     authority: String,
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Stream>>,
+    /// What it is over, where that can be shared.
+    socket: Option<TcpStream>,
 }
+
+/// What HTTP/1.1 is spoken over.
+pub trait Stream: Read + Write + Send {}
+
+impl<S: Read + Write + Send> Stream for S {}
 
 /// An answer, read to its end.
 #[derive(Debug)]
@@ -22,15 +30,35 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
+/// A socket whose silence is not waited for for ever.
+pub fn connect(authority: &str) -> TcpStream {
+    let stream = TcpStream::connect(authority).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
 impl Client {
     pub fn new(url: &str) -> Self {
-        let authority = url.strip_prefix("http://").expect("an http url").to_owned();
-        let stream = TcpStream::connect(&authority).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
+        if let Some(path) = url.strip_prefix("unix:") {
+            let stream = UnixStream::connect(path).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            return Self::over(stream, "localhost");
+        }
+        let authority = url.strip_prefix("http://").expect("an http url");
+        let socket = connect(authority);
         Self {
-            authority,
-            stream: BufReader::new(stream),
+            socket: socket.try_clone().ok(),
+            ..Self::over(socket, authority)
+        }
+    }
+
+    /// Over a connection that is there.
+    pub fn over(stream: impl Stream + 'static, authority: &str) -> Self {
+        Self {
+            authority: authority.to_owned(),
+            stream: BufReader::new(Box::new(stream)),
+            socket: None,
         }
     }
 
@@ -88,11 +116,8 @@ impl Client {
 
     /// A second hand on the same connection: one sends while the other receives.
     pub fn split(&self) -> Self {
-        let stream = self.stream.get_ref().try_clone().unwrap();
-        Self {
-            authority: self.authority.clone(),
-            stream: BufReader::new(stream),
-        }
+        let socket = self.socket.as_ref().expect("plain TCP").try_clone().unwrap();
+        Self::over(socket, &self.authority)
     }
 
     /// The trailers behind the last chunk.

@@ -1,20 +1,27 @@
 //! What the tests share: trees of components, servers that run on them, and a client.
 
+mod certificate;
 mod client;
 pub mod engines;
 mod gated;
 mod golden;
+pub mod http2;
 mod server;
+mod skip;
 mod sources;
+mod tools;
 mod tree;
 pub mod wat_site;
 pub mod wit;
 
-pub use client::{Client, Reply};
+pub use certificate::Certificate;
+pub use client::{Client, Reply, connect};
 pub use gated::{Gated, assert_broken};
 pub use golden::{golden, goldens};
 pub use server::Server;
+pub use skip::skipped;
 pub use sources::{example, guests, variant};
+pub use tools::Tool;
 pub use tree::{Tree, touched};
 
 use std::time::Duration;

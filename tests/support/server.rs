@@ -1,10 +1,13 @@
 //! A running `wasmhost serve`, read by its events.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader},
     path::Path,
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc::{Receiver, channel},
+    process::{Child, ChildStderr, Command, ExitStatus, Stdio},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard,
+        mpsc::{Receiver, channel},
+    },
     thread::JoinHandle,
     time::Instant,
 };
@@ -19,8 +22,34 @@ pub struct Server {
     events: Receiver<Value>,
     /// Events that were waited past.
     seen: Vec<Value>,
-    log: Option<JoinHandle<String>>,
+    log: Arc<Log>,
+    /// Ends with the log.
+    logging: Option<JoinHandle<()>>,
     url: String,
+}
+
+/// What the server has logged so far.
+#[derive(Default)]
+struct Log {
+    text: Mutex<String>,
+    more: Condvar,
+}
+
+impl Log {
+    fn text(&self) -> MutexGuard<'_, String> {
+        self.text.lock().unwrap()
+    }
+
+    /// Reads until there is no more.
+    fn follow(&self, stderr: ChildStderr) {
+        let mut stderr = BufReader::new(stderr);
+        let mut line = Vec::new();
+        while stderr.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+            *self.text() += &String::from_utf8_lossy(&line);
+            self.more.notify_all();
+            line.clear();
+        }
+    }
 }
 
 impl Server {
@@ -35,9 +64,24 @@ impl Server {
         Self::start_command(command)
     }
 
+    /// As `start`, on these addresses; where there are none, as the manifest says.
+    pub fn start_on(root: &Path, addresses: &[&str]) -> Self {
+        let mut command = wasmhost();
+        command.arg("serve").arg(root);
+        for address in addresses {
+            command.args(["--listen", address]);
+        }
+        Self::start_ready(command)
+    }
+
     /// As `start`, of a command that lacks only where to listen and how to print.
     pub fn start_command(mut command: Command) -> Self {
-        command.args(["--listen", "127.0.0.1:0", "--format", "json"]);
+        command.args(["--listen", "127.0.0.1:0"]);
+        Self::start_ready(command)
+    }
+
+    fn start_ready(mut command: Command) -> Self {
+        command.args(["--format", "json"]);
         let mut server = Self::spawn(command);
         let ready = server.wait("ready");
         server.url = ready["url"].as_str().expect("ready has a url").to_owned();
@@ -50,7 +94,7 @@ impl Server {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let (stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let (sender, events) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
@@ -60,16 +104,15 @@ impl Server {
                 }
             }
         });
-        let log = std::thread::spawn(move || {
-            let mut log = String::new();
-            let _ = stderr.read_to_string(&mut log);
-            log
-        });
+        let log = Arc::<Log>::default();
+        let followed = log.clone();
+        let logging = std::thread::spawn(move || followed.follow(stderr));
         Self {
             child,
             events,
             seen: Vec::new(),
-            log: Some(log),
+            log,
+            logging: Some(logging),
             url: String::new(),
         }
     }
@@ -81,6 +124,11 @@ impl Server {
 
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// `127.0.0.1:8080`
+    pub fn authority(&self) -> &str {
+        self.url.split_once("://").expect("a url").1
     }
 
     pub fn pid(&self) -> u32 {
@@ -116,6 +164,17 @@ impl Server {
         }
     }
 
+    /// Waits until the log says this.
+    pub fn wait_for_log(&self, says: &str) {
+        let silent = |log: &mut String| !log.contains(says);
+        let waited = self
+            .log
+            .more
+            .wait_timeout_while(self.log.text(), PATIENCE, silent);
+        let (log, timeout) = waited.unwrap();
+        assert!(!timeout.timed_out(), "the log never says {says:?}:\n{log}");
+    }
+
     /// All events since the start that nobody waited for.
     pub fn seen(&mut self) -> &[Value] {
         self.seen.extend(self.events.try_iter());
@@ -133,19 +192,21 @@ impl Server {
     /// Waits until it has ended by itself: the exit status, the events that were left, and the log.
     pub fn ended(mut self) -> (ExitStatus, Vec<Value>, String) {
         let status = self.child.wait().unwrap();
-        let log = self.log.take().map(|log| log.join().unwrap()).unwrap_or_default();
+        let log = self.whole_log();
         let mut events = std::mem::take(&mut self.seen);
         events.extend(self.events.iter());
         (status, events, log)
     }
 
+    /// To its end: the server has ended.
+    fn whole_log(&mut self) -> String {
+        self.logging.take().map(JoinHandle::join);
+        self.log.text().clone()
+    }
+
     fn give_up(&mut self, what: &str) -> ! {
         let _ = self.child.kill();
-        let log = self
-            .log
-            .take()
-            .map(|log| log.join().unwrap_or_default())
-            .unwrap_or_default();
+        let log = self.whole_log();
         panic!("{what}; seen were {:#?}\nlog:\n{log}", self.seen);
     }
 }

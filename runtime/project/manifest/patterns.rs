@@ -41,7 +41,9 @@ impl Patterns {
                 help: "take the rest as one: \"/api/{*rest}\"",
             });
         }
-        match self.router.insert(text, ()) {
+        // By itself first: beside others `matchit` takes what is malformed for a conflict.
+        let alone = matchit::Router::new().insert(text, ());
+        match alone.and_then(|()| self.router.insert(text, ())) {
             Ok(()) => {
                 let place = Placed {
                     value: text.to_owned(),

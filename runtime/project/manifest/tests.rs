@@ -1,6 +1,7 @@
 //! Manifest text and what is said about it.
 
 use super::*;
+use crate::project::{ServerLimits, TlsFiles};
 
 /// One line per diagnostic: `line:column code: message | help`.
 fn check(text: &str, expected: &[&str]) {
@@ -144,7 +145,7 @@ fn unknown_keys() {
         &[
             "1:1 manifest-unknown-key: unknown key sever | did you mean server?",
             "3:1 manifest-unknown-key: unknown key listn in server | did you mean listen?",
-            "4:1 manifest-unknown-key: unknown key port in server | known in server: listen",
+            "4:1 manifest-unknown-key: unknown key port in server | known in server: listen, tls, limits",
         ],
     );
     check(
@@ -172,11 +173,87 @@ fn unknown_keys() {
 }
 
 #[test]
+fn the_server_is_read_whole() {
+    let manifest = good(
+        r#"
+[server]
+listen = ["http://127.0.0.1:80", "https://[::1]:443", "unix:run/site.sock"]
+[server.tls]
+certificate = "tls/cert.pem"
+key = "tls/key.pem"
+[server.limits]
+connections = 7
+header-size = "16KiB"
+header-time = "5s"
+idle-time = "1m"
+write-time = "20s"
+shutdown-time = "100ms"
+"#,
+    );
+    let ServerSpec { listen, tls, limits } = manifest.server;
+    let listen: Vec<_> = listen.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        listen,
+        ["127.0.0.1:80", "https://[::1]:443", "unix:run/site.sock"]
+    );
+    let files = TlsFiles {
+        certificate: "tls/cert.pem".into(),
+        key: "tls/key.pem".into(),
+    };
+    assert_eq!(tls, Some(files));
+    let expected = ServerLimits {
+        connections: 7,
+        header_size: 16 << 10,
+        header_time: Duration::from_secs(5),
+        idle_time: Duration::from_secs(60),
+        write_time: Duration::from_secs(20),
+        shutdown_time: Duration::from_millis(100),
+    };
+    assert_eq!(limits, expected);
+}
+
+#[test]
+fn a_server_with_mistakes() {
+    check(
+        "[server]\nlisten = [\"https://127.0.0.1:1\"]",
+        &[
+            "2:11 manifest-value: server.listen[0] needs a certificate, and there is no [server.tls] | add [server.tls] with certificate = \"cert.pem\" and key = \"key.pem\"",
+        ],
+    );
+    check(
+        "[server]\nlisten = [\"https://127.0.0.1:1\", \"127.0.0.1:1\", \"unix:\"]\n[server.tls]\ncertificte = \"a\"\nkey = 1",
+        &[
+            "2:34 manifest-value: server.listen[1] repeats 127.0.0.1:1",
+            "2:49 manifest-value: server.listen[2] must be an address such as \"127.0.0.1:8080\", \"https://[::1]:8443\" or \"unix:/run/site.sock\", not \"unix:\"",
+            "4:1 manifest-value: server.tls has no certificate | it is the path of a PEM file, as seen from the root",
+            "4:1 manifest-unknown-key: unknown key certificte in server.tls | did you mean certificate?",
+            "5:7 manifest-value: server.tls.key must be a string, not 1",
+        ],
+    );
+    check(
+        "server.tls.certificate = \"\"",
+        &[
+            "1:12 manifest-value: server.tls has no key | it is the path of a PEM file, as seen from the root",
+            "1:26 manifest-value: server.tls.certificate must be the path of a PEM file, not \"\"",
+        ],
+    );
+    check(
+        "[server.limits]\nconnections = 0\nheader-size = \"1KiB\"\nidle-time = \"10ms\"\nwrite-tme = \"1s\"",
+        &[
+            "2:15 manifest-value: server.limits.connections must be a number from 1 to 1000000, not 0",
+            "3:15 manifest-value: server.limits.header-size must be a size such as \"64MiB\", from 8.0 KiB to 1.0 MiB, not \"1KiB\"",
+            "4:13 manifest-value: server.limits.idle-time must be a time such as \"10s\" or \"500ms\", from 100ms to 30days, not \"10ms\"",
+            "5:1 manifest-unknown-key: unknown key write-tme in server.limits | did you mean write-time?",
+        ],
+    );
+}
+
+#[test]
 fn wrong_values_all_at_once() {
     check(
         "[server]\nlisten = [\"localhost\", 80, \"127.0.0.1:80\", \"127.0.0.1:80\"]",
         &[
-            "2:11 manifest-value: server.listen[0] must be an address such as \"127.0.0.1:8080\" or \"[::1]:8080\", not \"localhost\"",
+            "2:11 manifest-value: server.listen[0] must be an address such as \"127.0.0.1:8080\", \"https://[::1]:8443\" or \"unix:/run/site.sock\", not \"localhost\"",
             "2:24 manifest-value: server.listen[1] must be a string, not 80",
             "2:44 manifest-value: server.listen[3] repeats 127.0.0.1:80",
         ],

@@ -1,0 +1,113 @@
+//! The section `[server]`: where to listen, by which certificate, and what a client may take.
+//! Knows no group.
+
+use std::path::PathBuf;
+
+use crate::project::{
+    Address, ServerLimits, ServerSpec, TlsFiles,
+    toml_reader::{Section, Value},
+};
+
+pub fn server(section: &mut Section<'_>) -> ServerSpec {
+    let written = section.get("listen");
+    let tls_section = section.get("tls");
+    let tls = tls_section.as_ref().and_then(|value| value.section(tls)?);
+    let limits = section.get("limits").and_then(|value| value.section(limits));
+    // What is wrong in the section is said already.
+    let has_tls = tls_section.is_some();
+    let listen = written.and_then(|value| listen(&value, has_tls));
+    let default = ServerSpec::default();
+    ServerSpec {
+        listen: listen.unwrap_or(default.listen),
+        tls,
+        limits: limits.unwrap_or(default.limits),
+    }
+}
+
+fn listen(value: &Value<'_>, has_tls: bool) -> Option<Vec<Address>> {
+    let elements = value.elements("addresses")?;
+    if elements.is_empty() {
+        return value.wrong(
+            "manifest-value",
+            format_args!("{} has no address", value.path()),
+            None,
+        );
+    }
+    let mut listen: Vec<Address> = Vec::new();
+    for element in elements {
+        let Some(text) = element.string() else { continue };
+        match text.parse::<Address>() {
+            Ok(address) if listen.iter().any(|other| other.conflicts_with(&address)) => {
+                let message = format!("{} repeats {address}", element.path());
+                element.wrong::<()>("manifest-value", message, None);
+            }
+            Ok(address) if address.is_tls() && !has_tls => {
+                let message = format!(
+                    "{} needs a certificate, and there is no [server.tls]",
+                    element.path()
+                );
+                let help = "add [server.tls] with certificate = \"cert.pem\" and key = \"key.pem\"";
+                element.wrong::<()>("manifest-value", message, Some(help.to_owned()));
+            }
+            Ok(address) => listen.push(address),
+            Err(_) => {
+                element.expected::<()>(
+                    "an address such as \"127.0.0.1:8080\", \"https://[::1]:8443\" or \"unix:/run/site.sock\"",
+                );
+            }
+        }
+    }
+    Some(listen)
+}
+
+fn tls(section: &mut Section<'_>) -> Option<TlsFiles> {
+    let certificate = section.get("certificate").map(|value| file(&value));
+    let key = section.get("key").map(|value| file(&value));
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Some(TlsFiles {
+            certificate: certificate?,
+            key: key?,
+        }),
+        (certificate, _) => {
+            let missing = if certificate.is_none() {
+                "certificate"
+            } else {
+                "key"
+            };
+            section.lacks(missing, "the path of a PEM file, as seen from the root")
+        }
+    }
+}
+
+fn file(value: &Value<'_>) -> Option<PathBuf> {
+    match value.string()? {
+        "" => value.expected("the path of a PEM file"),
+        text => Some(text.into()),
+    }
+}
+
+fn limits(section: &mut Section<'_>) -> ServerLimits {
+    let default = ServerLimits::default();
+    let connections = section
+        .get("connections")
+        .and_then(|value| value.number(ServerLimits::CONNECTIONS))
+        .and_then(|number| usize::try_from(number).ok());
+    let header_size = section
+        .get("header-size")
+        .and_then(|value| value.size(ServerLimits::HEADER_SIZE))
+        .and_then(|size| usize::try_from(size).ok());
+    let mut time = |key, default| {
+        let value: Option<Value<'_>> = section.get(key);
+        value
+            .and_then(|value| value.duration(ServerLimits::TIME))
+            .unwrap_or(default)
+    };
+    ServerLimits {
+        connections: connections.unwrap_or(default.connections),
+        header_size: header_size.unwrap_or(default.header_size),
+        header_time: time("header-time", default.header_time),
+        idle_time: time("idle-time", default.idle_time),
+        write_time: time("write-time", default.write_time),
+        shutdown_time: time("shutdown-time", default.shutdown_time),
+    }
+}

@@ -1,0 +1,140 @@
+//! One request, from its head to the head of its response: who answers it, and what it is known by.
+//! Knows no socket.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::{activity::Activity, answer, conform, identity, stream_body::StreamBody};
+use crate::{
+    generation::RequestError,
+    host::body::{self, Body, BodyError},
+    router::{Routed, Router, Wait},
+    status::Inbox,
+};
+
+pub struct Responder {
+    pub router: Router,
+    /// Where requests ask for what lies on disk.
+    pub inbox: Inbox,
+}
+
+impl Responder {
+    /// `last`: the client is told that its connection has no other.
+    pub async fn respond(
+        &self,
+        mut request: Request<Incoming>,
+        activity: &Arc<Activity>,
+        last: bool,
+    ) -> Response<StreamBody> {
+        let http2 = request.version() == Version::HTTP_2;
+        let in_flight = activity.begin(http2);
+        let head_only = *request.method() == Method::HEAD;
+        let mut close = last;
+        let mut response = match conform::check(&request) {
+            Ok(()) => {
+                if http2 {
+                    conform::join_cookies(request.headers_mut());
+                }
+                let id = identity::identify(request.headers_mut());
+                let mut response = self.answer(request, &id).await;
+                response.headers_mut().insert(identity::REQUEST_ID, id);
+                response
+            }
+            Err(status) => {
+                close = true;
+                answer::refused(status)
+            }
+        };
+        if close && !http2 {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
+        if head_only || is_bodiless(response.status()) {
+            response = without_body(response);
+        }
+        response.map(|body| match http2 {
+            true => StreamBody::http2(body, in_flight, activity),
+            false => StreamBody::http1(body, in_flight),
+        })
+    }
+
+    async fn answer(&self, request: Request<Incoming>, id: &HeaderValue) -> Response<Body> {
+        let (method, path) = (request.method(), request.uri().path());
+        if *method == Method::CONNECT || *method == Method::TRACE {
+            return answer::method_not_allowed();
+        }
+        if path == "*" {
+            return answer::options();
+        }
+        if let Some(Wait { group, limit }) = self.router.waits(path) {
+            // Large, and rare: no other request is to carry it.
+            Box::pin(self.inbox.fresh(group, limit)).await;
+        }
+        match self.router.route(path) {
+            Ok(routed) => lead(routed, request, id).await,
+            Err(error) => answer::unrouted(&error),
+        }
+    }
+}
+
+/// Leads a request to its component.
+async fn lead(routed: Routed, request: Request<Incoming>, id: &HeaderValue) -> Response<Body> {
+    let Routed {
+        generation,
+        component,
+        label,
+        params,
+    } = routed;
+    let request = request.map(|body| {
+        body.map_err(|error| BodyError::Client(error.to_string()))
+            .boxed_unsync()
+    });
+    let answered = match generation.admit().await {
+        Ok(lease) => lease.handle(&component, params, request).await,
+        Err(error) => Err(error),
+    };
+    let mut response = match answered {
+        Ok(response) => response.map(BodyExt::boxed_unsync),
+        Err(error) => {
+            log_failure(&label, &error, component.as_str(), id);
+            answer::failed(&error)
+        }
+    };
+    answer::name_generation(&mut response, label);
+    response
+}
+
+fn is_bodiless(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// The same head without a body. Its length is the body's that a GET would get.
+fn without_body(response: Response<Body>) -> Response<Body> {
+    let (mut head, body) = response.into_parts();
+    match body.size_hint().exact() {
+        _ if head.status == StatusCode::NO_CONTENT => drop(head.headers.remove(header::CONTENT_LENGTH)),
+        Some(length) if length > 0 => {
+            head.headers
+                .entry(header::CONTENT_LENGTH)
+                .or_insert_with(|| length.into());
+        }
+        _ => {}
+    }
+    Response::from_parts(head, body::full(""))
+}
+
+/// The client is told a status; what happened inside is for the log.
+fn log_failure(generation: &HeaderValue, error: &RequestError, component: &str, id: &HeaderValue) {
+    let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
+    let (generation, id) = (text(generation), text(id));
+    match error {
+        RequestError::BadRequest(_) | RequestError::BodyTooLarge => {
+            tracing::debug!(%generation, component, id, %error, "request refused");
+        }
+        _ => tracing::warn!(%generation, component, id, %error, "request failed"),
+    }
+}

@@ -1,0 +1,47 @@
+//! Programs of others that tests prove something with, where the machine has them.
+
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+};
+
+/// A program that runs here.
+pub struct Tool(&'static str);
+
+impl Tool {
+    /// `None`, and loudly so, on a machine without it. In CI that is a failure.
+    pub fn new(name: &'static str) -> Option<Self> {
+        let mut version = Command::new(name);
+        version.arg("--version").stdout(Stdio::null());
+        if version.status().is_ok_and(|status| status.success()) {
+            return Some(Self(name));
+        }
+        let set = |variable: &str| {
+            std::env::var(variable).is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"))
+        };
+        let forbidden = ["CI", "WASMHOST_NO_SKIP"].into_iter().any(set);
+        assert!(!forbidden, "this test needs `{name}`");
+        // Past the test runner, which shows nobody what a passing test prints.
+        let skipped = format!("SKIPPED {name}: it does not run here\n");
+        std::io::stderr().write_all(skipped.as_bytes()).unwrap();
+        None
+    }
+
+    /// What it says on standard output; it has to succeed.
+    pub fn run(&self, arguments: &[&str]) -> String {
+        let output = Command::new(self.0)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "{} {arguments:?}: {}\n{said}\n{errors}",
+            self.0,
+            output.status
+        );
+        said
+    }
+}
