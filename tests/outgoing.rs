@@ -160,6 +160,28 @@ fn large_bodies_pass_on_in_constant_memory() {
 }
 
 #[test]
+fn a_store_has_so_many_connections_and_no_more() {
+    let there = odd(PATIENT);
+    let there = Server::start(there.root());
+    let here = granting(&[there.url()], PATIENT);
+    let here = Server::start(here.root());
+    let upstream = authority(there.url());
+    let lockstep = format!("/odd/flows?outgoing={upstream}/odd/flows?lockstep");
+    let mut held: Vec<_> = (0..64).map(|_| Gated::lockstep_at(&here, &lockstep).0).collect();
+    let mut client = here.client();
+    let reply = client.get(&format!("/odd/flows?outgoing-at-once={upstream}/odd/flows?count"));
+    assert_eq!(reply.text(), "ErrorCode::ConnectionLimitReached");
+    let waits = format!("/odd/flows?outgoing={upstream}/odd/flows?count");
+    client.send("GET", &waits, &[], b"").unwrap();
+    held.pop().unwrap().assert_goes_on_to_its_end();
+    assert_eq!(
+        client.receive(false).unwrap().text(),
+        "65",
+        "it waited for its turn"
+    );
+}
+
+#[test]
 fn what_does_not_answer_costs_no_state() {
     let (sender, came) = channel();
     let silent = socket(move |_| sender.send(()).unwrap());
@@ -173,11 +195,16 @@ fn what_does_not_answer_costs_no_state() {
             .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nbegun")
             .unwrap();
     });
+    let no_tls = socket(|stream| {
+        let _ = stream.read(&mut [0; 1024]);
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    });
     let unused = TcpListener::bind("127.0.0.1:0").unwrap();
     let refuses = unused.local_addr().unwrap().to_string();
     drop(unused);
     let origins = [&silent, &hangs_up, &stops, &refuses].map(|authority| format!("http://{authority}"));
-    let origins: Vec<_> = origins.iter().map(String::as_str).collect();
+    let secure = format!("https://{no_tls}");
+    let origins: Vec<_> = origins.iter().chain([&secure]).map(String::as_str).collect();
     let here = granting(&origins, "[groups.odd.limits]\nrequest-time = \"2s\"\n");
     let mut here = Server::start(here.root());
     let mut client = here.client();
@@ -192,8 +219,10 @@ fn what_does_not_answer_costs_no_state() {
         assert!(reply.text().contains(expected), "{}", reply.text());
     }
     came.recv_timeout(PATIENCE).unwrap();
+    let reply = client.get(&format!("/odd/flows?outgoing=tls:{no_tls}/"));
+    assert_eq!(reply.text(), "ErrorCode::TlsProtocolError");
     let path = format!("/odd/flows?outgoing={stops}/");
     assert!(here.client().try_request("GET", &path, &[], b"").is_err());
-    assert_eq!(client.get("/odd/flows?count").text(), "5");
+    assert_eq!(client.get("/odd/flows?count").text(), "6");
     assert!(here.seen().is_empty(), "{:#?}", here.seen());
 }

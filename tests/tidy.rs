@@ -18,7 +18,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("hyper_util", &["server", "host/outgoing.rs", "host/names.rs"]),
     ("hyper_rustls", &["host/outgoing.rs"]),
     // `certificate` reads what `server` serves with: `check` has to read it too.
-    ("tokio_rustls", &["certificate", "server"]),
+    ("tokio_rustls", &["certificate", "server", "host/outgoing.rs"]),
     ("rustls", &["certificate", "server"]),
     ("notify", &["reload/watch.rs"]),
     ("clap", &["cli"]),

@@ -252,6 +252,25 @@ fn a_client_that_keeps_its_guest_waiting_is_cut_off_without_harm() {
 }
 
 #[test]
+fn a_client_may_read_slowly_what_its_guest_has_done_with() {
+    let limits = "request-time = \"1s\"\nbody = \"200MiB\"\n";
+    let tree = odd(&format!(
+        "[groups.odd.limits]\n{limits}[groups.clock.limits]\n{limits}"
+    ));
+    tree.put("clock/flows.wasm", tree.read("odd/flows.wasm"));
+    let server = Server::start(tree.root());
+    let size = 32 << 20;
+    let mut client = server.client();
+    let mut sender = client.split();
+    let sent = std::thread::spawn(move || sender.send("POST", "/odd/flows?echo", &[], &vec![b'x'; size]));
+    let head = client.receive_head().unwrap();
+    // This takes as long as the other may.
+    assert_eq!(server.client().get("/clock/flows?stuck").status, 504);
+    assert_eq!(client.receive_only(b'x', &head).unwrap(), size);
+    sent.join().unwrap().unwrap();
+}
+
+#[test]
 fn a_client_that_leaves_takes_nothing_with_it() {
     let tree = odd(PATIENT);
     let mut server = Server::start(tree.root());

@@ -30,7 +30,7 @@ use std::{
 use rayon::prelude::*;
 use tokio_util::sync::CancellationToken;
 use wasmtime::{
-    Engine, Module, WasmBacktrace,
+    Module, WasmBacktrace,
     component::{Component, ComponentExportIndex, InstancePre, Linker},
 };
 
@@ -51,7 +51,7 @@ pub use self::{
 };
 use crate::{
     diagnostic::Diagnostic,
-    engine::Caches,
+    engine::{Caches, Engines, Kind},
     host::{self, Handler, Host},
     project::{ComponentId, Digest, GroupSpec, Instances},
 };
@@ -120,19 +120,21 @@ pub struct Builder {
     reader: Reader,
     compiler: Compiler,
     compositions: Cache<Digest, Composition>,
-    skeletons: Cache<Digest, Skeleton>,
-    linker: Linker<Host>,
+    skeletons: Cache<(Kind, Digest), Skeleton>,
+    plain: Linker<Host>,
+    concurrent: Linker<Host>,
 }
 
 impl Builder {
     /// Errors: the host's own interfaces cannot be linked, or threads cannot be started.
-    pub fn new(engine: &Engine, caches: Caches) -> wasmtime::Result<Self> {
+    pub fn new(engines: &Engines, caches: Caches) -> wasmtime::Result<Self> {
         Ok(Self {
             reader: Reader::new(Splitting::default()),
-            compiler: Compiler::new(engine.clone(), caches)?,
+            compiler: Compiler::new(engines.clone(), caches)?,
             compositions: Cache::default(),
             skeletons: Cache::default(),
-            linker: host::linker(engine)?,
+            plain: host::linker(engines, Kind::Plain)?,
+            concurrent: host::linker(engines, Kind::Concurrent)?,
         })
     }
 
@@ -251,12 +253,14 @@ impl Builder {
             let (composed, exports) = compose_slice(spec, parts, slice, &edges)?;
             let component = self
                 .compiler
-                .skeleton(&composed)
+                .skeleton(parts.kind(), &composed)
                 .map_err(|reason| self.blame(spec, parts, &reason))?;
             let handlers = handlers(&component, &exports);
             Ok::<_, Vec<Diagnostic>>(Skeleton { component, handlers })
         };
-        let (skeleton, _) = self.skeletons.get_or_make(parts.slice(slice, &edges), make)?;
+        let (skeleton, _) = self
+            .skeletons
+            .get_or_make((parts.kind(), parts.slice(slice, &edges)), make)?;
         Ok(skeleton)
     }
 
@@ -264,7 +268,10 @@ impl Builder {
     /// instance because of a proposal that it does not know.
     fn blame(&self, spec: &GroupSpec, parts: &Parts, reason: &str) -> Vec<Diagnostic> {
         let refused = parts.members.iter().filter_map(|part| {
-            let reason = self.compiler.skeleton(&part.member.skeleton).err()?;
+            let reason = self
+                .compiler
+                .skeleton(parts.kind(), &part.member.skeleton)
+                .err()?;
             Some(parts::invalid(spec.components.get(&part.member.id)?, &reason))
         });
         let refused: Vec<Diagnostic> = refused.collect();
@@ -282,7 +289,10 @@ impl Builder {
         parts: &Parts,
         compiled: &[Arc<Module>],
     ) -> wasmtime::Result<Vec<InstancePre<Host>>> {
-        let mut linker = self.linker.clone();
+        let mut linker = match parts.kind() {
+            Kind::Plain => self.plain.clone(),
+            Kind::Concurrent => self.concurrent.clone(),
+        };
         for ((_, module), compiled) in parts.modules().zip(compiled) {
             linker.root().module(&module.slot, compiled)?;
         }
@@ -306,14 +316,16 @@ impl Builder {
                 bytes: Box::new(|| module.bytes(&part.binary)),
             })
             .collect();
-        self.compiler.modules(&jobs, give_up).map_err(|refused| {
-            let owners: Vec<&ComponentId> = parts.modules().map(|(part, _)| &part.member.id).collect();
-            let components = refused.into_iter().filter_map(|(index, reason)| {
-                let component = spec.components.get(owners[index])?;
-                Some(parts::invalid(component, &reason))
-            });
-            components.collect()
-        })
+        self.compiler
+            .modules(parts.kind(), &jobs, give_up)
+            .map_err(|refused| {
+                let owners: Vec<&ComponentId> = parts.modules().map(|(part, _)| &part.member.id).collect();
+                let components = refused.into_iter().filter_map(|(index, reason)| {
+                    let component = spec.components.get(owners[index])?;
+                    Some(parts::invalid(component, &reason))
+                });
+                components.collect()
+            })
     }
 }
 

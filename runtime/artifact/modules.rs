@@ -10,10 +10,13 @@ use std::{
 
 use rayon::prelude::*;
 use tokio_util::sync::CancellationToken;
-use wasmtime::{Engine, Module, component::Component};
+use wasmtime::{Module, component::Component};
 
 use super::cache::Cache;
-use crate::{engine::Caches, project::Digest};
+use crate::{
+    engine::{Caches, Engines, Kind},
+    project::Digest,
+};
 
 /// How much less of the processor compiling gets where serving wants it too, as in `nice(1)`.
 const NICE: i32 = 10;
@@ -27,9 +30,9 @@ fn make_way() {
 
 /// Compiled code, shared by every artifact that contains it.
 pub struct Compiler {
-    engine: Engine,
+    engines: Engines,
     caches: Caches,
-    modules: Cache<Digest, Module>,
+    modules: Cache<(Kind, Digest), Module>,
     turn: Mutex<()>,
     pool: rayon::ThreadPool,
 }
@@ -60,13 +63,13 @@ pub struct Job<'a> {
 
 impl Compiler {
     /// A compiler with one thread a core. Errors: threads cannot be started.
-    pub fn new(engine: Engine, caches: Caches) -> Result<Self, rayon::ThreadPoolBuildError> {
+    pub fn new(engines: Engines, caches: Caches) -> Result<Self, rayon::ThreadPoolBuildError> {
         let pool = rayon::ThreadPoolBuilder::new()
             .thread_name(|n| format!("compile-{n}"))
             .start_handler(|_| make_way())
             .build()?;
         Ok(Self {
-            engine,
+            engines,
             caches,
             modules: Cache::default(),
             turn: Mutex::new(()),
@@ -81,7 +84,8 @@ impl Compiler {
 
     /// True where a module with this digest is in use.
     pub fn has(&self, digest: Digest) -> bool {
-        self.modules.get(&digest).is_some()
+        let is_in_use = |kind| self.modules.get(&(kind, digest)).is_some();
+        is_in_use(Kind::Plain) || is_in_use(Kind::Concurrent)
     }
 
     /// How many modules are in use.
@@ -94,6 +98,7 @@ impl Compiler {
     /// Errors: the first index at fault of each distinct module that the engine refuses, and why.
     pub fn modules(
         &self,
+        kind: Kind,
         jobs: &[Job<'_>],
         give_up: &CancellationToken,
     ) -> Result<(Vec<Arc<Module>>, Effort), Vec<Refused>> {
@@ -105,10 +110,10 @@ impl Compiler {
         let firsts = distinct.values().copied();
         let (data, code): (Vec<usize>, Vec<usize>) = firsts.partition(|&index| jobs[index].is_data);
         let before = self.caches.tally();
-        let mut compiled = self.each(jobs, &code, give_up);
+        let mut compiled = self.each(kind, jobs, &code, give_up);
         let functions = self.caches.tally().functions_compiled;
         // The engine makes a function that copies the data in; nobody wrote it, so nobody counts it.
-        compiled.extend(self.each(jobs, &data, give_up));
+        compiled.extend(self.each(kind, jobs, &data, give_up));
         let after = self.caches.tally();
 
         let (mut made, mut refused) = (0, Vec::new());
@@ -134,13 +139,15 @@ impl Compiler {
     /// These jobs, in parallel.
     fn each(
         &self,
+        kind: Kind,
         jobs: &[Job<'_>],
         indices: &[usize],
         give_up: &CancellationToken,
     ) -> HashMap<Digest, Made> {
         self.install(|| {
             let made = indices.par_iter().map(|&index| &jobs[index]);
-            made.map(|job| (job.digest, self.module(job, give_up))).collect()
+            made.map(|job| (job.digest, self.module(kind, job, give_up)))
+                .collect()
         })
     }
 
@@ -150,18 +157,18 @@ impl Compiler {
     }
 
     /// The composition's own code: adapters and trampolines between the members.
-    pub fn skeleton(&self, bytes: &[u8]) -> Result<Component, String> {
-        self.install(|| Component::from_binary(&self.engine, bytes))
+    pub fn skeleton(&self, kind: Kind, bytes: &[u8]) -> Result<Component, String> {
+        self.install(|| Component::from_binary(self.engines.of(kind), bytes))
             .map_err(|error| format!("{error:#}"))
     }
 
-    fn module(&self, job: &Job<'_>, give_up: &CancellationToken) -> Made {
+    fn module(&self, kind: Kind, job: &Job<'_>, give_up: &CancellationToken) -> Made {
         let compile = || {
             wasmtime::ensure!(!give_up.is_cancelled(), "newer content is there already");
-            Module::from_binary(&self.engine, &(job.bytes)())
+            Module::from_binary(self.engines.of(kind), &(job.bytes)())
         };
         self.modules
-            .get_or_make(job.digest, compile)
+            .get_or_make((kind, job.digest), compile)
             .map_err(|error| format!("{error:#}"))
     }
 }

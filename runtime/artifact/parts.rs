@@ -6,7 +6,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use rayon::prelude::*;
-use wasmparser::{Encoding, Parser, Payload};
+use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
 
 use super::{
     cache::Cache,
@@ -18,7 +18,8 @@ use super::{
 };
 use crate::{
     diagnostic::Diagnostic,
-    host::Handler,
+    engine::Kind,
+    host::{self, Handler},
     project::{Component, ComponentId, Digest, GroupSpec},
 };
 
@@ -41,6 +42,8 @@ pub struct Member {
     pub skeleton_digest: Digest,
     pub interface: Interface,
     pub modules: Vec<SplitModule>,
+    /// What its calls need of the engine.
+    pub kind: Kind,
     /// Why it was not taken apart, if it was not.
     pub whole: Option<&'static str>,
 }
@@ -117,6 +120,7 @@ impl Reader {
         Ok(Member {
             id: component.id.clone(),
             skeleton_digest: Digest::of(&split.skeleton),
+            kind: kind(&split.skeleton, &interface),
             skeleton: split.skeleton,
             interface,
             modules: split.modules,
@@ -141,6 +145,13 @@ impl Parts {
         members
             .map(|member| (member.id.clone(), member.interface.clone()))
             .collect()
+    }
+
+    /// The engine that can run all of them: one component that needs the event loop has it turn for all that
+    /// it may meet in a store.
+    pub(super) fn kind(&self) -> Kind {
+        let kinds = self.members.iter().map(|part| part.member.kind);
+        kinds.max().unwrap_or(Kind::Plain)
     }
 
     /// The components that answer requests.
@@ -174,6 +185,25 @@ impl Parts {
             .filter(|member| of(&member.id))
             .map(|member| format!("{} {}", member.id, member.skeleton_digest))
             .collect()
+    }
+}
+
+/// What a component needs: by its types and instructions, or by what it imports.
+fn kind(skeleton: &[u8], interface: &Interface) -> Kind {
+    let without = WasmFeatures::all().difference(WasmFeatures::CM_ASYNC);
+    let mut validator = Validator::new_with_features(without);
+    // Its functions are left aside: none of this is in them.
+    let is_plain = |payload: wasmparser::Result<Payload<'_>>| {
+        payload.is_ok_and(|payload| validator.payload(&payload).is_ok())
+    };
+    let imports = interface.imports.iter();
+    let imports_it = imports
+        .into_iter()
+        .any(|import| host::is_concurrent(&import.name));
+    if imports_it || !Parser::new(0).parse_all(skeleton).all(is_plain) {
+        Kind::Concurrent
+    } else {
+        Kind::Plain
     }
 }
 
@@ -233,4 +263,27 @@ fn core_module(component: &Component) -> Diagnostic {
     Diagnostic::new("component-core-module", message)
         .file(&component.path)
         .help("build it with `--target wasm32-wasip2`, or turn it into one with `wasm-tools component new`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_needs_the_event_loop_gets_it() {
+        for (text, expected) in [
+            (r#"(import "wasi:io/error@0.2.0" (instance))"#, Kind::Plain),
+            (r#"(core module (func unreachable))"#, Kind::Plain),
+            (
+                r#"(import "wasi:cli/environment@0.3.0" (instance))"#,
+                Kind::Concurrent,
+            ),
+            ("(type (stream u8))", Kind::Concurrent),
+            ("(type (func async))", Kind::Concurrent),
+        ] {
+            let component = wat::parse_str(format!("(component {text})")).unwrap();
+            let interface = compose::interface(&component, &[]).unwrap();
+            assert_eq!(kind(&component, &interface), expected, "{text}");
+        }
+    }
 }

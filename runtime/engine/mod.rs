@@ -1,4 +1,4 @@
-//! The one wasmtime engine of a server: its settings, its caches, and the clock that interrupts guests.
+//! The wasmtime engines of a server: their settings, their caches, and the clock that interrupts guests.
 //! Knows neither groups nor routes.
 
 mod functions;
@@ -26,11 +26,27 @@ pub const TICK: Duration = Duration::from_millis(5);
 /// Bytes of compiled modules on disk; the least recently used go first.
 const MODULES_ON_DISK: u64 = 2 << 30;
 
-/// An engine whose epoch advances by one every [`TICK`], as long as the value lives.
+/// Engines whose epochs advance by one every [`TICK`], as long as the value lives.
 pub struct Ticking {
-    pub engine: Engine,
+    pub engine: Engines,
     pub caches: Caches,
     ticker: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+/// One engine of each kind. What is compiled for one cannot run on the other.
+#[derive(Clone)]
+pub struct Engines {
+    plain: Engine,
+    concurrent: Engine,
+}
+
+/// What an engine does with calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// A call runs by itself. It knows no asynchronous functions, streams and futures.
+    Plain,
+    /// Every call runs in the event loop of its store, which costs as much again as the call of a small page.
+    Concurrent,
 }
 
 /// What is compiled already, whole modules and single functions.
@@ -55,18 +71,23 @@ pub struct Tally {
     pub functions_compiled: u64,
 }
 
-/// Builds the engine. `cache` is the folder for compiled code; without one it is kept in memory only.
-/// Errors: the machine cannot run one.
+impl Engines {
+    pub fn of(&self, kind: Kind) -> &Engine {
+        match kind {
+            Kind::Plain => &self.plain,
+            Kind::Concurrent => &self.concurrent,
+        }
+    }
+}
+
+/// Builds the engines. `cache` is the folder for compiled code; without one it is kept in memory only.
+/// Errors: the machine cannot run them.
 pub fn start(cache: Option<&Path>) -> wasmtime::Result<Ticking> {
     let caches = Caches::open(cache);
-    let mut config = Config::new();
-    config
-        .epoch_interruption(true)
-        .wasm_component_model_async(true)
-        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
-        .cache(caches.modules.as_ref().map(|modules| modules.cache.clone()))
-        .enable_incremental_compilation(caches.functions.clone())?;
-    let engine = Engine::new(&config)?;
+    let engine = Engines {
+        plain: engine(Kind::Plain, &caches)?,
+        concurrent: engine(Kind::Concurrent, &caches)?,
+    };
     let (stop, stopped) = channel();
     let clock = engine.clone();
     let thread = std::thread::Builder::new()
@@ -77,6 +98,20 @@ pub fn start(cache: Option<&Path>) -> wasmtime::Result<Ticking> {
         caches,
         ticker: Some((stop, thread)),
     })
+}
+
+fn engine(kind: Kind, caches: &Caches) -> wasmtime::Result<Engine> {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .concurrency_support(kind == Kind::Concurrent)
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
+        .cache(caches.modules.as_ref().map(|modules| modules.cache.clone()))
+        .enable_incremental_compilation(caches.functions.clone())?;
+    if kind == Kind::Concurrent {
+        config.wasm_component_model_async(true);
+    }
+    Engine::new(&config)
 }
 
 /// What a user is told where the engine or what it needs cannot be had.
@@ -154,9 +189,10 @@ fn modules_on_disk(folder: &Path) -> Option<Modules> {
     }
 }
 
-fn tick(engine: &Engine, stopped: &Receiver<()>) {
+fn tick(engines: &Engines, stopped: &Receiver<()>) {
     while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-        engine.increment_epoch();
+        engines.plain.increment_epoch();
+        engines.concurrent.increment_epoch();
     }
 }
 

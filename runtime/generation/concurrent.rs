@@ -170,6 +170,7 @@ struct Lingering {
     id: u64,
     exchange: Exchange,
     task: GuestTaskId,
+    is_alive: bool,
 }
 
 impl Loop<'_> {
@@ -219,8 +220,12 @@ impl Loop<'_> {
     async fn some_are_gone(&self, lingering: &mut Vec<Lingering>) {
         poll_fn(|context| {
             let before = lingering.len();
-            lingering.retain(|call| {
-                let stays = call.exchange.poll_read(context).is_pending() || self.is_alive(call.task);
+            lingering.retain_mut(|call| {
+                if call.is_alive && !self.is_alive(call.task) {
+                    call.is_alive = false;
+                    self.registry.guest_is_done(call.id);
+                }
+                let stays = call.exchange.poll_read(context).is_pending() || call.is_alive;
                 if !stays {
                     self.registry.end(call.id);
                 }
@@ -364,7 +369,12 @@ impl Loop<'_> {
             exchange.is_read();
         }
         self.registry.answer(id, answer);
-        Ok(After::Lingering(Lingering { id, exchange, task }))
+        Ok(After::Lingering(Lingering {
+            id,
+            exchange,
+            task,
+            is_alive: true,
+        }))
     }
 
     fn with_host<T>(&self, run: impl FnOnce(&mut Host) -> T) -> T {

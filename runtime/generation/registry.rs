@@ -89,6 +89,8 @@ struct Entry {
     /// When it is looked at next.
     due: Instant,
     phase: Phase,
+    /// Its guest has finished: what is left is for the client to read.
+    is_done: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -135,6 +137,7 @@ impl Registry {
             reply: Some(reply),
             due,
             phase: Phase::Running,
+            is_done: false,
         };
         state.entries.insert(id, entry);
         id
@@ -152,7 +155,14 @@ impl Registry {
         }
     }
 
-    /// The guest has finished.
+    /// The guest has finished; its answer may still be read.
+    pub fn guest_is_done(&self, id: u64) {
+        if let Some(entry) = self.state().entries.get_mut(&id) {
+            entry.is_done = true;
+        }
+    }
+
+    /// The exchange is over.
     pub fn end(&self, id: u64) {
         self.state().entries.remove(&id);
     }
@@ -163,12 +173,12 @@ impl Registry {
         state.entries.values().next().map(|entry| entry.component.clone())
     }
 
-    /// True where nothing is left but guests whose time is over.
+    /// True where nothing is left to wait for: only guests whose time is over, and clients that could hold
+    /// the store for as long as they like.
     pub fn only_late(&self) -> bool {
-        self.state()
-            .entries
-            .values()
-            .all(|entry| entry.phase == Phase::Late)
+        let state = self.state();
+        let mut entries = state.entries.values();
+        entries.all(|entry| entry.phase == Phase::Late || entry.is_done)
     }
 
     /// Waits until a guest is late; from then on the store takes no new calls.
@@ -225,6 +235,14 @@ impl Registry {
     }
 
     fn step(&self, entry: &mut Entry, now: Instant) {
+        if entry.is_done {
+            // A slow client may take its time; but one that waits, waits for what nobody will write.
+            if entry.exchange.client_waits() {
+                entry.exchange.cut();
+            }
+            entry.due = now + self.limit;
+            return;
+        }
         let mut pause = self.grace;
         entry.phase = match entry.phase {
             Phase::Running => Phase::Watched(entry.exchange.progress()),

@@ -72,6 +72,11 @@ impl Exchange {
         unread || self.0.upload_waits.load(Ordering::Relaxed)
     }
 
+    /// True where the client has read all that there is, and wants more.
+    pub fn client_waits(&self) -> bool {
+        self.0.download_waits.load(Ordering::Relaxed)
+    }
+
     /// Cuts the guest loose from its client: the upload fails, and nobody reads the download any more.
     pub fn cut(&self) {
         self.0.cut.store(true, Ordering::Release);

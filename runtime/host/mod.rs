@@ -29,7 +29,10 @@ use self::{
     outgoing::{Outgoing, Reach},
     output::{Callers, GuestOutput},
 };
-use crate::project::{ComponentId, Directory, Grants};
+use crate::{
+    engine::{Engines, Kind},
+    project::{ComponentId, Directory, Grants},
+};
 
 /// The state of one store.
 pub struct Host {
@@ -179,13 +182,23 @@ pub fn has_instead(interface: &str) -> Option<Vec<&'static str>> {
     }
 }
 
-/// A linker with everything that the host offers. Errors: none that a user could cause.
-pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
-    let mut linker = Linker::new(engine);
+/// True for an interface of WASI that has asynchronous functions, streams and futures.
+pub fn is_concurrent(interface: &str) -> bool {
+    interface
+        .split_once('@')
+        .is_some_and(|(path, version)| path.starts_with("wasi:") && is_of_series(version, "0.3."))
+}
+
+/// A linker with everything that the host offers to components that run on this kind of engine.
+/// Errors: none that a user could cause.
+pub fn linker(engines: &Engines, kind: Kind) -> wasmtime::Result<Linker<Host>> {
+    let mut linker = Linker::new(engines.of(kind));
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
-    wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+    if kind == Kind::Concurrent {
+        wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+        wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+    }
     wasmtime_wasi_config::add_to_linker(&mut linker, |host: &mut Host| WasiConfig::from(&*host.config))?;
     Ok(linker)
 }

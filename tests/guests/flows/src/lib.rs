@@ -13,7 +13,7 @@ use wasi::cli::environment::get_environment;
 use wasi::config::store;
 use wasi::filesystem::preopens::get_directories;
 use wasi::http::client;
-use wasi::http::types::{ErrorCode, Fields, Method, Request, Response, Scheme, Trailers};
+use wasi::http::types::{ErrorCode, Fields, Method, Request, RequestOptions, Response, Scheme, Trailers};
 use wit_bindgen::{FutureReader, StreamReader, StreamResult, StreamWriter, spawn_local};
 
 wit_bindgen::generate!({
@@ -67,7 +67,8 @@ impl Guest for Flows {
                 "{:?}",
                 std::fs::write(how, "written").map_err(|error| error.kind())
             )),
-            "outgoing" => outgoing(&how, request).await,
+            "outgoing" => outgoing(&how, request, None).await,
+            "outgoing-at-once" => outgoing(&how, request, Some(1_000_000)).await,
             "print" => {
                 println!("interleaved words");
                 text("printed")
@@ -257,15 +258,22 @@ fn status(status: u16) -> Answer {
     }
 }
 
-/// Sends the request on, and its answer back: both bodies as they come. `how` is `AUTHORITY/PATH`.
-async fn outgoing(how: &str, request: Request) -> Answer {
+/// Sends the request on, and its answer back: both bodies as they come. `how` is `AUTHORITY/PATH`, behind `tls:`
+/// for https; the connection has so many nanoseconds to come about.
+async fn outgoing(how: &str, request: Request, connect: Option<u64>) -> Answer {
+    let (scheme, how) = match how.strip_prefix("tls:") {
+        Some(how) => (Scheme::Https, how),
+        None => (Scheme::Http, how),
+    };
+    let options = RequestOptions::new();
+    options.set_connect_timeout(connect).expect("is supported");
     let (authority, path) = how.split_once('/').unwrap_or((how, ""));
     let method = request.get_method();
     let (body, trailers) = consume(request);
     let body = (!matches!(method, Method::Get)).then_some(body);
-    let (on, _) = Request::new(headers(&[]), body, trailers, None);
+    let (on, _) = Request::new(headers(&[]), body, trailers, Some(options));
     let _ = on.set_method(&method);
-    let _ = on.set_scheme(Some(&Scheme::Http));
+    let _ = on.set_scheme(Some(&scheme));
     let _ = on.set_authority(Some(authority));
     let _ = on.set_path_with_query(Some(&format!("/{path}")));
     match client::send(on).await {
