@@ -9,7 +9,7 @@ use hyper::body::Frame;
 use crate::support::{
     Server, Tool, Tree, guests,
     http2::{Body, Http2, full, run, whole},
-    wat_site,
+    touched, wat_site,
 };
 
 /// Both guests in one group, whose requests have time.
@@ -184,6 +184,48 @@ fn a_response_streams_while_the_request_still_arrives() {
         assert_eq!(next().await.unwrap(), "two");
         drop(parts);
         assert_eq!(answer.collect().await.unwrap().to_bytes(), "", "its end");
+    });
+}
+
+#[test]
+fn a_swap_leaves_streams_where_they_began() {
+    let tree = odd("");
+    let mut server = Server::start(tree.root());
+    run(async {
+        let mut client = Http2::connect(server.authority()).await;
+        let (parts, body) = parts();
+        let request = client
+            .request("POST", "/odd/streams?lockstep")
+            .body(body)
+            .unwrap();
+        parts.send("one").unwrap();
+        let old = client.send(request).await.unwrap();
+        assert_eq!(old.headers()["wasmhost-generation"], "odd@1");
+        let component = tree.read("odd/misbehave.wasm");
+        tree.put("odd/misbehave.wasm", touched(&component, 1));
+        tokio::task::block_in_place(|| server.wait("swapped"));
+        let new = client.get("/odd/misbehave").await;
+        assert_eq!(
+            (new.status().as_u16(), &new.headers()["wasmhost-generation"]),
+            (200, &"odd@2".parse().unwrap())
+        );
+        parts.send("two").unwrap();
+        drop(parts);
+        assert_eq!(old.into_body().collect().await.unwrap().to_bytes(), "onetwo");
+    });
+}
+
+#[test]
+fn nobody_is_connected_through() {
+    let tree = wat_site::site(7);
+    let server = Server::start(tree.root());
+    run(async {
+        let mut client = Http2::connect(server.authority()).await;
+        let request = http::Request::connect("example.test:80").body(full("")).unwrap();
+        let answer = client.send(request).await.unwrap();
+        assert_eq!(answer.status(), 405);
+        assert!(answer.headers().contains_key("allow"));
+        assert_eq!(client.get("/shop/page").await.status(), 200);
     });
 }
 

@@ -131,6 +131,38 @@ fn a_bad_certificate_changes_nothing_and_is_said_once() {
 }
 
 #[test]
+fn a_server_that_has_to_refuse_its_manifest_listens_as_before() {
+    let certificate = Certificate::new();
+    let tree = site(&certificate);
+    let server = Server::start_on(tree.root(), &[]);
+    server.signal("TERM");
+    assert!(server.ended().0.success());
+    tree.put("wasmhost.toml", "[server\n");
+    let server = Server::start_on(tree.root(), &[]);
+    let mut client = certificate.client(server.authority()).unwrap();
+    assert_eq!(client.get("/shop/page").body, [7]);
+}
+
+#[test]
+fn an_address_by_tls_needs_a_certificate() {
+    let tree = wat_site::site(7);
+    let mut program = wasmhost();
+    let output = program
+        .arg("serve")
+        .arg(tree.root())
+        .args(["--listen", "https://127.0.0.1:0"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("error[certificate-missing]: https://127.0.0.1:0 needs a certificate"),
+        "{said}"
+    );
+    assert!(said.contains("help: add [server.tls]"), "{said}");
+}
+
+#[test]
 fn files_that_are_no_certificate_are_refused_at_the_start_and_by_check() {
     let certificate = Certificate::new();
     let check = |change: &dyn Fn(&Tree), says: &[&str]| {

@@ -31,6 +31,8 @@ pub struct Activity {
     idle_since: AtomicU64,
     /// When the first byte of a head was read; 0 while none is.
     head_since: AtomicU64,
+    /// The last request's body was not read to its end.
+    unread: AtomicBool,
     /// The bodies that an HTTP/2 client still has to take.
     bodies: Mutex<Vec<Weak<Shared>>>,
 }
@@ -63,6 +65,7 @@ impl Activity {
             in_flight: AtomicUsize::new(0),
             idle_since: AtomicU64::new(0),
             head_since: AtomicU64::new(0),
+            unread: AtomicBool::new(false),
             bodies: Mutex::default(),
         }
     }
@@ -79,10 +82,21 @@ impl Activity {
         self.in_flight.fetch_add(1, Relaxed);
         self.head_since.store(0, Relaxed);
         self.used.store(true, Relaxed);
+        self.unread.store(false, Relaxed);
         if http2 {
             self.http2.store(true, Relaxed);
         }
         InFlight(self.clone())
+    }
+
+    /// The request's body is let go of before its end.
+    pub fn leave_unread(&self) {
+        self.unread.store(true, Relaxed);
+    }
+
+    /// Whether the client may still be sending what nobody reads.
+    pub fn is_left_unread(&self) -> bool {
+        self.unread.load(Relaxed)
     }
 
     /// A body that the client has to take in time.

@@ -140,17 +140,35 @@ impl Connections {
                 connection.as_mut().graceful_shutdown();
                 told = true;
             }
-            look.as_mut().reset(match verdict {
-                Verdict::Look(next) | Verdict::Finish(next) => next,
-                // A client has the time of a write to take its leave.
-                Verdict::Close => *closing.get_or_insert(now + self.limits.write_time),
-                Verdict::Drop => now,
-            });
-            if verdict == Verdict::Drop || closing.is_some_and(|until| now >= until) {
-                tracing::debug!("a connection was too slow");
-                return;
+            match next_look(&verdict, now, &mut closing, &self.limits) {
+                Some(next) => look.as_mut().reset(next),
+                None => {
+                    tracing::debug!("a connection was too slow");
+                    return;
+                }
             }
         }
+    }
+}
+
+/// When a connection is to be looked at again; `None` where it is dropped. `closing` is until when its
+/// client may take its leave: it has the time of a write, and anew if it had asked before it was told.
+fn next_look(
+    verdict: &Verdict,
+    now: Instant,
+    closing: &mut Option<Instant>,
+    limits: &ServerLimits,
+) -> Option<Instant> {
+    match verdict {
+        Verdict::Look(next) | Verdict::Finish(next) => {
+            *closing = None;
+            Some(*next)
+        }
+        Verdict::Close => {
+            let until = *closing.get_or_insert(now + limits.write_time);
+            (now < until).then_some(until)
+        }
+        Verdict::Drop => None,
     }
 }
 
@@ -179,6 +197,24 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
+
+    #[test]
+    fn a_request_that_came_before_the_leave_is_not_cut_off() {
+        let (limits, now, mut closing) = (ServerLimits::default(), Instant::now(), None);
+        let late = now + limits.write_time;
+        let mut look = |verdict, at| next_look(&verdict, at, &mut closing, &limits);
+        assert_eq!(look(Verdict::Close, now), Some(late));
+        assert_eq!(
+            look(Verdict::Look(late), now),
+            Some(late),
+            "a request was on its way"
+        );
+        let again = late + limits.write_time;
+        assert_eq!(look(Verdict::Finish(again), late), Some(again));
+        assert_eq!(look(Verdict::Close, late), Some(again));
+        assert_eq!(look(Verdict::Close, again), None, "it does not leave");
+        assert_eq!(look(Verdict::Drop, now), None);
+    }
 
     #[tokio::test]
     async fn a_connection_at_rest_is_small() {

@@ -16,6 +16,7 @@ mod respond;
 mod stream_body;
 mod tls;
 mod unix;
+mod upload;
 
 use std::{sync::Arc, time::Duration};
 

@@ -84,14 +84,14 @@ impl<S: AsyncRead + Unpin> Patient<S> {
                     until.get_or_insert_with(|| Box::pin(tokio::time::sleep(FAREWELL)));
                 }
                 Poll::Ready(_) => self.closing = Closing::Done,
-                // Most have nothing more to say, and are not waited for.
-                Poll::Pending => match until {
-                    Some(until) => {
+                Poll::Pending => {
+                    // Most have nothing more to say, and are not waited for.
+                    if until.is_some() || self.activity.is_left_unread() {
+                        let until = until.get_or_insert_with(|| Box::pin(tokio::time::sleep(FAREWELL)));
                         ready!(until.as_mut().poll(context));
-                        self.closing = Closing::Done;
                     }
-                    None => self.closing = Closing::Done,
-                },
+                    self.closing = Closing::Done;
+                }
             }
         }
         Poll::Ready(())
@@ -206,6 +206,16 @@ mod tests {
         client.write_all(&[0; 100]).await.expect("all of it is read");
         drop(client);
         closing.await.unwrap().unwrap();
+
+        let (mut server, client) = patient(8);
+        server.activity.leave_unread();
+        let mut closing = std::pin::pin!(server.shutdown());
+        assert!(
+            futures::poll!(closing.as_mut()).is_pending(),
+            "it has not said all"
+        );
+        drop(client);
+        closing.await.unwrap();
 
         let (mut server, _client) = patient(8);
         let closing = std::pin::pin!(server.shutdown());

@@ -8,10 +8,10 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use super::{activity::Activity, answer, conform, identity, stream_body::StreamBody};
+use super::{activity::Activity, answer, conform, identity, stream_body::StreamBody, upload::Upload};
 use crate::{
     generation::RequestError,
-    host::body::{self, Body, BodyError},
+    host::body::{self, Body},
     router::{Routed, Router, Wait},
     status::Inbox,
 };
@@ -40,7 +40,7 @@ impl Responder {
                     conform::join_cookies(request.headers_mut());
                 }
                 let id = identity::identify(request.headers_mut());
-                let mut response = self.answer(request, &id).await;
+                let mut response = self.answer(request, &id, activity).await;
                 response.headers_mut().insert(identity::REQUEST_ID, id);
                 response
             }
@@ -62,7 +62,12 @@ impl Responder {
         })
     }
 
-    async fn answer(&self, request: Request<Incoming>, id: &HeaderValue) -> Response<Body> {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        id: &HeaderValue,
+        activity: &Arc<Activity>,
+    ) -> Response<Body> {
         let (method, path) = (request.method(), request.uri().path());
         if *method == Method::CONNECT || *method == Method::TRACE {
             return answer::method_not_allowed();
@@ -75,24 +80,23 @@ impl Responder {
             Box::pin(self.inbox.fresh(group, limit)).await;
         }
         match self.router.route(path) {
-            Ok(routed) => lead(routed, request, id).await,
+            Ok(routed) => {
+                let request = request.map(|body| Upload::new(body, activity).boxed_unsync());
+                lead(routed, request, id).await
+            }
             Err(error) => answer::unrouted(&error),
         }
     }
 }
 
 /// Leads a request to its component.
-async fn lead(routed: Routed, request: Request<Incoming>, id: &HeaderValue) -> Response<Body> {
+async fn lead(routed: Routed, request: Request<Body>, id: &HeaderValue) -> Response<Body> {
     let Routed {
         generation,
         component,
         label,
         params,
     } = routed;
-    let request = request.map(|body| {
-        body.map_err(|error| BodyError::Client(error.to_string()))
-            .boxed_unsync()
-    });
     let answered = match generation.admit().await {
         Ok(lease) => lease.handle(&component, params, request).await,
         Err(error) => Err(error),
