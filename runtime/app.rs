@@ -69,6 +69,10 @@ impl Config {
             project = Project::discover(&root);
         }
 
+        for warning in project.iter().flat_map(|project| &project.warnings) {
+            tracing::warn!("{warning}");
+        }
+
         let mut spec = match &project {
             Ok(project) => project.server.clone(),
             Err(_) => kept.server().unwrap_or_default(),

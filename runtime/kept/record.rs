@@ -102,6 +102,8 @@ impl Content {
             requests,
             instances,
             digest,
+            // A restored group has no manifest that it could point at.
+            wire_places: _,
         } = spec;
         let blob = |component: &Component| Blob {
             digest: component.digest,
@@ -144,6 +146,7 @@ impl Content {
             requests: self.requests,
             instances: self.instances,
             digest: self.digest,
+            wire_places: BTreeMap::new(),
         };
         // An older wasmhost may have computed it from less.
         Ok(spec.with_digest())

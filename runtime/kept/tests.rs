@@ -47,6 +47,7 @@ fn spec(name: &str, content: &str) -> GroupSpec {
         requests: Requests::Wait,
         instances: Instances::Pool(3),
         digest: Digest::of(b""),
+        wire_places: BTreeMap::new(),
     };
     spec.with_digest()
 }

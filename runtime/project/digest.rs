@@ -41,6 +41,7 @@ impl Digest {
             drain,
             requests,
             digest: _,
+            wire_places: _,
         } = group;
         let mut routes: Vec<_> = routes.iter().collect();
         routes.sort();
@@ -218,6 +219,7 @@ mod tests {
             drain: Duration::from_secs(30),
             requests: Requests::ServeOld,
             digest: Digest::of(b""),
+            wire_places: BTreeMap::new(),
         }
     }
 

@@ -7,40 +7,91 @@ use std::{
     path::{self, Path, PathBuf},
 };
 
+use bytes::Bytes;
+
 use crate::diagnostic::{Diagnostic, Position};
 
 use super::{
-    ComponentId, DiscoveryLimits, MANIFEST, Project,
-    groups::{self, Folders, Found},
+    ComponentId, DiscoveryLimits, MANIFEST, Project, Survey,
+    groups::{self, Folders, Found, Understood},
     manifest::{self, Manifest},
     tree::{self, ReadError, SKIPPED_FOLDERS, Tree},
 };
 
 /// See `Project::discover`.
 pub fn discover(root: &Path, limits: &DiscoveryLimits) -> Result<Project, Vec<Diagnostic>> {
-    let root = check_root(root).map_err(|diagnostic| vec![diagnostic])?;
-    let manifest_file = root.join(MANIFEST);
-    let (manifest, tree) = match (read_manifest(&manifest_file, limits), tree::list(&root, limits)) {
-        (Ok(manifest), Ok(tree)) => (manifest, tree),
-        (manifest, tree) => return Err(all_mistakes(manifest, tree)),
-    };
-    let elsewhere = manifest
-        .components
-        .iter()
-        .map(|(id, path)| (id.clone(), root.join(path)))
-        .collect();
-    let found = read_components(&tree.files, &elsewhere, limits);
-    let granted = granted_folders(&root, &manifest);
-    let groups = groups::understand(&manifest, &manifest_file, found, tree.faults, &granted);
-    if groups.is_empty() {
-        return Err(vec![root_empty(&root)]);
+    let mut written = Written::read(root, limits)?;
+    if !written.mistakes.is_empty() {
+        let faults = written.tree.faults.into_iter().map(|fault| fault.diagnostic);
+        return Err(written.mistakes.into_iter().chain(faults).collect());
     }
+    let Understood { groups, warnings } = written.understand(limits)?;
+    let Written { root, manifest, .. } = written;
     Ok(Project {
+        elsewhere: elsewhere(&root, &manifest),
         server: manifest.server.relative_to(&root),
         root,
-        groups,
-        elsewhere,
+        groups: groups.into_iter().map(groups::accept).collect(),
+        warnings,
     })
+}
+
+/// See `Survey::read`.
+pub fn survey(root: &Path, limits: &DiscoveryLimits) -> Result<Survey, Vec<Diagnostic>> {
+    let mut written = Written::read(root, limits)?;
+    match written.understand(limits) {
+        Ok(Understood { groups, warnings }) => Ok(Survey {
+            root: written.root,
+            mistakes: written.mistakes,
+            warnings,
+            groups,
+        }),
+        Err(more) => Err(written.mistakes.into_iter().chain(more).collect()),
+    }
+}
+
+/// The manifest and the list of files, as far as there is anything to be understood.
+struct Written {
+    root: PathBuf,
+    manifest: Manifest,
+    /// What is wrong with the manifest.
+    mistakes: Vec<Diagnostic>,
+    tree: Tree,
+}
+
+impl Written {
+    fn read(root: &Path, limits: &DiscoveryLimits) -> Result<Self, Vec<Diagnostic>> {
+        let root = check_root(root).map_err(|diagnostic| vec![diagnostic])?;
+        let (manifest, mistakes) = read_manifest(&root.join(MANIFEST), limits);
+        match tree::list(&root, limits) {
+            Ok(tree) => Ok(Self {
+                root,
+                manifest,
+                mistakes,
+                tree,
+            }),
+            Err(diagnostics) => Err(mistakes.into_iter().chain(diagnostics).collect()),
+        }
+    }
+
+    /// Reads the components and puts them into groups.
+    fn understand(&mut self, limits: &DiscoveryLimits) -> Result<Understood, Vec<Diagnostic>> {
+        let found = read_components(
+            &self.root,
+            &self.tree.files,
+            &elsewhere(&self.root, &self.manifest),
+            limits,
+        )
+        .map_err(|diagnostic| vec![diagnostic])?;
+        let faults = std::mem::take(&mut self.tree.faults);
+        let granted = granted_folders(&self.root, &self.manifest);
+        let file = self.root.join(MANIFEST);
+        let understood = groups::understand(&self.manifest, &file, found, faults, &granted);
+        if understood.groups.is_empty() && self.mistakes.is_empty() {
+            return Err(vec![root_empty(&self.root)]);
+        }
+        Ok(understood)
+    }
 }
 
 /// Looks for the folders that groups are granted.
@@ -59,6 +110,14 @@ fn granted_folders(root: &Path, manifest: &Manifest) -> Folders {
     };
     lines
         .map(|line| (line.host.value.clone(), look(&line.host.value)))
+        .collect()
+}
+
+/// The components that are built elsewhere.
+fn elsewhere(root: &Path, manifest: &Manifest) -> BTreeMap<ComponentId, PathBuf> {
+    let components = manifest.components.iter();
+    components
+        .map(|(id, path)| (id.clone(), root.join(path)))
         .collect()
 }
 
@@ -82,27 +141,31 @@ pub fn check_root(root: &Path) -> Result<PathBuf, Diagnostic> {
     }
 }
 
-/// Without a file, all is as by default.
-fn read_manifest(file: &Path, limits: &DiscoveryLimits) -> Result<Manifest, Vec<Diagnostic>> {
+/// The manifest as far as it can be understood, and what is wrong with it. Without a file, all is as by
+/// default.
+fn read_manifest(file: &Path, limits: &DiscoveryLimits) -> (Manifest, Vec<Diagnostic>) {
+    let unread = |diagnostic| (Manifest::default(), vec![diagnostic]);
     let content = match tree::read(file, limits.manifest) {
         Ok(content) => content,
-        Err(ReadError::Io(error)) if tree::is_not_there(file, &error) => return Ok(Manifest::default()),
+        Err(ReadError::Io(error)) if tree::is_not_there(file, &error) => {
+            return (Manifest::default(), vec![]);
+        }
         Err(ReadError::Io(error)) => {
-            return Err(vec![Diagnostic::io(
+            return unread(Diagnostic::io(
                 "manifest-unreadable",
                 "read the manifest",
                 file,
                 &error,
-            )]);
+            ));
         }
         Err(error @ (ReadError::NotAFile | ReadError::TooLarge(_))) => {
             let message = format!("the manifest {} cannot be read: {error}", file.display());
-            return Err(vec![Diagnostic::new("manifest-unreadable", message).file(file)]);
+            return unread(Diagnostic::new("manifest-unreadable", message).file(file));
         }
     };
     match std::str::from_utf8(&content) {
         Ok(text) => manifest::parse(file, text),
-        Err(error) => Err(vec![not_utf8(file, &content[..error.valid_up_to()])]),
+        Err(error) => unread(not_utf8(file, &content[..error.valid_up_to()])),
     }
 }
 
@@ -113,49 +176,45 @@ fn not_utf8(file: &Path, valid: &[u8]) -> Diagnostic {
         .position(Position::of(&valid, valid.len()))
 }
 
-/// What is wrong with both, so that one round of corrections is enough.
-fn all_mistakes(
-    manifest: Result<Manifest, Vec<Diagnostic>>,
-    tree: Result<Tree, Vec<Diagnostic>>,
-) -> Vec<Diagnostic> {
-    let mut mistakes = manifest.err().unwrap_or_default();
-    match tree {
-        Ok(tree) => mistakes.extend(tree.faults.into_iter().map(|fault| fault.diagnostic)),
-        Err(diagnostics) => mistakes.extend(diagnostics),
-    }
-    mistakes
-}
-
+/// Reads all files. Errors: more bytes than a tree may have.
 fn read_components(
+    root: &Path,
     files: &[(ComponentId, PathBuf)],
     elsewhere: &BTreeMap<ComponentId, PathBuf>,
     limits: &DiscoveryLimits,
-) -> Vec<Found> {
-    let in_tree = files.iter().filter_map(|(id, path)| {
-        let content = tree::read_component(path, limits.file)?;
-        Some(Found {
+) -> Result<Vec<Found>, Diagnostic> {
+    let in_tree = files
+        .iter()
+        .filter_map(|(id, path)| Some((id, path, tree::read_component(path, limits.of_file(path))?)));
+    let elsewhere = elsewhere
+        .iter()
+        .map(|(id, path)| (id, path, read_elsewhere(id, path, limits)));
+    let (mut found, mut room) = (Vec::new(), limits.total);
+    for (id, path, content) in in_tree.chain(elsewhere) {
+        let bytes = content.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        room = room.checked_sub(bytes).ok_or_else(|| {
+            let total = bytesize::ByteSize(limits.total);
+            tree::too_large(root, total, "of components, all together")
+        })?;
+        found.push(Found {
             id: id.clone(),
             path: path.clone(),
             content,
-        })
-    });
-    let elsewhere = elsewhere.iter().map(|(id, path)| {
-        let content = tree::read(path, limits.file).map_err(|error| {
-            let help = format!("it is the path of [components.\"{id}\"]: build it, or correct the path");
-            let diagnostic = tree::component_unreadable(path, error);
-            if diagnostic.help.is_some() {
-                diagnostic
-            } else {
-                diagnostic.help(help)
-            }
         });
-        Found {
-            id: id.clone(),
-            path: path.clone(),
-            content,
+    }
+    Ok(found)
+}
+
+fn read_elsewhere(id: &ComponentId, path: &Path, limits: &DiscoveryLimits) -> Result<Bytes, Diagnostic> {
+    tree::read(path, limits.of_file(path)).map_err(|error| {
+        let help = format!("it is the path of [components.\"{id}\"]: build it, or correct the path");
+        let diagnostic = tree::component_unreadable(path, error);
+        if diagnostic.help.is_some() {
+            diagnostic
+        } else {
+            diagnostic.help(help)
         }
-    });
-    in_tree.chain(elsewhere).collect()
+    })
 }
 
 fn root_empty(root: &Path) -> Diagnostic {

@@ -2,7 +2,7 @@
 //! Decides only: all files are read before, nothing is read here.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -11,7 +11,8 @@ use bytes::Bytes;
 use crate::diagnostic::Diagnostic;
 
 use super::{
-    Component, ComponentId, Digest, Directory, Grants, GroupSpec, ROOT_GROUP, Refusal, Route,
+    Component, ComponentId, Digest, Directory, Grants, GroupSpec, PartialGroup, Place, ROOT_GROUP, Refusal, Route,
+    empty,
     manifest::{DirectoryLine, GroupManifest, Manifest, RouteLine, WireLine},
     names,
     toml_reader::Placed,
@@ -29,16 +30,37 @@ pub struct Found {
 /// Folders that are granted, as written: where each is, or why it is none.
 pub type Folders = BTreeMap<PathBuf, Result<PathBuf, String>>;
 
-/// What each group is, or why it is refused; `manifest_file` is where the manifest was read from.
+/// What a tree comes to.
+pub struct Understood {
+    /// By name.
+    pub groups: Vec<PartialGroup>,
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// The group where all of it was understood; else why it is refused.
+pub fn accept(group: PartialGroup) -> (String, Result<GroupSpec, Refusal>) {
+    let PartialGroup {
+        spec, diagnostics, ..
+    } = group;
+    let name = spec.name.clone();
+    if diagnostics.is_empty() {
+        return (name, Ok(spec));
+    }
+    let digest = Digest::of_refusal(&spec, &diagnostics);
+    (name, Err(Refusal { digest, diagnostics }))
+}
+
+/// What each group is, and what is wrong with it; `manifest_file` is where the manifest was read from.
 pub fn understand(
     manifest: &Manifest,
     manifest_file: &Path,
     found: Vec<Found>,
     faults: Vec<Fault>,
     granted: &Folders,
-) -> BTreeMap<String, Result<GroupSpec, Refusal>> {
+) -> Understood {
     let mut drafts: BTreeMap<String, Draft> = BTreeMap::new();
     let mut owners = Owners::new();
+    let mut places: BTreeSet<Vec<String>> = BTreeSet::new();
     for fault in faults {
         let group = owner(manifest, &fault.folders);
         drafts
@@ -46,6 +68,7 @@ pub fn understand(
             .or_default()
             .diagnostics
             .push(fault.diagnostic);
+        places.insert(fault.folders);
     }
     for found in found {
         let folders = folders(&found.id);
@@ -58,6 +81,7 @@ pub fn understand(
         }
         owners.insert(found.id.clone(), group.to_owned());
         draft.found.entry(found.id.clone()).or_default().push(found);
+        places.insert(folders);
     }
     let no_lines = GroupManifest::default();
     let finish = |(name, draft): (String, Draft)| {
@@ -68,10 +92,12 @@ pub fn understand(
             granted,
             manifest_file,
         };
-        let group = draft.finish(&name, written, &references);
-        (name, group)
+        draft.finish(&name, written, &references)
     };
-    drafts.into_iter().map(finish).collect()
+    Understood {
+        groups: drafts.into_iter().map(finish).collect(),
+        warnings: empty::namespaces(&manifest.claims, manifest_file, &places),
+    }
 }
 
 /// The names of the folders that a component of that id lies in.
@@ -119,21 +145,19 @@ struct Draft {
 }
 
 impl Draft {
-    fn finish(
-        self,
-        name: &str,
-        written: &GroupManifest,
-        references: &References<'_>,
-    ) -> Result<GroupSpec, Refusal> {
+    fn finish(self, name: &str, written: &GroupManifest, references: &References<'_>) -> PartialGroup {
         let Self {
             found,
             mut diagnostics,
         } = self;
-        let mut components = BTreeMap::new();
+        let (mut components, mut unread) = (BTreeMap::new(), BTreeSet::new());
         for (id, files) in found {
             match component(&id, files) {
                 Ok(component) => drop(components.insert(id, component)),
-                Err(diagnostic) => diagnostics.push(diagnostic),
+                Err(diagnostic) => {
+                    diagnostics.push(diagnostic);
+                    unread.insert(id);
+                }
             }
         }
         diagnostics.extend(
@@ -145,7 +169,7 @@ impl Draft {
         diagnostics.extend(written.wire.iter().flat_map(|line| references.check_wire(line)));
         let (grants, missing) = references.grants(written);
         diagnostics.extend(missing);
-        let group = GroupSpec {
+        let spec = GroupSpec {
             name: name.to_owned(),
             components,
             routes: written.routes.iter().map(route).collect(),
@@ -156,14 +180,13 @@ impl Draft {
             drain: written.drain,
             requests: written.requests,
             digest: Digest::of(&[]),
+            wire_places: wire_places(references.manifest_file, &written.wire),
         };
-        if diagnostics.is_empty() {
-            return Ok(group.with_digest());
-        }
-        Err(Refusal {
-            digest: Digest::of_refusal(&group, &diagnostics),
+        PartialGroup {
+            spec: spec.with_digest(),
+            unread,
             diagnostics,
-        })
+        }
     }
 }
 
@@ -208,9 +231,21 @@ fn wire(lines: &[WireLine]) -> BTreeMap<ComponentId, BTreeMap<String, ComponentI
     {
         wire.entry(importer.value.clone())
             .or_default()
-            .insert(interface.clone(), exporter.value.clone());
+            .insert(interface.value.clone(), exporter.value.clone());
     }
     wire
+}
+
+fn wire_places(file: &Path, lines: &[WireLine]) -> BTreeMap<(ComponentId, String), Place> {
+    let place = |line: &WireLine| {
+        let key = (line.importer.value.clone(), line.interface.value.clone());
+        let place = Place {
+            file: file.to_owned(),
+            position: line.interface.position,
+        };
+        (key, place)
+    };
+    lines.iter().map(place).collect()
 }
 
 /// The group of every component that there is a file of, whole or not.
@@ -231,7 +266,7 @@ impl References<'_> {
     }
 
     fn check_wire(&self, line: &WireLine) -> impl Iterator<Item = Diagnostic> {
-        let what = format!("the wire of {:?}", line.interface);
+        let what = format!("the wire of {:?}", line.interface.value);
         let check = |id| self.check("wire-unknown-component", &what, id);
         [check(&line.importer), check(&line.exporter)]
             .into_iter()

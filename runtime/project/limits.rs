@@ -1,7 +1,7 @@
 //! Every limit of a group, of the server and of discovery itself, with its unit, default and range.
 //! Numbers only: who enforces them is not known here.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::{ops::RangeInclusive, path::Path, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -102,6 +102,10 @@ impl Default for ServerLimits {
 pub struct DiscoveryLimits {
     /// Bytes of one component's file.
     pub file: u64,
+    /// Bytes of one component's text: parsed, it takes many times as much.
+    pub text: u64,
+    /// Bytes of all components together: they are in memory while the tree is looked at.
+    pub total: u64,
     /// Bytes of the manifest.
     pub manifest: u64,
     /// Folders between the root and a component.
@@ -113,8 +117,19 @@ pub struct DiscoveryLimits {
 }
 
 impl DiscoveryLimits {
+    /// Bytes that a component's file of this name may have.
+    pub fn of_file(&self, path: &Path) -> u64 {
+        if super::tree::is_text(path) {
+            self.text
+        } else {
+            self.file
+        }
+    }
+
     pub const DEFAULT: Self = Self {
         file: 256 * MIB,
+        text: 16 * MIB,
+        total: 2048 * MIB,
         manifest: MIB,
         depth: 16,
         entries: 500_000,

@@ -21,7 +21,7 @@ mod later;
 mod patterns;
 mod server;
 
-use claims::Claims;
+pub use claims::Claims;
 pub use grants::{DirectoryLine, GrantLines};
 use patterns::Patterns;
 
@@ -56,7 +56,7 @@ pub struct RouteLine {
 #[derive(Debug)]
 pub struct WireLine {
     pub importer: Placed<ComponentId>,
-    pub interface: String,
+    pub interface: Placed<String>,
     pub exporter: Placed<ComponentId>,
 }
 
@@ -75,11 +75,9 @@ impl Default for GroupManifest {
     }
 }
 
-/// Reads the manifest; `file` is named in what is reported.
-///
-/// # Errors
-/// All mistakes, in file order.
-pub fn parse(file: &Path, text: &str) -> Result<Manifest, Vec<Diagnostic>> {
+/// Reads the manifest as far as it can be understood, and all mistakes, in file order; `file` is named in
+/// what is reported.
+pub fn parse(file: &Path, text: &str) -> (Manifest, Vec<Diagnostic>) {
     toml_reader::read(file, text, |document| {
         let server = document
             .get("server")
@@ -200,17 +198,23 @@ fn wire(importer: &Entry<'_>) -> Vec<WireLine> {
         return Vec::new();
     };
     let line = |line: &Entry<'_>| {
-        let interface = line.key().value;
+        let interface = line.key();
         if interface.is_empty() || interface.contains(char::is_whitespace) {
             line.wrong_key(
-                format_args!("{interface:?} is not an interface such as \"shop:theme/page\""),
+                format_args!(
+                    "{:?} is not an interface such as \"shop:theme/page\"",
+                    interface.value
+                ),
                 None,
             );
         }
         let exporter = id_value(&line.value)?;
         Some(WireLine {
             importer: id.clone(),
-            interface: interface.to_owned(),
+            interface: Placed {
+                value: interface.value.to_owned(),
+                position: interface.position,
+            },
             exporter,
         })
     };

@@ -3,7 +3,7 @@
 //! Knows no wasm, no clock, no socket: the bytes of a component are carried, not understood.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
     path::{Path, PathBuf},
     time::Duration,
@@ -12,11 +12,12 @@ use std::{
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Position};
 
 mod address;
 mod digest;
 mod discover;
+mod empty;
 mod grants;
 mod groups;
 mod limits;
@@ -29,7 +30,7 @@ pub use address::Address;
 pub use digest::Digest;
 pub use grants::{Directory, Grants, Origin};
 pub use limits::{DiscoveryLimits, Limits, ServerLimits};
-pub use names::{ComponentId, InvalidId};
+pub use names::{ComponentId, InvalidId, nearest};
 pub use tree::is_skipped;
 
 /// The manifest's file name; it lies at the root.
@@ -49,6 +50,38 @@ pub struct Project {
     /// The components that are built elsewhere (`[components]`), whether or not there is such a file: a
     /// watcher of the root alone does not see them.
     pub elsewhere: BTreeMap<ComponentId, PathBuf>,
+    /// What is served, but hardly as it was meant.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// A tree as far as it can be understood, mistakes or not, and all of them.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    pub root: PathBuf,
+    /// What is wrong with the manifest: nothing of the tree would be served.
+    pub mistakes: Vec<Diagnostic>,
+    pub warnings: Vec<Diagnostic>,
+    pub groups: Vec<PartialGroup>,
+}
+
+/// A group with those of its components that could be read.
+#[derive(Clone, Debug)]
+pub struct PartialGroup {
+    pub spec: GroupSpec,
+    /// Its other components.
+    pub unread: BTreeSet<ComponentId>,
+    /// Why the group would be refused, as far as it is known before its components are taken apart.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Survey {
+    /// Reads the tree under `root` and its manifest.
+    ///
+    /// # Errors
+    /// Where nothing can be understood: no readable folder, too large a tree, no component at all.
+    pub fn read(root: &Path) -> Result<Self, Vec<Diagnostic>> {
+        discover::survey(root, &DiscoveryLimits::DEFAULT)
+    }
 }
 
 impl Project {
@@ -147,6 +180,15 @@ pub struct GroupSpec {
     pub requests: Requests,
     /// Over all of the above but the paths of components; the order of routes does not count either.
     pub digest: Digest,
+    /// Where the lines of `wire` stand, by importer and interface as written; no part of the content.
+    pub wire_places: BTreeMap<(ComponentId, String), Place>,
+}
+
+/// A place in the manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub file: PathBuf,
+    pub position: Position,
 }
 
 impl GroupSpec {
@@ -155,7 +197,7 @@ impl GroupSpec {
     /// # Errors
     /// Where it cannot be read.
     pub fn of_file(path: &Path) -> Result<Self, Diagnostic> {
-        let bytes = tree::read(path, DiscoveryLimits::DEFAULT.file)
+        let bytes = tree::read(path, DiscoveryLimits::DEFAULT.of_file(path))
             .map_err(|error| tree::component_unreadable(path, error))?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let id = ComponentId::of_name(&stem);
@@ -176,6 +218,7 @@ impl GroupSpec {
             drain: Limits::DEFAULT_DRAIN,
             requests: Requests::default(),
             digest: Digest::of(&[]),
+            wire_places: BTreeMap::new(),
         };
         Ok(group.with_digest())
     }

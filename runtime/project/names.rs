@@ -116,7 +116,7 @@ pub(super) fn propose_segment(name: &str) -> String {
 }
 
 /// The candidate that was probably meant by `word`.
-pub(super) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let allowed = (word.chars().count() / 3).clamp(1, 4);
     candidates
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))

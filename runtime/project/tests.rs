@@ -314,10 +314,65 @@ fn limits_of_the_tree() {
         )]
     );
     assert_eq!(
-        discover(DiscoveryLimits { entries: 3, ..limits }),
+        discover(DiscoveryLimits {
+            entries: 3,
+            ..limits.clone()
+        }),
         [format!(
             "error[tree-too-large]: ROOT has more than 3 files and folders @ ROOT | {HELP}"
         )]
+    );
+    write(&root, "a/d.wasm", "12345");
+    write(&root, "a/b/c.wasm", "12345");
+    let within = DiscoveryLimits { total: 10, ..limits };
+    assert_eq!(discover(within.clone()), ["a: a.b.c a.d"]);
+    assert_eq!(
+        discover(DiscoveryLimits { total: 9, ..within }),
+        [format!(
+            "error[tree-too-large]: ROOT has more than 9 B of components, all together @ ROOT | {HELP}"
+        )]
+    );
+}
+
+#[test]
+fn text_has_a_limit_of_its_own() {
+    let root = tree(&[("a/text.wat", "(component)"), ("a/binary.wasm", "(component)")]);
+    let limits = DiscoveryLimits {
+        text: 10,
+        ..DiscoveryLimits::DEFAULT
+    };
+    let project = discover::discover(root.path(), &limits).expect("a project");
+    assert_eq!(
+        shown_group(&root, "a", &project.groups["a"]),
+        [
+            "a! error[file-too-large]: a/text.wat is larger than 10 B, the most for component text @ a/text.wat"
+        ]
+    );
+}
+
+#[test]
+fn a_namespace_without_components_is_a_warning() {
+    let root = tree(&[
+        ("shop/home.wasm", ""),
+        ("shop/screen/x.wasm", ""),
+        (
+            "wasmhost.toml",
+            "[groups.shpo]\n[groups.shop]\nnamespaces = [\"shop\", \"shop.scren\", \"shop.screen\"]",
+        ),
+    ]);
+    let project = discover(&root);
+    assert!(project.groups["shop"].is_ok());
+    let warnings: Vec<_> = project
+        .warnings
+        .iter()
+        .map(|warning| shown_diagnostic(&root, warning))
+        .collect();
+    assert_eq!(
+        warnings,
+        [
+            "warning[namespace-empty]: no component lies in the namespace \"shpo\" of the group shpo @ wasmhost.toml:1:9 | did you mean shop?",
+            "warning[namespace-empty]: no component lies in the namespace \"shop.scren\" of the group shop @ wasmhost.toml:3:23 | did you mean shop.screen?",
+        ]
     );
 }
 

@@ -35,15 +35,9 @@ impl<T> Deref for Placed<T> {
     }
 }
 
-/// Parses `text` and lets `read` ask the document for what it knows.
-///
-/// # Errors
-/// Everything that is wrong with the syntax; else everything that `read` reported, in file order.
-pub fn read<T>(
-    file: &Path,
-    text: &str,
-    read: impl FnOnce(&mut Section<'_>) -> T,
-) -> Result<T, Vec<Diagnostic>> {
+/// Parses `text` and lets `read` ask the document for what it knows, as far as it can be parsed. Beside
+/// that: everything that is wrong with the syntax; else everything that `read` reported, in file order.
+pub fn read<T>(file: &Path, text: &str, read: impl FnOnce(&mut Section<'_>) -> T) -> (T, Vec<Diagnostic>) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let report = Report::new(file, text);
     let (document, errors) = DeTable::parse_recoverable(text);
@@ -55,11 +49,10 @@ pub fn read<T>(
             None,
         );
     }
-    if !errors.is_empty() {
-        return Err(report.into_diagnostics());
-    }
+    // What is missing in a document with holes is the fault of the holes: that is not said.
+    let of_holes = Report::new(file, text);
     let mut section = Section {
-        report: &report,
+        report: if errors.is_empty() { &report } else { &of_holes },
         path: String::new(),
         span: document.span(),
         table: document.get_ref(),
@@ -67,12 +60,7 @@ pub fn read<T>(
     };
     let value = read(&mut section);
     section.report_unknown();
-    let diagnostics = report.into_diagnostics();
-    if diagnostics.is_empty() {
-        Ok(value)
-    } else {
-        Err(diagnostics)
-    }
+    (value, report.into_diagnostics())
 }
 
 /// A table with known keys: those that are asked for.

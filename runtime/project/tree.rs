@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeSet,
     ffi::OsStr,
+    fmt::Display,
     fs::{self, File, OpenOptions},
     io::{self, Read},
     path::{Path, PathBuf},
@@ -68,7 +69,7 @@ pub fn list(root: &Path, limits: &DiscoveryLimits) -> Result<Tree, Vec<Diagnosti
     };
     for (count, entry) in entries.enumerate() {
         if count > limits.entries {
-            return Err(vec![too_many(root, limits.entries, "files and folders")]);
+            return Err(vec![too_large(root, limits.entries, "files and folders")]);
         }
         match entry {
             Ok(entry) => listing.add(&entry),
@@ -86,7 +87,7 @@ pub fn list(root: &Path, limits: &DiscoveryLimits) -> Result<Tree, Vec<Diagnosti
             Err(error) => listing.add_failure(error),
         }
         if listing.tree.files.len() > limits.components {
-            return Err(vec![too_many(root, limits.components, "components")]);
+            return Err(vec![too_large(root, limits.components, "components")]);
         }
     }
     Ok(listing.tree)
@@ -112,10 +113,12 @@ pub fn component_unreadable(path: &Path, error: ReadError) -> Diagnostic {
         .file(path),
         ReadError::TooLarge(limit) => {
             let limit = bytesize::ByteSize(limit);
-            let message = format!(
-                "{} is larger than {limit}, the most for a component",
-                path.display()
-            );
+            let what = if is_text(path) {
+                "component text"
+            } else {
+                "a component"
+            };
+            let message = format!("{} is larger than {limit}, the most for {what}", path.display());
             Diagnostic::new("file-too-large", message).file(path)
         }
     }
@@ -160,6 +163,11 @@ pub fn is_skipped(name: &OsStr) -> bool {
     matches!(first, Some(b'.' | b'_')) || SKIPPED_FOLDERS.iter().any(|folder| name == *folder)
 }
 
+/// Whether a file of this name holds component text rather than a binary.
+pub fn is_text(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "wat")
+}
+
 /// The ending of a component file, in any case.
 fn component_ending(path: &Path) -> Option<&str> {
     let ending = path.extension()?.to_str()?;
@@ -169,7 +177,7 @@ fn component_ending(path: &Path) -> Option<&str> {
         .then_some(ending)
 }
 
-fn too_many(root: &Path, limit: usize, what: &str) -> Diagnostic {
+pub fn too_large(root: &Path, limit: impl Display, what: &str) -> Diagnostic {
     Diagnostic::new(
         "tree-too-large",
         format!("{} has more than {limit} {what}", root.display()),

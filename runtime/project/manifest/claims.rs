@@ -9,7 +9,7 @@ use crate::project::{
     toml_reader::{Entry, Placed, Section, Value},
 };
 
-/// Prefixes of folders, each with its group.
+/// Prefixes of folders, each with its group; the empty one stands for the files in the root.
 #[derive(Debug, Default)]
 pub struct Claims(BTreeMap<Vec<String>, Placed<String>>);
 
@@ -20,6 +20,11 @@ impl Claims {
             .rev()
             .find_map(|length| self.0.get(&folders[..length]));
         claim.map(|group| group.value.as_str())
+    }
+
+    /// Every prefix and the group that claims it.
+    pub fn iter(&self) -> impl Iterator<Item = (&[String], &Placed<String>)> {
+        self.0.iter().map(|(prefix, group)| (prefix.as_slice(), group))
     }
 
     /// The error says whose the prefix is already.
@@ -71,15 +76,17 @@ fn claim_own_name(group: &Entry<'_>, claims: &mut Claims) {
         value: name,
         position,
     } = group.key();
-    // The namespace of this one is the root itself.
-    if name == ROOT_GROUP {
-        return;
-    }
     let claim = Placed {
         value: name.to_owned(),
         position,
     };
-    if let Err(message) = claims.add(&[name.to_owned()], claim) {
+    // The namespace of this one is the root itself.
+    let prefix: &[String] = if name == ROOT_GROUP {
+        &[]
+    } else {
+        &[name.to_owned()]
+    };
+    if let Err(message) = claims.add(prefix, claim) {
         group.wrong_key(message, Some(HELP.to_owned()));
     }
 }
@@ -88,6 +95,8 @@ fn namespace(value: &Value<'_>, group: &str, claims: &mut Claims) -> Option<Stri
     let text = value.string()?;
     if text.is_empty() {
         if group == ROOT_GROUP {
+            // Nobody else can claim it.
+            let _ = claims.add(&[], value.placed(group.to_owned()));
             return Some(String::new());
         }
         let help = format!("they form the group {ROOT_GROUP}");

@@ -5,7 +5,7 @@ use crate::project::{ServerLimits, TlsFiles};
 
 /// One line per diagnostic: `line:column code: message | help`.
 fn check(text: &str, expected: &[&str]) {
-    let diagnostics = parse(Path::new("wasmhost.toml"), text).err().unwrap_or_default();
+    let diagnostics = parse(Path::new("wasmhost.toml"), text).1;
     let shown: Vec<_> = diagnostics.iter().map(shown).collect();
     assert_eq!(shown, expected, "in\n{text}");
 }
@@ -24,7 +24,9 @@ fn shown(diagnostic: &Diagnostic) -> String {
 }
 
 fn good(text: &str) -> Manifest {
-    parse(Path::new("wasmhost.toml"), text).expect("a good manifest")
+    let (manifest, mistakes) = parse(Path::new("wasmhost.toml"), text);
+    assert_eq!(mistakes, [], "a good manifest");
+    manifest
 }
 
 #[test]
