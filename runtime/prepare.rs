@@ -2,7 +2,7 @@
 //! is touched. Knows not whether the generation will serve: `check` prepares, and lets go.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -13,13 +13,12 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     artifact::{
         Builder, Cost, Parts,
-        graph::{Graph, Members, Surroundings, resolve_all, same_interface},
-        with_files,
+        graph::{Members, Resolution, Surroundings, resolve_all, same_interface},
     },
     diagnostic::Diagnostic,
     generation::{FailedStart, Generation, GenerationId, Observer, Retirement},
     host,
-    project::GroupSpec,
+    project::{ComponentId, GroupSpec, PartialGroup},
 };
 
 /// A group's next generation, complete, and served by nobody yet.
@@ -33,7 +32,8 @@ pub struct Prepared {
     pub instantiate: Duration,
 }
 
-/// A group whose files were read, ready to be built.
+/// A group whose files were read, ready to be built. Cheap to clone.
+#[derive(Clone)]
 pub struct Readable {
     pub spec: GroupSpec,
     pub parts: Parts,
@@ -74,14 +74,77 @@ pub async fn read_all(
 
 impl Readable {
     /// Who imports what from whom, as far as it fits, and what does not.
-    pub fn graph(&self, exports: &Exports) -> (Graph, Vec<Diagnostic>) {
+    pub fn resolve(&self, exports: &Exports, unread: &BTreeSet<ComponentId>) -> Resolution {
         let Self { spec, parts, .. } = self;
         let world = World {
             group: &spec.name,
             exports,
+            unread: Some(unread),
         };
-        let (graph, findings) = resolve_all(&spec.name, &parts.interfaces(), &spec.wire, &world);
-        (graph, with_files(findings, spec))
+        resolve_all(&spec.name, &parts.interfaces(), &spec.wire, &world)
+    }
+}
+
+/// A group as far as it can be read.
+pub struct PartlyReadable {
+    pub readable: Readable,
+    /// The components that cannot be, and why the group is refused, as far as it is known.
+    pub unread: BTreeSet<ComponentId>,
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Takes those components of a group apart that can be.
+pub async fn read_partly(builder: &Arc<Builder>, group: PartialGroup) -> PartlyReadable {
+    let PartialGroup {
+        spec,
+        mut unread,
+        mut diagnostics,
+    } = group;
+    let began = Instant::now();
+    let each = builder.clone();
+    let (spec, parts) = match contained(spec, move |spec| Ok(each.read_each(spec))).await {
+        Ok((spec, (parts, torn))) => {
+            for (id, diagnostic) in torn {
+                unread.insert(id);
+                diagnostics.push(diagnostic);
+            }
+            (spec, parts)
+        }
+        Err((spec, failed)) => {
+            diagnostics.extend(failed);
+            (spec, Parts::default())
+        }
+    };
+    let took = began.elapsed();
+    PartlyReadable {
+        readable: Readable { spec, parts, took },
+        unread,
+        diagnostics,
+    }
+}
+
+impl PartlyReadable {
+    /// What its components export, as far as it is known.
+    pub fn exported(&self) -> Vec<String> {
+        exported(&self.readable.parts.interfaces())
+    }
+
+    /// All that does not fit together in a group that is refused. Blocks no less than a build.
+    pub async fn diagnose(&self, builder: &Arc<Builder>, exports: &Arc<Exports>) -> Vec<Diagnostic> {
+        let Readable { spec, parts, .. } = &self.readable;
+        let (builder, exports) = (builder.clone(), exports.clone());
+        let (parts, unread) = (parts.clone(), self.unread.clone());
+        let work = move |spec: &GroupSpec| {
+            let world = World {
+                group: &spec.name,
+                exports: &exports,
+                unread: Some(&unread),
+            };
+            Ok(builder.diagnose(spec, &parts, &world))
+        };
+        match contained(spec.clone(), work).await {
+            Ok((_, diagnostics)) | Err((_, diagnostics)) => diagnostics,
+        }
     }
 }
 
@@ -102,6 +165,7 @@ pub async fn prepare(
         let world = World {
             group: &spec.name,
             exports: &exports,
+            unread: None,
         };
         builder.build(spec, &parts, &world, &give_up)
     };
@@ -193,6 +257,7 @@ fn exported(members: &Members) -> Vec<String> {
 struct World<'a> {
     group: &'a str,
     exports: &'a Exports,
+    unread: Option<&'a BTreeSet<ComponentId>>,
 }
 
 impl Surroundings for World<'_> {
@@ -202,6 +267,10 @@ impl Surroundings for World<'_> {
 
     fn has_instead(&self, interface: &str) -> Option<Vec<&'static str>> {
         host::has_instead(interface)
+    }
+
+    fn unread(&self) -> Vec<&ComponentId> {
+        self.unread.into_iter().flatten().collect()
     }
 
     fn other_group(&self, interface: &str) -> Option<String> {

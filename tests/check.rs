@@ -132,6 +132,57 @@ fn the_example_against_its_second_version() {
 }
 
 #[test]
+fn what_cannot_be_read_is_not_compared() {
+    let cart = ("cart", "count: func() -> u32;");
+    let (home, library) = (wit::page(&[cart]), wit::library(&[cart]));
+    let old = tree(&[
+        ("shop/home.wasm", &home),
+        ("shop/cart.wasm", &library),
+        ("blog/index.wasm", b"torn"),
+        ("news/index.wasm", &page()),
+    ]);
+    let new = tree(&[
+        ("shop/home.wasm", &home[..100]),
+        ("shop/cart.wasm", &library[..100]),
+        ("shop/other.wasm", &home),
+        ("blog/index.wasm", &page()),
+        ("news/index.wasm", &page()),
+    ]);
+    let roots = [&new, &old].map(|tree| tree.root().to_str().unwrap());
+    let (report, _) = run(&["check", roots[0], "--against", roots[1]], new.root(), 1);
+    golden("against-unread", &report.replace(roots[1], "OLD"));
+    let (report, _) = run(
+        &["check", roots[0], "--against", roots[1], "--format", "json"],
+        new.root(),
+        1,
+    );
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(
+        report["not_compared"],
+        serde_json::json!(["blog.index", "shop.cart", "shop.home"])
+    );
+}
+
+#[test]
+fn an_exporter_that_takes_the_place_of_another_breaks_nothing_but_a_second_one_does() {
+    let cart = ("cart", "count: func() -> u32;");
+    let tree = |exporters: &[&str]| {
+        let site = tree(&[("shop/home.wasm", &wit::page(&[cart]))]);
+        for exporter in exporters {
+            site.put(format!("shop/{exporter}.wasm"), wit::library(&[cart]));
+        }
+        site
+    };
+    let against = |new: &Tree, old: &Tree, code| {
+        let roots = [new, old].map(|tree| tree.root().to_str().unwrap());
+        run(&["check", roots[0], "--against", roots[1]], new.root(), code).0
+    };
+    let (cart, basket, both) = (tree(&["cart"]), tree(&["basket"]), tree(&["cart", "basket"]));
+    golden("against-replaced", &against(&basket, &cart, 0));
+    golden("against-ambiguous", &against(&both, &cart, 1));
+}
+
+#[test]
 fn all_kinds_of_changes_against_another_tree() {
     let cart = "record line { product: string } add: func(line: line) -> u32; clear: func();";
     let old = tree(&[

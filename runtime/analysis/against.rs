@@ -4,7 +4,7 @@
 //! A change breaks where a component of the old tree would not fit with it, where an import finds nobody,
 //! or where a page stops answering. Bodies of functions are not looked at.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use serde::Serialize;
 
@@ -12,7 +12,7 @@ use super::surface::{GroupSurface, Member, Surface};
 use crate::{
     artifact::{
         Side, explain,
-        graph::same_interface,
+        graph::{Edge, same_interface},
         wit::{self, Item, Items},
     },
     host::Handler,
@@ -64,34 +64,35 @@ pub struct DefinitionChange {
     pub after: Option<String>,
 }
 
+/// What two trees differ in, and what nobody can tell.
+#[derive(Debug, Serialize)]
+pub struct Comparison {
+    pub changes: Vec<ComponentChange>,
+    /// Components that cannot be read on one side or the other.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub not_compared: BTreeSet<ComponentId>,
+}
+
 /// What changed from `old` to `new`, by component.
-pub fn between(old: &Surface, new: &Surface) -> Vec<ComponentChange> {
-    let find = |surface: &Surface, id: &ComponentId| surface.members().any(|(_, other, _)| other == id);
+pub fn between(old: &Surface, new: &Surface) -> Comparison {
+    let groups = old.groups.iter().chain(&new.groups);
+    let not_compared: BTreeSet<_> = groups.flat_map(|group| group.unread.clone()).collect();
     let mut changes = Vec::new();
-    for (group, id, member) in old.members() {
-        match new.members().find(|(_, other, _)| *other == id) {
-            Some((new_group, _, new_member)) => {
-                let before = Place { group, id, member };
-                let after = Place {
-                    group: new_group,
-                    id,
-                    member: new_member,
-                };
-                changes.extend(changed(before, after));
-            }
-            None => changes.push(removed(Place { group, id, member })),
+    for before in places(old) {
+        match places(new).find(|after| after.id == before.id) {
+            Some(after) => changes.extend(changed(before, after)),
+            None => changes.push(removed(before, new.group(&before.group.name))),
         }
     }
-    let added = new.members().filter(|(_, id, _)| !find(old, id));
-    changes.extend(added.map(|(_, id, member)| ComponentChange {
-        component: id.clone(),
-        change: Change::Added,
-        breaking: !member.missing.is_empty(),
-        why: (!member.missing.is_empty()).then(|| format!("nobody exports {}", member.missing.join(", "))),
-        interfaces: Vec::new(),
-    }));
+    let is_new = |after: &Place<'_>| places(old).all(|before| before.id != after.id);
+    let added_ones = places(new).filter(is_new);
+    changes.extend(added_ones.map(|after| added(after, old.group(&after.group.name))));
+    changes.retain(|change| !not_compared.contains(&change.component));
     changes.sort_by(|a, b| a.component.cmp(&b.component));
-    changes
+    Comparison {
+        changes,
+        not_compared,
+    }
 }
 
 /// A component among the others of its group.
@@ -102,8 +103,32 @@ struct Place<'a> {
     member: &'a Member,
 }
 
-fn removed(Place { group, id, member }: Place<'_>) -> ComponentChange {
-    let mut importers: Vec<_> = group.importers(id).map(|(importer, _)| importer).collect();
+fn places(surface: &Surface) -> impl Iterator<Item = Place<'_>> {
+    let members = surface.members();
+    members.map(|(group, id, member)| Place { group, id, member })
+}
+
+fn added(after: Place<'_>, before: Option<&GroupSurface>) -> ComponentChange {
+    let imports = after.member.world.imports.iter();
+    let unmet = imports.filter_map(|(name, _)| Some(format!("{name}: {}", unmet(name, after)?)));
+    let exports = after.member.world.exports.iter();
+    let confused = exports.filter_map(|(name, _)| now_ambiguous(name, after, before));
+    let mut why: Vec<_> = unmet.chain(confused).collect();
+    why.dedup();
+    ComponentChange {
+        component: after.id.clone(),
+        change: Change::Added,
+        breaking: !why.is_empty(),
+        why: (!why.is_empty()).then(|| why.join("; ")),
+        interfaces: Vec::new(),
+    }
+}
+
+fn removed(before: Place<'_>, after: Option<&GroupSurface>) -> ComponentChange {
+    let Place { group, id, member } = before;
+    let importers = group.importers(id);
+    let importers = importers.filter(|(importer, edge)| !satisfied(importer, edge, group, after));
+    let mut importers: Vec<_> = importers.map(|(importer, _)| importer).collect();
     importers.dedup();
     let why = match (importers.as_slice(), member.handler) {
         ([], None) => None,
@@ -117,6 +142,67 @@ fn removed(Place { group, id, member }: Place<'_>) -> ComponentChange {
         why,
         interfaces: Vec::new(),
     }
+}
+
+/// Whether somebody in the new group satisfies what `importer` asked for in the old one, as far as that
+/// group can be read.
+fn satisfied(
+    importer: &ComponentId,
+    edge: &Edge,
+    before: &GroupSurface,
+    after: Option<&GroupSurface>,
+) -> bool {
+    let Some(after) = after else { return false };
+    let asked = before.members.get(importer).map(|member| &member.world.imports);
+    let asked = asked.and_then(|imports| wit::find(imports, &edge.import));
+    let linked = after.members.get(importer).and_then(|member| {
+        let mut edges = member.edges.iter();
+        edges.find(|linked| linked.import == edge.import)
+    });
+    let mut others = after.members.iter().filter(|(id, _)| *id != importer);
+    let offers = |exporter: &ComponentId, export: &(String, Item)| {
+        let named = match linked {
+            Some(linked) => linked.exporter == *exporter && linked.export == export.0,
+            None => same_interface(&export.0, &edge.import),
+        };
+        named && fits((importer, asked), (exporter, Some(&export.1)))
+    };
+    !after.unread.is_empty()
+        || others.any(|(exporter, member)| {
+            let mut exports = member.world.exports.iter();
+            exports.any(|export| offers(exporter, export))
+        })
+}
+
+/// Why an import finds nobody, if it does not: as far as the group can be read.
+fn unmet(name: &String, Place { group, member, .. }: Place<'_>) -> Option<String> {
+    if let Some((_, exporters)) = member.ambiguous.iter().find(|(import, _)| import == name) {
+        let exporters: Vec<_> = exporters.iter().map(ComponentId::as_str).collect();
+        return Some(format!(
+            "{} export it, and nobody says which",
+            exporters.join(" and ")
+        ));
+    }
+    let missing = group.unread.is_empty() && member.missing.contains(name);
+    missing.then(|| "nobody exports it".to_owned())
+}
+
+/// Who does not know any more from whom to import, now that this is exported too.
+fn now_ambiguous(export: &str, after: Place<'_>, before: Option<&GroupSurface>) -> Option<String> {
+    let ambiguous = |group: &GroupSurface, importer: &ComponentId, import: &str| {
+        let member = group.members.get(importer);
+        member.is_some_and(|member| member.ambiguous.iter().any(|(name, _)| name == import))
+    };
+    let members = after.group.members.iter();
+    let imports = members.flat_map(|(id, member)| member.ambiguous.iter().map(move |import| (id, import)));
+    let confused = imports.filter(|(importer, (import, exporters))| {
+        let known = before.is_some_and(|before| ambiguous(before, importer, import));
+        exporters.contains(after.id) && same_interface(export, import) && !known
+    });
+    let confused: Vec<_> = confused.map(|(importer, _)| importer.as_str()).collect();
+    let importers = confused.join(", ");
+    (!confused.is_empty())
+        .then(|| format!("{export} is exported by others too, and nobody says which is for {importers}"))
 }
 
 fn changed(before: Place<'_>, after: Place<'_>) -> Option<ComponentChange> {
@@ -181,7 +267,7 @@ fn interface(
         (_, None) => (Change::Removed, Vec::new()),
     };
     let why = match direction {
-        Direction::Export => broken_export(pair, before),
+        Direction::Export => broken_export(pair, before, after),
         Direction::Import => broken_import(pair.1, after),
     };
     let formerly = pair.0.map(|(name, _)| name).filter(|old| *old != name);
@@ -196,9 +282,16 @@ fn interface(
     })
 }
 
-/// Who in the old tree has no use for what is exported now.
-fn broken_export((old, new): (Option<&Named>, Option<&Named>), before: Place<'_>) -> Option<String> {
-    let (old_name, _) = old?;
+/// Who in the old tree has no use for what is exported now, or in the new one no choice.
+fn broken_export(
+    (old, new): (Option<&Named>, Option<&Named>),
+    before: Place<'_>,
+    after: Place<'_>,
+) -> Option<String> {
+    let confused = || now_ambiguous(&new?.0, after, Some(before.group));
+    let Some((old_name, _)) = old else {
+        return confused();
+    };
     let handled = |named: Option<&Named>| named.is_some_and(|(name, _)| Handler::of(name).is_some());
     if handled(old) && !handled(new) {
         return Some("the page answers no longer".into());
@@ -207,26 +300,21 @@ fn broken_export((old, new): (Option<&Named>, Option<&Named>), before: Place<'_>
         .group
         .importers(before.id)
         .filter(|(_, edge)| edge.export == *old_name);
-    let broken = importers.filter(|(importer, edge)| {
-        let Some((new_name, new)) = new else { return true };
-        let asked = before
-            .group
-            .members
-            .get(*importer)
-            .map(|member| &member.world.imports);
-        let asked = asked.and_then(|imports| wit::find(imports, &edge.import));
-        !same_interface(&edge.import, new_name) || !fits((importer, asked), (before.id, Some(new)))
-    });
+    let broken =
+        importers.filter(|(importer, edge)| !satisfied(importer, edge, before.group, Some(after.group)));
     let mut broken: Vec<_> = broken.map(|(importer, _)| importer).collect();
     broken.dedup();
-    (!broken.is_empty()).then(|| format!("{} as it was", import(&broken)))
+    if broken.is_empty() {
+        return confused();
+    }
+    Some(format!("{} as it was", import(&broken)))
 }
 
 /// Whether somebody in the new tree satisfies what is imported now.
 fn broken_import(new: Option<&Named>, after: Place<'_>) -> Option<String> {
     let (name, item) = new?;
-    if after.member.missing.contains(name) {
-        return Some("nobody exports it".into());
+    if let Some(why) = unmet(name, after) {
+        return Some(why);
     }
     let edge = after.member.edges.iter().find(|edge| edge.import == *name)?;
     let offered = after
@@ -304,6 +392,24 @@ fn import(importers: &[&ComponentId]) -> String {
 }
 
 /// For a terminal: a block for a component.
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            changes,
+            not_compared,
+        } = self;
+        if changes.is_empty() {
+            writeln!(f, "no interface changed")?;
+        }
+        changes.iter().try_for_each(|change| writeln!(f, "{change}"))?;
+        if !not_compared.is_empty() {
+            let ids: Vec<_> = not_compared.iter().map(ComponentId::as_str).collect();
+            writeln!(f, "not compared: {}, which cannot be read", ids.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for ComponentChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {

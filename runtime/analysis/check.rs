@@ -1,20 +1,20 @@
 //! `wasmhost check`: everything that the server would refuse, all at once, found by doing what the server
 //! does, up to the first store of every group. Then what is served, but hardly as it was meant.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    against::{self, ComponentChange},
+    against::{self, Comparison},
     routes,
     surface::{GroupSurface, ReadTree, Surface},
 };
 use crate::{
     certificate,
     diagnostic::Diagnostic,
-    prepare::{self, Prepared, Readable},
+    prepare::{self, PartlyReadable, Prepared, Readable},
     project::{ComponentId, GroupSpec},
     router::patterns,
     status::RouteLine,
@@ -26,8 +26,8 @@ pub struct Report {
     pub diagnostics: Vec<Diagnostic>,
     pub groups: Vec<GroupReport>,
     /// Against the other tree, if there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub changes: Option<Vec<ComponentChange>>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<Comparison>,
 }
 
 #[derive(Debug, Serialize)]
@@ -35,7 +35,6 @@ pub struct GroupReport {
     pub group: String,
     /// False where the server would refuse it.
     pub accepted: bool,
-    /// Empty where the group could not be read.
     pub components: Vec<ComponentId>,
     /// Empty where the group is refused.
     pub routes: Vec<RouteLine>,
@@ -46,21 +45,21 @@ pub async fn check(root: &Path, other: Option<&Path>) -> Report {
     let (mut report, surface) = match ReadTree::read(root).await {
         Ok(tree) => {
             let surface = tree.surface();
-            (check_tree(tree, &surface).await, surface)
+            (check_tree(tree, &surface).await, Some(surface))
         }
         Err(diagnostics) => {
             let report = Report {
                 diagnostics,
                 ..Report::default()
             };
-            (report, Surface::default())
+            (report, None)
         }
     };
     if let Some(other) = other {
         match ReadTree::read(other).await {
             Ok(other) => {
                 report.diagnostics.extend(other.diagnostics());
-                report.changes = Some(against::between(&other.surface(), &surface));
+                report.comparison = surface.map(|surface| against::between(&other.surface(), &surface));
             }
             Err(diagnostics) => report.diagnostics.extend(diagnostics),
         }
@@ -69,46 +68,59 @@ pub async fn check(root: &Path, other: Option<&Path>) -> Report {
 }
 
 async fn check_tree(mut tree: ReadTree, surface: &Surface) -> Report {
-    let mut diagnostics = tree.diagnostics();
-    let mut groups: Vec<_> = tree
-        .refused
-        .keys()
-        .map(|group| refused(group, Vec::new()))
-        .collect();
-    let mut prepared = Vec::new();
+    let mut diagnostics = tree.mistakes.clone();
+    let (mut groups, mut prepared) = (Vec::new(), Vec::new());
     for group in std::mem::take(&mut tree.groups) {
-        let outcome = match group {
-            Ok(group) => prepare(&tree, group).await,
-            Err((spec, _)) => Err((spec, Vec::new())),
-        };
-        match outcome {
+        let unread = group.unread.clone();
+        match check_group(&tree, group).await {
             Ok(group) => prepared.push(group),
             Err((spec, reasons)) => {
                 diagnostics.extend(reasons);
-                groups.push(refused(&spec.name, spec.components.into_keys().collect()));
+                let components: BTreeSet<_> = spec.components.into_keys().chain(unread).collect();
+                groups.push(refused(&spec.name, components));
             }
         }
     }
-    groups.extend(prepared.iter().map(accepted));
+    groups.extend(prepared.iter().map(|group| GroupReport {
+        // What is wrong with the tree as a whole keeps all of it from being served.
+        accepted: tree.mistakes.is_empty(),
+        ..accepted(group)
+    }));
     groups.sort_by(|a, b| a.group.cmp(&b.group));
     let any_page = prepared
         .iter()
         .any(|group| group.generation.pages().next().is_some());
     if !any_page && diagnostics.is_empty() {
-        diagnostics.push(prepare::no_page(&tree.project.root));
+        diagnostics.push(prepare::no_page(&tree.root));
     } else {
         let groups = prepared
             .iter()
             .filter_map(|group| Some((&group.spec, surface.group(&group.spec.name)?)));
         diagnostics.extend(groups.flat_map(|(spec, group)| unused(spec, group)));
     }
-    diagnostics.extend(routes::shadowed(&tree.project.root, &prepared));
-    diagnostics.extend(tree.project.server.certificate().and_then(certificate::check));
+    diagnostics.extend(routes::shadowed(&tree.root, &prepared));
+    diagnostics.extend(tree.warnings);
+    diagnostics.extend(tree.server.certificate().and_then(certificate::check));
     Report {
         diagnostics,
         groups,
-        changes: None,
+        comparison: None,
     }
+}
+
+/// A group that would be served, or everything that is wrong with it.
+async fn check_group(tree: &ReadTree, group: PartlyReadable) -> Result<Prepared, prepare::Refused> {
+    let mut reasons = group.diagnostics.clone();
+    if reasons.is_empty() {
+        match prepare(tree, group.readable.clone()).await {
+            Ok(prepared) => return Ok(prepared),
+            Err((_, refused)) => reasons = refused,
+        }
+    }
+    let more = group.diagnose(&tree.builder, &tree.exports).await;
+    let new: Vec<_> = more.into_iter().filter(|more| !reasons.contains(more)).collect();
+    reasons.extend(new);
+    Err((group.readable.spec, reasons))
 }
 
 /// The generation that comes back serves nobody, and ends when it is dropped.
@@ -125,11 +137,11 @@ async fn prepare(tree: &ReadTree, group: Readable) -> Result<Prepared, prepare::
     .await
 }
 
-fn refused(group: &str, components: Vec<ComponentId>) -> GroupReport {
+fn refused(group: &str, components: BTreeSet<ComponentId>) -> GroupReport {
     GroupReport {
         group: group.to_owned(),
         accepted: false,
-        components,
+        components: components.into_iter().collect(),
         routes: Vec::new(),
     }
 }

@@ -11,6 +11,7 @@ mod routes;
 mod surface;
 
 pub use self::{
+    against::Comparison,
     check::{GroupReport, Report, check},
     inspect::{Inspection, inspect},
     surface::{GroupSurface, Member, Surface},

@@ -3,24 +3,25 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
 use crate::{
     artifact::{
         Builder,
-        graph::{Edge, Graph, Import},
+        graph::{Edge, Resolution},
         wit::World,
+        with_files,
     },
     diagnostic::Diagnostic,
     engine::{self, Ticking},
-    host::{self, Handler},
-    prepare::{self, Exports, Readable, Refused},
-    project::{ComponentId, Project},
+    host::Handler,
+    prepare::{self, Exports, PartlyReadable},
+    project::{ComponentId, ServerSpec, Survey},
 };
 
-/// The groups of a tree that could be read, by name.
+/// The groups of a tree, as far as they could be read, by name.
 #[derive(Clone, Debug, Default)]
 pub struct Surface {
     pub groups: Vec<GroupSurface>,
@@ -30,6 +31,8 @@ pub struct Surface {
 pub struct GroupSurface {
     pub name: String,
     pub members: BTreeMap<ComponentId, Member>,
+    /// The components of the group that cannot be read.
+    pub unread: BTreeSet<ComponentId>,
 }
 
 /// A component between its neighbours.
@@ -44,53 +47,57 @@ pub struct Member {
     pub host: Vec<String>,
     /// The imports that nobody satisfies.
     pub missing: Vec<String>,
+    /// The imports that several members could satisfy, and nobody says which.
+    pub ambiguous: Vec<(String, Vec<ComponentId>)>,
 }
 
-/// A tree whose groups were taken apart.
+/// A tree whose groups were taken apart, as far as they can be.
 pub struct ReadTree {
     /// Keeps the engine's clock going.
     _ticking: Ticking,
     pub builder: Arc<Builder>,
-    pub groups: Vec<Result<Readable, Refused>>,
+    pub groups: Vec<PartlyReadable>,
     pub exports: Arc<Exports>,
-    /// What is wrong with groups before their components are read, by group.
-    pub refused: BTreeMap<String, Vec<Diagnostic>>,
-    pub project: Project,
+    pub root: PathBuf,
+    pub server: ServerSpec,
+    /// What is wrong with the tree as a whole: nothing of it would be served.
+    pub mistakes: Vec<Diagnostic>,
+    /// What is served, but hardly as it was meant.
+    pub warnings: Vec<Diagnostic>,
 }
 
 impl ReadTree {
     /// Errors: a tree that cannot be understood at all.
     pub async fn read(root: &Path) -> Result<Self, Vec<Diagnostic>> {
-        let mut project = Project::discover(root)?;
+        let survey = Survey::read(root)?;
         let (ticking, builder) = builder()?;
-        let (mut specs, mut refused) = (Vec::new(), BTreeMap::new());
-        for (name, group) in std::mem::take(&mut project.groups) {
-            match group {
-                Ok(spec) => specs.push(spec),
-                Err(refusal) => drop(refused.insert(name, refusal.diagnostics)),
-            }
-        }
         let builder = Arc::new(builder);
-        let (groups, exports) = prepare::read_all(&builder, specs, Exports::new()).await;
+        let (mut groups, mut exports) = (Vec::new(), Exports::new());
+        for group in survey.groups {
+            let group = prepare::read_partly(&builder, group).await;
+            exports.insert(group.readable.spec.name.clone(), group.exported());
+            groups.push(group);
+        }
         Ok(Self {
             _ticking: ticking,
             builder,
             groups,
-            exports,
-            refused,
-            project,
+            exports: Arc::new(exports),
+            root: survey.root,
+            server: survey.server,
+            mistakes: survey.mistakes,
+            warnings: survey.warnings,
         })
     }
 
-    /// Everything that is wrong so far.
+    /// Everything that is wrong before anything is linked.
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
-        let unread = self.groups.iter().filter_map(|group| group.as_ref().err());
-        let unread = unread.flat_map(|(_, diagnostics)| diagnostics);
-        self.refused.values().flatten().chain(unread).cloned().collect()
+        let groups = self.groups.iter().flat_map(|group| &group.diagnostics);
+        self.mistakes.iter().chain(groups).cloned().collect()
     }
 
     pub fn surface(&self) -> Surface {
-        let groups = self.groups.iter().flatten();
+        let groups = self.groups.iter();
         Surface {
             groups: groups
                 .map(|group| GroupSurface::new(group, &self.exports))
@@ -113,8 +120,9 @@ impl Surface {
         match ReadTree::read(root).await {
             Ok(tree) => {
                 let (surface, mut diagnostics) = (tree.surface(), tree.diagnostics());
-                for group in tree.groups.iter().flatten() {
-                    diagnostics.extend(group.graph(&tree.exports).1);
+                for PartlyReadable { readable, unread, .. } in &tree.groups {
+                    let findings = readable.resolve(&tree.exports, unread).findings;
+                    diagnostics.extend(with_files(findings, &readable.spec));
                 }
                 (surface, diagnostics)
             }
@@ -133,31 +141,40 @@ impl Surface {
 }
 
 impl GroupSurface {
-    fn new(group: &Readable, exports: &Exports) -> Self {
-        let (Graph { mut edges }, _) = group.graph(exports);
-        let mut worlds = group.parts.worlds();
-        let members = group.parts.interfaces().into_iter().map(|(id, interface)| {
-            let edges = edges.remove(&id).unwrap_or_default();
-            let wired = |name: &str| edges.iter().any(|edge| edge.import == name);
-            let (host, missing) = interface
-                .imports
-                .into_iter()
-                .filter(|import| !wired(&import.name))
-                .partition::<Vec<_>, _>(|import| import.types_only || host::offers(&import.name));
-            let names = |imports: Vec<Import>| imports.into_iter().map(|import| import.name);
+    fn new(group: &PartlyReadable, exports: &Exports) -> Self {
+        let PartlyReadable { readable, unread, .. } = group;
+        let Resolution { mut graph, unmet, .. } = readable.resolve(exports, unread);
+        let mut worlds = readable.parts.worlds();
+        let members = readable.parts.interfaces().into_iter().map(|(id, interface)| {
+            let edges = graph.edges.remove(&id).unwrap_or_default();
+            let own = unmet.iter().filter(|unmet| unmet.importer == id);
+            let (missing, ambiguous): (Vec<_>, Vec<_>) = own.partition(|unmet| unmet.exporters.is_empty());
+            let elsewhere = |name: &str| {
+                edges.iter().all(|edge| edge.import != name)
+                    && !unmet
+                        .iter()
+                        .any(|unmet| unmet.importer == id && unmet.import == name)
+            };
+            let host = interface.imports.iter().filter(|import| elsewhere(&import.name));
+            let host = host.map(|import| import.name.clone()).collect();
             let handlers = interface.exports.iter().filter_map(|export| Handler::of(export));
             let member = Member {
                 world: worlds.remove(&id).unwrap_or_default(),
                 handler: handlers.max(),
-                host: names(host).collect(),
-                missing: names(missing).collect(),
+                host,
+                missing: missing.into_iter().map(|unmet| unmet.import.clone()).collect(),
+                ambiguous: ambiguous
+                    .into_iter()
+                    .map(|unmet| (unmet.import.clone(), unmet.exporters.clone()))
+                    .collect(),
                 edges,
             };
             (id, member)
         });
         Self {
-            name: group.spec.name.clone(),
+            name: readable.spec.name.clone(),
             members: members.collect(),
+            unread: unread.clone(),
         }
     }
 

@@ -124,7 +124,8 @@ impl Composer {
         }
     }
 
-    fn wire(&mut self, edges: &Graph) -> Vec<Finding> {
+    /// Wires every edge. The edges whose two sides have different types.
+    pub fn wire(&mut self, edges: &Graph) -> Vec<Finding> {
         let mut findings = Vec::new();
         for (importer, edges) in &edges.edges {
             for edge in edges {
@@ -151,20 +152,26 @@ impl Composer {
 
     /// What the two sides of an edge differ in, as far as WIT has words for it.
     fn explain(&self, importer: &ComponentId, edge: &Edge) -> Option<String> {
-        let asked = self.side(importer, |world| world.imports.get(&edge.import))?;
-        let offered = self.side(&edge.exporter, |world| world.exports.get(&edge.export))?;
+        let asked = self.side(importer, &edge.import, |world| world.imports.get(&edge.import))?;
+        let offered = self.side(&edge.exporter, &edge.import, |world| {
+            world.exports.get(&edge.export)
+        })?;
         mismatch::explain(Side::new(importer, &asked), Side::new(&edge.exporter, &offered))
     }
 
     fn side<'a>(
         &'a self,
         id: &ComponentId,
+        name: &str,
         item: impl Fn(&'a World) -> Option<&'a ItemKind>,
     ) -> Option<wit::Interface> {
         let types = self.graph.types();
         match item(&types[*self.worlds.get(id)?])? {
             ItemKind::Instance(interface) => Some(types::interface(types, *interface)),
-            _ => None,
+            // A function by itself is compared like one of that name in an interface.
+            kind => Some(wit::Interface {
+                items: vec![(name.to_owned(), types::item(types, *kind))],
+            }),
         }
     }
 
@@ -205,7 +212,7 @@ impl Composer {
         let (Some(first), Some(second)) = (self.id_of(*first), self.id_of(*second)) else {
             return group();
         };
-        let imported = |id| self.side(id, |world| world.imports.get(import));
+        let imported = |id| self.side(id, import, |world| world.imports.get(import));
         let explained = imported(first)
             .zip(imported(second))
             .and_then(|(a, b)| mismatch::both_ways(Side::new(first, &a), Side::new(second, &b)));

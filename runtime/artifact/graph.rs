@@ -1,10 +1,14 @@
 //! Who imports what from whom inside one group: decides, from names alone, which export satisfies
 //! which import. Pure; knows neither bytes nor the engine. Types are compared when composing.
 
+mod cycles;
+mod findings;
+mod names;
+
 use std::collections::BTreeMap;
 
-use semver::Version;
-
+pub use self::names::{compatible, same_interface};
+use self::{findings::Unresolved, names::Name};
 use crate::{diagnostic::Diagnostic, project::ComponentId};
 
 /// What a component asks for and offers, by name as its binary has it.
@@ -42,6 +46,8 @@ pub struct Graph {
 #[derive(Debug)]
 pub struct Finding {
     pub component: ComponentId,
+    /// The interface as written, where it is about a line of the manifest that wires the component.
+    pub wire: Option<String>,
     pub diagnostic: Diagnostic,
 }
 
@@ -49,6 +55,7 @@ impl Finding {
     pub fn new(component: &ComponentId, diagnostic: Diagnostic) -> Self {
         Self {
             component: component.clone(),
+            wire: None,
             diagnostic,
         }
     }
@@ -64,11 +71,34 @@ pub trait Surroundings {
     fn has_instead(&self, _interface: &str) -> Option<Vec<&'static str>> {
         None
     }
+    /// Components of the group that are not among its members, for they cannot be read: nobody knows
+    /// what they export.
+    fn unread(&self) -> Vec<&ComponentId> {
+        Vec::new()
+    }
 }
 
 pub type Members = BTreeMap<ComponentId, Interface>;
 /// Importer, then interface as written in the manifest, then exporter.
 pub type Wire = BTreeMap<ComponentId, BTreeMap<String, ComponentId>>;
+
+/// Who imports what from whom, as far as it can be said, and all that does not fit.
+#[derive(Debug, Default)]
+pub struct Resolution {
+    pub graph: Graph,
+    pub unmet: Vec<Unmet>,
+    pub findings: Vec<Finding>,
+}
+
+/// An import that no edge leads from, though one should.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unmet {
+    pub importer: ComponentId,
+    /// As the importer names it.
+    pub import: String,
+    /// None, or several among which nobody chose.
+    pub exporters: Vec<ComponentId>,
+}
 
 /// Resolves every import of every member. Errors: all that do not fit, at once.
 pub fn resolve(
@@ -77,7 +107,7 @@ pub fn resolve(
     wire: &Wire,
     world: &impl Surroundings,
 ) -> Result<Graph, Vec<Finding>> {
-    let (graph, findings) = resolve_all(group, members, wire, world);
+    let Resolution { graph, findings, .. } = resolve_all(group, members, wire, world);
     if findings.is_empty() {
         Ok(graph)
     } else {
@@ -86,35 +116,46 @@ pub fn resolve(
 }
 
 /// What can be resolved, and all that does not fit.
-pub fn resolve_all(
-    group: &str,
-    members: &Members,
-    wire: &Wire,
-    world: &impl Surroundings,
-) -> (Graph, Vec<Finding>) {
-    let mut graph = Graph::default();
-    let mut findings = unused_wires(members, wire);
-    findings.extend(unknown_exports(members, world));
-    let exporters = exporters(members);
+pub fn resolve_all(group: &str, members: &Members, wire: &Wire, world: &impl Surroundings) -> Resolution {
+    let site = Site {
+        group,
+        members,
+        exporters: exporters(members),
+        wire,
+        world,
+    };
+    let mut resolution = Resolution {
+        findings: site.unused_wires(),
+        ..Resolution::default()
+    };
+    resolution.findings.extend(site.unknown_exports());
     for (importer, interface) in members {
         let mut edges = Vec::new();
         for import in &interface.imports {
-            match resolve_import(importer, import, members, &exporters, wire, world) {
+            match site.resolve(importer, import) {
                 Ok(edge) => edges.extend(edge),
                 Err(unresolved) => {
-                    findings.push(Finding::new(
-                        importer,
-                        unresolved.describe(group, importer, &import.name),
-                    ));
+                    resolution
+                        .findings
+                        .extend(site.describe(importer, &import.name, &unresolved));
+                    resolution.unmet.push(Unmet {
+                        importer: importer.clone(),
+                        import: import.name.clone(),
+                        exporters: unresolved.exporters(),
+                    });
                 }
             }
         }
-        graph.edges.insert(importer.clone(), edges);
+        resolution.graph.edges.insert(importer.clone(), edges);
     }
-    if findings.is_empty() {
-        findings.extend(find_cycle(&graph).and_then(|cycle| describe_cycle(&cycle)));
-    }
-    (graph, findings)
+    let cycles = cycles::untangle(&mut resolution.graph, members);
+    resolution.findings.extend(cycles);
+    resolution
+}
+
+/// The graph without the imports that make circles.
+pub fn without_circles(graph: &Graph) -> Graph {
+    cycles::without_circles(graph)
 }
 
 /// Who exports some version of an interface, by its name without the version.
@@ -134,137 +175,69 @@ fn exporters(members: &Members) -> Exporters<'_> {
     exporters
 }
 
-/// Who satisfies one import: `None` is the host, or nobody where only types are asked for.
-fn resolve_import(
-    importer: &ComponentId,
-    import: &Import,
-    members: &Members,
-    exporters: &Exporters<'_>,
-    wire: &Wire,
-    world: &impl Surroundings,
-) -> Result<Option<Edge>, Unresolved> {
-    let name = import.name.as_str();
-    if let Some(exporter) = wired(wire, importer, name) {
-        return match members
-            .get(exporter)
-            .and_then(|interface| export_for(interface, name))
-        {
-            Some(export) => Ok(Some(edge(name, exporter, export))),
-            None => Err(Unresolved::WireWithoutExport(exporter.clone())),
-        };
-    }
-    if name.starts_with("wasi:") {
-        return if world.host_offers(name) || import.types_only {
-            Ok(None)
-        } else {
-            Err(Unresolved::HostLacks)
-        };
-    }
-    let exporters: Vec<_> = exporters
-        .get(Name::parse(name).path)
-        .into_iter()
-        .flatten()
-        .filter(|(id, _)| *id != importer)
-        .filter_map(|(id, interface)| export_for(interface, name).map(|export| (*id, export)))
-        .collect();
-    match exporters.as_slice() {
-        [(exporter, export)] => Ok(Some(edge(name, exporter, export))),
-        [] if import.types_only || world.host_offers(name) => Ok(None),
-        [] => Err(match world.has_instead(name) {
-            Some(has) => Unresolved::Unknown { has },
-            None => Unresolved::Missing {
-                hint: hint_for_missing(name, members, world),
-            },
-        }),
-        // Types are the same whoever declares them; with functions it matters who answers.
-        [..] if import.types_only => Ok(None),
-        [(first, _), (second, _), rest @ ..] => Err(Unresolved::Ambiguous {
-            first: (*first).clone(),
-            second: (*second).clone(),
-            more: rest.len(),
-        }),
-    }
+/// All that decides about a group's imports.
+struct Site<'a, W> {
+    group: &'a str,
+    members: &'a Members,
+    exporters: Exporters<'a>,
+    wire: &'a Wire,
+    world: &'a W,
 }
 
-/// Why an import found no exporter.
-enum Unresolved {
-    WireWithoutExport(ComponentId),
-    HostLacks,
-    /// It is of the host's own WIT, in a version that the host does not have.
-    Unknown {
-        has: Vec<&'static str>,
-    },
-    Missing {
-        hint: String,
-    },
-    Ambiguous {
-        first: ComponentId,
-        second: ComponentId,
-        more: usize,
-    },
-}
-
-impl Unresolved {
-    fn describe(self, group: &str, importer: &ComponentId, name: &str) -> Diagnostic {
-        match self {
-            Self::WireWithoutExport(exporter) => Diagnostic::new(
-                "wire-no-export",
-                format!(
-                    "wasmhost.toml wires the import {name} of {importer} to {exporter}, \
-                     which does not export it"
-                ),
-            )
-            .help("name a component that exports it"),
-            Self::HostLacks => Diagnostic::new(
-                "import-missing",
-                format!("{importer} imports {name}, which this host does not offer"),
-            )
-            .help("build it against WASI 0.2, or wire the import to a component that implements it"),
-            Self::Unknown { has } => unknown(importer, "imports", name, &has),
-            Self::Missing { hint } => Diagnostic::new(
-                "import-missing",
-                format!("{importer} imports {name}, which no component of the group {group} exports"),
-            )
-            .help(hint),
-            Self::Ambiguous { first, second, more } => {
-                let others = if more > 0 {
-                    format!(" and {more} more")
-                } else {
-                    String::new()
-                };
-                Diagnostic::new(
-                    "import-ambiguous",
-                    format!("{importer} imports {name}, which {first} and {second}{others} export"),
-                )
-                .help(format!(
-                    "say which in wasmhost.toml:\n[groups.{group}.wire]\n\"{importer}\" = {{ \"{name}\" = \"{first}\" }}"
-                ))
-            }
+impl<'a, W: Surroundings> Site<'a, W> {
+    /// Who satisfies one import: `None` is the host, or nobody where only types are asked for.
+    fn resolve(&self, importer: &ComponentId, import: &Import) -> Result<Option<Edge>, Unresolved> {
+        let name = import.name.as_str();
+        if let Some((line, exporter)) = self.wired(importer, name) {
+            let interface = self.members.get(exporter);
+            return match interface.and_then(|interface| export_for(interface, name)) {
+                Some(export) => Ok(Some(edge(name, exporter, export))),
+                None => Err(Unresolved::WireWithoutExport {
+                    line: line.to_owned(),
+                    exporter: exporter.clone(),
+                }),
+            };
+        }
+        let by_host = import.types_only || self.world.host_offers(name);
+        if name.starts_with("wasi:") {
+            return if by_host {
+                Ok(None)
+            } else {
+                Err(Unresolved::HostLacks)
+            };
+        }
+        match self.exporters_of(importer, name).as_slice() {
+            [(exporter, export)] => Ok(Some(edge(name, exporter, export))),
+            [] if by_host => Ok(None),
+            [] => Err(match self.world.has_instead(name) {
+                Some(has) => Unresolved::Unknown { has },
+                None => Unresolved::Missing,
+            }),
+            // Types are the same whoever declares them; with functions it matters who answers.
+            [..] if import.types_only => Ok(None),
+            several => Err(Unresolved::Ambiguous {
+                exporters: several.iter().map(|(id, _)| (*id).clone()).collect(),
+            }),
         }
     }
-}
 
-/// Exports of the host's own WIT that the host would not find: a handler, for instance, that is never
-/// asked.
-fn unknown_exports(members: &Members, world: &impl Surroundings) -> Vec<Finding> {
-    let exports = members
-        .iter()
-        .flat_map(|(id, interface)| interface.exports.iter().map(move |export| (id, export)));
-    exports
-        .filter_map(|(id, export)| {
-            let has = world.has_instead(export)?;
-            Some(Finding::new(id, unknown(id, "exports", export, &has)))
-        })
-        .collect()
-}
+    /// The other members that export what an import of `name` may be given, each with the export.
+    fn exporters_of(&self, importer: &ComponentId, name: &str) -> Vec<(&'a ComponentId, &'a str)> {
+        let of_name = self.exporters.get(Name::parse(name).path).into_iter().flatten();
+        let others = of_name.filter(|(id, _)| *id != importer);
+        others
+            .filter_map(|(id, interface)| Some((*id, export_for(interface, name)?)))
+            .collect()
+    }
 
-fn unknown(component: &ComponentId, does: &str, name: &str, has: &[&str]) -> Diagnostic {
-    let message = format!(
-        "{component} {does} {name}, which this host does not know; it has {}",
-        has.join(", ")
-    );
-    Diagnostic::new("host-version", message)
-        .help("build it against the WIT of this host, or serve it with the wasmhost that it was built for")
+    /// The exporter that the manifest names for this import, and as what. A key without a version means
+    /// any version.
+    fn wired(&self, importer: &ComponentId, import: &str) -> Option<(&'a str, &'a ComponentId)> {
+        let lines = self.wire.get(importer)?;
+        let line = |key: &str| lines.get_key_value(key);
+        let (key, exporter) = line(import).or_else(|| line(Name::parse(import).path))?;
+        Some((key, exporter))
+    }
 }
 
 fn edge(import: &str, exporter: &ComponentId, export: &str) -> Edge {
@@ -285,160 +258,6 @@ fn export_for<'a>(interface: &'a Interface, name: &str) -> Option<&'a str> {
         .filter(|export| Name::parse(export).satisfies(&wanted))
         .max_by_key(|export| (*export == name, Name::parse(export).version))
         .map(String::as_str)
-}
-
-/// The exporter that the manifest names for this import. A key without a version means any version.
-fn wired<'a>(wire: &'a Wire, importer: &ComponentId, import: &str) -> Option<&'a ComponentId> {
-    let wires = wire.get(importer)?;
-    wires.get(import).or_else(|| wires.get(Name::parse(import).path))
-}
-
-/// An interface name in its parts: `wasi:http/types` and `0.2.3`.
-struct Name<'a> {
-    path: &'a str,
-    version: Option<Version>,
-}
-
-impl<'a> Name<'a> {
-    fn parse(name: &'a str) -> Self {
-        match name
-            .split_once('@')
-            .map(|(path, version)| (path, Version::parse(version)))
-        {
-            Some((path, Ok(version))) => Self {
-                path,
-                version: Some(version),
-            },
-            _ => Self {
-                path: name,
-                version: None,
-            },
-        }
-    }
-
-    /// True where an import of `wanted` may be given this export.
-    fn satisfies(&self, wanted: &Name<'_>) -> bool {
-        self.path == wanted.path
-            && match (&self.version, &wanted.version) {
-                (None, None) => true,
-                (Some(has), Some(wants)) => compatible(has, wants),
-                _ => false,
-            }
-    }
-}
-
-/// The rule of the component model: the first non-zero number of a version decides.
-pub fn compatible(a: &Version, b: &Version) -> bool {
-    if !a.pre.is_empty() || !b.pre.is_empty() || (a.major, a.minor) == (0, 0) {
-        return a == b;
-    }
-    a.major == b.major && (a.major > 0 || a.minor == b.minor)
-}
-
-/// True where the interfaces have one name and compatible versions, or both have none.
-pub fn same_interface(a: &str, b: &str) -> bool {
-    Name::parse(a).satisfies(&Name::parse(b))
-}
-
-/// A cycle among the edges, if there is one: each step imports from the next, the last from the first.
-/// The path is a list rather than calls within calls: it may be as long as a group has components.
-fn find_cycle(graph: &Graph) -> Option<Vec<(&ComponentId, &Edge)>> {
-    #[derive(Clone, Copy, PartialEq)]
-    enum Mark {
-        OnPath,
-        Done,
-    }
-    let edges_of = |id| graph.edges.get(id).map(Vec::as_slice).unwrap_or_default();
-    let mut marks = BTreeMap::new();
-    for start in graph.edges.keys() {
-        if marks.contains_key(start) {
-            continue;
-        }
-        marks.insert(start, Mark::OnPath);
-        // Importers, and those of their edges that are left; the first of them is the one followed.
-        let mut path = vec![(start, edges_of(start))];
-        while let Some((id, edges)) = path.last_mut() {
-            let Some(edge) = edges.first() else {
-                marks.insert(id, Mark::Done);
-                path.pop();
-                continue;
-            };
-            match marks.get(&edge.exporter) {
-                Some(Mark::OnPath) => {
-                    let steps = path.iter().skip_while(|(id, _)| **id != edge.exporter);
-                    return Some(
-                        steps
-                            .filter_map(|(id, edges)| Some((*id, edges.first()?)))
-                            .collect(),
-                    );
-                }
-                Some(Mark::Done) => *edges = &edges[1..],
-                None => {
-                    marks.insert(&edge.exporter, Mark::OnPath);
-                    path.push((&edge.exporter, edges_of(&edge.exporter)));
-                }
-            }
-        }
-    }
-    None
-}
-
-fn describe_cycle(cycle: &[(&ComponentId, &Edge)]) -> Option<Finding> {
-    let (first, _) = cycle.first()?;
-    let mut path: Vec<String> = cycle
-        .iter()
-        .map(|(id, edge)| format!("{id} imports {} from", edge.import))
-        .collect();
-    path.push(first.to_string());
-    let message = format!("components import each other in a circle: {}", path.join(" "));
-    let diagnostic = Diagnostic::new("import-cycle", message)
-        .help("move what they share into a component of its own that imports none of them");
-    Some(Finding::new(first, diagnostic))
-}
-
-fn hint_for_missing(name: &str, members: &Members, world: &impl Surroundings) -> String {
-    if let Some(group) = world.other_group(name) {
-        format!(
-            "the group {group} exports it, but components link only inside their group: \
-             move one of them, or join the two under one [groups.NAME] with `namespaces`"
-        )
-    } else if let Some((exporter, export)) = other_version(members, name) {
-        format!("{exporter} exports {export}, an incompatible version: build both against the same one")
-    } else {
-        "add a component that exports it, or remove the import".into()
-    }
-}
-
-fn other_version<'a>(members: &'a Members, name: &str) -> Option<(&'a ComponentId, &'a String)> {
-    let path = Name::parse(name).path;
-    members.iter().find_map(|(id, interface)| {
-        let export = interface
-            .exports
-            .iter()
-            .find(|export| Name::parse(export).path == path)?;
-        Some((id, export))
-    })
-}
-
-/// Wires for imports that do not exist: a typing error, most likely.
-fn unused_wires(members: &Members, wire: &Wire) -> Vec<Finding> {
-    let imported = |importer: &ComponentId, interface: &str| {
-        members.get(importer).is_some_and(|member| {
-            member
-                .imports
-                .iter()
-                .any(|import| import.name == interface || Name::parse(&import.name).path == interface)
-        })
-    };
-    wire.iter()
-        .flat_map(|(importer, wires)| wires.keys().map(move |interface| (importer, interface)))
-        .filter(|(importer, interface)| !imported(importer, interface))
-        .map(|(importer, interface)| {
-            let message = format!("wasmhost.toml wires {interface} of {importer}, which does not import it");
-            let help = "remove the line, or correct the name";
-            Finding::new(importer, Diagnostic::new("wire-unused", message).help(help))
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod cache;
 mod compose;
 mod data;
 mod describe;
+mod faults;
 mod globals;
 pub mod graph;
 mod limits;
@@ -37,13 +38,15 @@ use wasmtime::{
 use self::{
     cache::Cache,
     compose::{Composer, Mismatch},
-    graph::{Finding, Graph, Members, Surroundings},
+    faults::host_mismatch,
+    graph::{Graph, Surroundings},
     modules::{Compiler, Job},
     parts::{Member, Reader},
     slices::Slice,
 };
 pub use self::{
     describe::{CoreModule, Description, Producer},
+    faults::with_files,
     mismatch::{Side, explain},
     modules::Effort,
     parts::Parts,
@@ -148,8 +151,18 @@ impl Builder {
 
     /// Takes the components of a group apart. Errors: all files that are no component, at once.
     pub fn read(&self, spec: &GroupSpec) -> Result<Parts, Vec<Diagnostic>> {
+        let (parts, unread) = self.read_each(spec);
+        if unread.is_empty() {
+            Ok(parts)
+        } else {
+            Err(unread.into_iter().map(|(_, diagnostic)| diagnostic).collect())
+        }
+    }
+
+    /// Takes those components of a group apart that can be. The others, and what is wrong with each.
+    pub fn read_each(&self, spec: &GroupSpec) -> (Parts, Vec<(ComponentId, Diagnostic)>) {
         let known = |digest| self.compiler.has(digest);
-        self.compiler.install(|| self.reader.read(spec, &known))
+        self.compiler.install(|| self.reader.read_each(spec, &known))
     }
 
     /// How many compiled modules some artifact uses; others are not kept in memory.
@@ -184,7 +197,7 @@ impl Builder {
 
         let slices = self
             .instantiate_pre(&composition, parts, &compiled)
-            .map_err(|error| host_mismatch(spec, parts, &error))?;
+            .map_err(|error| host_mismatch(spec, parts, world, &error))?;
         let artifact = Artifact {
             slices,
             entries: composition.entries.clone(),
@@ -262,24 +275,6 @@ impl Builder {
             .skeletons
             .get_or_make((parts.kind(), parts.slice(slice, &edges)), make)?;
         Ok(skeleton)
-    }
-
-    /// Who is at fault where the engine refuses a composition: the components that it refuses alone, for
-    /// instance because of a proposal that it does not know.
-    fn blame(&self, spec: &GroupSpec, parts: &Parts, reason: &str) -> Vec<Diagnostic> {
-        let refused = parts.members.iter().filter_map(|part| {
-            let reason = self
-                .compiler
-                .skeleton(parts.kind(), &part.member.skeleton)
-                .err()?;
-            Some(parts::invalid(spec.components.get(&part.member.id)?, &reason))
-        });
-        let refused: Vec<Diagnostic> = refused.collect();
-        if refused.is_empty() {
-            vec![unlinkable(spec, reason)]
-        } else {
-            refused
-        }
     }
 
     /// Puts the modules into their slots and the host's interfaces beside them.
@@ -390,67 +385,4 @@ fn entries(slices: &[Arc<Skeleton>]) -> BTreeMap<ComponentId, Entry> {
         })
     };
     slices.iter().enumerate().flat_map(of_slice).collect()
-}
-
-/// Importers and what they import.
-type FromHost = Vec<(ComponentId, String)>;
-
-fn from_host(members: &Members) -> FromHost {
-    let imports = members
-        .iter()
-        .flat_map(|(id, interface)| interface.imports.iter().map(move |import| (id, &import.name)));
-    imports
-        .map(|(importer, name)| (importer.clone(), name.clone()))
-        .collect()
-}
-
-/// The engine names the import that the host does not offer as it is asked for, but not who asks: the
-/// importers are found by that name.
-fn host_mismatch(spec: &GroupSpec, parts: &Parts, error: &wasmtime::Error) -> Vec<Diagnostic> {
-    let from_host = from_host(&parts.interfaces());
-    let named = error.to_string();
-    let reason = error
-        .chain()
-        .skip(1)
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ");
-    let path = |name: &str| name.split('@').next().unwrap_or_default().to_owned();
-    let findings: Vec<_> = from_host
-        .iter()
-        .filter(|(_, name)| named.contains(&format!("`{}@", path(name))))
-        .map(|(importer, name)| {
-            let message = format!("{importer} and the host disagree about {name}: {reason}");
-            let help = "build it against an interface of WASI 0.2 or 0.3 that this host has";
-            Finding::new(importer, Diagnostic::new("import-mismatch", message).help(help))
-        })
-        .collect();
-    if findings.is_empty() {
-        vec![unlinkable(spec, &format!("{error:#}"))]
-    } else {
-        with_files(findings, spec)
-    }
-}
-
-/// What does not fit, with the files that it is about.
-pub fn with_files(findings: Vec<Finding>, spec: &GroupSpec) -> Vec<Diagnostic> {
-    findings
-        .into_iter()
-        .map(
-            |Finding {
-                 component,
-                 diagnostic,
-             }| match spec.components.get(&component) {
-                Some(component) => diagnostic.file(&component.path),
-                None => diagnostic,
-            },
-        )
-        .collect()
-}
-
-fn unlinkable(spec: &GroupSpec, reason: &str) -> Diagnostic {
-    Diagnostic::new(
-        "link-failed",
-        format!("the group {} cannot be linked: {reason}", spec.name),
-    )
 }

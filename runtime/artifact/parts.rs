@@ -23,12 +23,14 @@ use crate::{
     project::{Component, ComponentId, Digest, GroupSpec},
 };
 
-/// The components of a group, each taken apart, and all ready to be composed.
+/// The components of a group, each taken apart, and all ready to be composed. Cheap to clone.
+#[derive(Clone, Default)]
 pub struct Parts {
     pub(super) members: Vec<Part>,
 }
 
 /// A component of the group and the binary that its modules lie in.
+#[derive(Clone)]
 pub(super) struct Part {
     pub member: Arc<Member>,
     pub binary: Bytes,
@@ -65,30 +67,26 @@ impl Reader {
     }
 
     /// Takes every component of `spec` apart, on the threads of the caller's pool. `known` says of a
-    /// digest of code that it was taken apart from its data before.
-    /// Errors: all files that are no component, at once.
-    pub fn read(
+    /// digest of code that it was taken apart from its data before. Beside those that could be: the
+    /// files that are no component, and why.
+    pub fn read_each(
         &self,
         spec: &GroupSpec,
         known: &(dyn Fn(Digest) -> bool + Sync),
-    ) -> Result<Parts, Vec<Diagnostic>> {
+    ) -> (Parts, Vec<(ComponentId, Diagnostic)>) {
         let components: Vec<&Component> = spec.components.values().collect();
         let read: Vec<Result<Part, Diagnostic>> = components
             .par_iter()
             .map(|component| self.part(component, known))
             .collect();
-        let (mut members, mut diagnostics) = (Vec::new(), Vec::new());
-        for part in read {
+        let (mut members, mut unread) = (Vec::new(), Vec::new());
+        for (part, component) in read.into_iter().zip(components) {
             match part {
                 Ok(part) => members.push(part),
-                Err(diagnostic) => diagnostics.push(diagnostic),
+                Err(diagnostic) => unread.push((component.id.clone(), diagnostic)),
             }
         }
-        if diagnostics.is_empty() {
-            Ok(Parts { members })
-        } else {
-            Err(diagnostics)
-        }
+        (Parts { members }, unread)
     }
 
     fn part(&self, component: &Component, known: &dyn Fn(Digest) -> bool) -> Result<Part, Diagnostic> {
@@ -243,7 +241,7 @@ pub(super) fn invalid(component: &Component, reason: &str) -> Diagnostic {
         format!("{} is not a valid component: {reason}", component.id),
     )
     .file(&component.path)
-    .help("write the whole file again, best by a rename; what was served before goes on being served")
+    .help("write the whole file again, best by a rename")
 }
 
 fn over_a_limit(component: &Component, excess: &Excess) -> Diagnostic {

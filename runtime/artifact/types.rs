@@ -30,6 +30,11 @@ pub fn world(types: &Types, id: WorldId, wanted: impl Fn(&str) -> bool) -> World
     }
 }
 
+/// What a name stands for that is no part of an interface.
+pub fn item(types: &Types, kind: ItemKind) -> Item {
+    Reader::new(types, &Cell::new(MOST_TYPES)).item(kind)
+}
+
 pub fn interface(types: &Types, id: InterfaceId) -> Interface {
     Reader::interface(types, id, &Cell::new(MOST_TYPES))
 }

@@ -51,13 +51,8 @@ fn text(report: &Report) -> String {
     for diagnostic in &report.diagnostics {
         text += &format!("{diagnostic}\n");
     }
-    if let Some(changes) = &report.changes {
-        if changes.is_empty() {
-            text += "no interface changed\n";
-        }
-        for change in changes {
-            text += &format!("{change}\n");
-        }
+    if let Some(comparison) = &report.comparison {
+        text += &format!("{comparison}");
     }
     for group in &report.groups {
         let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });

@@ -41,13 +41,11 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Vec<Diagnostic>> {
     for diagnostic in &diagnostics {
         say(&diagnostic.to_string());
     }
-    if !surface.groups.is_empty() {
-        print(&match format {
-            Format::Text => text::draw(&surface),
-            Format::Dot => dot::draw(&surface),
-            Format::Json => json::draw(&surface),
-            Format::Svg => svg::draw(&surface),
-        })?;
-    }
+    print(&match format {
+        Format::Text => text::draw(&surface),
+        Format::Dot => dot::draw(&surface),
+        Format::Json => json::draw(&surface),
+        Format::Svg => svg::draw(&surface),
+    })?;
     Ok(exit_code(&diagnostics))
 }

@@ -41,6 +41,7 @@ pub fn survey(root: &Path, limits: &DiscoveryLimits) -> Result<Survey, Vec<Diagn
     let mut written = Written::read(root, limits)?;
     match written.understand(limits) {
         Ok(Understood { groups, warnings }) => Ok(Survey {
+            server: written.manifest.server.relative_to(&written.root),
             root: written.root,
             mistakes: written.mistakes,
             warnings,

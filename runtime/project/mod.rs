@@ -58,6 +58,7 @@ pub struct Project {
 #[derive(Clone, Debug)]
 pub struct Survey {
     pub root: PathBuf,
+    pub server: ServerSpec,
     /// What is wrong with the manifest: nothing of the tree would be served.
     pub mistakes: Vec<Diagnostic>,
     pub warnings: Vec<Diagnostic>,

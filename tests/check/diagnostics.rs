@@ -181,12 +181,160 @@ fn two_exporters_and_a_circle() {
     check("ambiguous-and-circle", &tree, 1);
 }
 
+/// One round of corrections is enough, whatever is wrong.
+#[test]
+fn all_kinds_of_faults_in_one_group() {
+    let manifest = "[groups.shop]\nroutez = 1\n[groups.shop.wire]\n\"shop.deaf\" = { \"site:shop/cart\" = \"shop.torn\" }\n";
+    let library = |imports: &str, exports: &str, of: &str| {
+        let interfaces = ["a", "b", "c", "d"]
+            .map(|name| format!("interface {name} {{ f: func({of}); }}"))
+            .join("\n");
+        wit::shop(&interfaces, &format!("import {imports}; export {exports};"))
+    };
+    let tree = tree(&[
+        ("wasmhost.toml", manifest.as_bytes()),
+        ("shop/torn.wasm", &page()[..100]),
+        ("shop/text.wat", b"(component"),
+        ("shop/home.wasm", &wit::page(&[COUNT])),
+        ("shop/one.wasm", &library("a", "b", "")),
+        ("shop/two.wasm", &library("b", "a", "")),
+        ("shop/three.wasm", &library("c", "d", "x: u32")),
+        ("shop/four.wasm", &library("d", "c", "x: string")),
+        ("shop/deaf.wasm", &wit::importer(&[COUNT])),
+        ("shop/theme.wasm", &wit::library(&[("theme", "f: func();")])),
+        (
+            "shop/dark.wasm",
+            &wit::importer(&[("theme", "f: func() -> u32;")]),
+        ),
+    ]);
+    fs::create_dir(tree.path("shop/gone")).unwrap();
+    std::os::unix::fs::symlink("nowhere", tree.path("shop/gone/link.wasm")).unwrap();
+    check("all-at-once", &tree, 1);
+}
+
+/// What a manifest says that cannot be parsed to its end is taken as far as it goes.
+#[test]
+fn a_manifest_that_cannot_be_parsed_hides_nothing_else() {
+    let tree = tree(&[
+        (
+            "wasmhost.toml",
+            b"[groups.shop]\nnamespaces = [\"shop\", \"parts\"]\n[server\n",
+        ),
+        ("shop/home.wasm", &wit::page(&[COUNT, ("theme", "f: func();")])),
+        ("parts/cart.wasm", &wit::library(&[COUNT])),
+        ("parts/torn.wasm", &page()[..100]),
+    ]);
+    check("all-at-once-syntax", &tree, 1);
+}
+
+/// Who only takes types from another one does not wait for it.
+#[test]
+fn a_circle_that_only_types_close_is_none() {
+    let interfaces = "interface types { record line { product: string } } \
+                      interface cart { use types.{line}; lines: func() -> list<line>; } \
+                      interface total { use types.{line}; total: func(lines: list<line>) -> u32; }";
+    let tree = tree(&[
+        (
+            "shop/cart.wasm",
+            &wit::shop(interfaces, "export types; export cart; import total;"),
+        ),
+        (
+            "shop/total.wasm",
+            &wit::shop(interfaces, "import types; export total;"),
+        ),
+        (
+            "shop/home.wasm",
+            &wit::shop(interfaces, "import cart; export wasmhost:page/handler@0.1.0;"),
+        ),
+    ]);
+    check("circle-of-types", &tree, 0);
+}
+
+#[test]
+fn groups_of_the_manifest_without_components() {
+    let manifest = "[groups.shopp.limits]\nmemory = \"1MiB\"\n[groups.shopp.routes]\n\"/\" = \"shop.nonexistent\"\n\
+                    [groups.blog]\nnamespaces = [\"blog\", \"shop.nowhere\"]\n[groups.root]\n[groups.other]\n";
+    let tree = tree(&[
+        ("wasmhost.toml", manifest.as_bytes()),
+        ("shop/home.wasm", &page()),
+        ("blog/index.wasm", &page()),
+    ]);
+    check("namespace-empty", &tree, 0);
+}
+
+#[test]
+fn a_page_that_wraps_nobody() {
+    let handler = "import wasmhost:page/handler@0.1.0; export wasmhost:page/handler@0.1.0;";
+    let old = "package old:shop; world it { export site:shop/cart@0.1.0; } \
+               package site:shop@0.1.0 { interface cart { count: func() -> u32; } }";
+    let new = wit::component(
+        "package new:shop; world it { import site:shop/cart@0.2.0; } \
+         package site:shop@0.2.0 { interface cart { count: func() -> u32; } }",
+    );
+    let tree = tree(&[
+        ("mid/mid.wasm", &wit::shop("", handler)),
+        ("shop/old.wasm", &wit::component(old)),
+        ("shop/new.wasm", &new),
+    ]);
+    check("other-version", &tree, 1);
+}
+
+/// Who lacks something of the host, and who does not: the import of another is wired to a member.
+#[test]
+fn an_import_that_the_host_has_otherwise() {
+    let random = |direction: &str, more: &str| {
+        let text = format!(
+            "package site:shop; world it {{ {direction} wasi:random/random@0.2.0; {more} }} \
+             package wasi:random@0.2.0 {{ interface random {{ roll: func() -> u32; }} }}"
+        );
+        wit::component(&text)
+    };
+    let graph = |direction: &str, more: &str| {
+        let text = format!(
+            "package site:shop; world it {{ {direction} wasi:nn/graph@0.2.0; {more} }} \
+             package wasi:nn@0.2.0 {{ interface graph {{ load: func() -> u32; }} }}"
+        );
+        wit::component(&text)
+    };
+    let page = "export wasmhost:page/handler@0.1.0;";
+    let tree = tree(&[
+        (
+            "wasmhost.toml",
+            b"[groups.shop.wire]\n\"shop.wired\" = { \"wasi:random/random\" = \"shop.dice\" }\n",
+        ),
+        ("shop/dice.wasm", &random("export", "")),
+        ("shop/wired.wasm", &random("import", page)),
+        ("shop/home.wasm", &random("import", page)),
+        ("brain/home.wasm", &graph("import", page)),
+        ("brain/graph.wasm", &graph("export", "")),
+    ]);
+    check("host-mismatch", &tree, 1);
+}
+
+#[test]
+fn functions_by_themselves_that_do_not_match() {
+    let page = "export wasmhost:page/handler@0.1.0;";
+    let tree = tree(&[
+        (
+            "shop/cart.wasm",
+            &wit::shop("", "export count: func(of: u32) -> u32;"),
+        ),
+        (
+            "shop/home.wasm",
+            &wit::shop("", &format!("import count: func(of: string) -> u32; {page}")),
+        ),
+    ]);
+    check("mismatch-of-functions", &tree, 1);
+}
+
 #[test]
 fn wires_that_lead_nowhere() {
-    let manifest = "[groups.shop.wire]\n\"shop.home\" = { \"site:shop/cart\" = \"shop.theme\", \"a:b/c\" = \"shop.theme\" }\n";
+    let manifest = "[groups.shop.wire]\n\"shop.home\" = { \"site:shop/cart\" = \"shop.theme\", \"a:b/c\" = \"shop.theme\",\n\
+                    \"site:shop/cartt\" = \"shop.theme\" }\n\"shop.theme\" = { \"a:b/c\" = \"shop.home\" }\n";
     let tree = tree(&[
         ("wasmhost.toml", manifest.as_bytes()),
         ("shop/home.wasm", &wit::page(&[COUNT])),
+        ("shop/cart.wasm", &wit::library(&[COUNT])),
         ("shop/theme.wasm", &wit::library(&[("theme", "f: func();")])),
     ]);
     check("wires", &tree, 1);

@@ -65,6 +65,41 @@ fn a_tree_with_mistakes_is_drawn_as_far_as_it_goes() {
     golden("graph-with-mistakes", &graph(&tree, "text", 1));
 }
 
+#[test]
+fn an_import_that_two_export_is_drawn_from_both() {
+    let tree = tree(&[
+        ("shop/dark.wasm", &wit::library(&[("theme", "f: func();")])),
+        ("shop/light.wasm", &wit::library(&[("theme", "f: func();")])),
+        ("shop/home.wasm", &wit::page(&[("theme", "f: func();")])),
+    ]);
+    golden("graph-ambiguous", &graph(&tree, "text", 1));
+    golden("graph-ambiguous-dot", &graph(&tree, "dot", 1));
+    let json: Value = serde_json::from_str(&graph(&tree, "json", 1)).unwrap();
+    let home = &json["groups"][0]["components"][1];
+    assert_eq!(
+        home["ambiguous"][0]["from"],
+        serde_json::json!(["shop.dark", "shop.light"])
+    );
+    assert_eq!(home["missing"], serde_json::json!([]));
+    let svg = graph(&tree, "svg", 1);
+    well_formed(&svg);
+    assert!(svg.contains("ambiguous: site:shop/theme@0.1.0"), "{svg}");
+}
+
+#[test]
+fn nothing_that_can_be_read_is_json_too() {
+    let tree = tree(&[("shop/home.wasm", b"hello")]);
+    let json: Value = serde_json::from_str(&graph(&tree, "json", 1)).unwrap();
+    assert_eq!(json["groups"][0]["components"], serde_json::json!([]));
+    let missing = tree.path("missing");
+    let (text, _) = run(
+        &["graph", missing.to_str().unwrap(), "--format", "json"],
+        tree.root(),
+        1,
+    );
+    assert_eq!(text, "{\"groups\":[]}\n");
+}
+
 /// Sixty pages that import the same are one box, in which each has its name.
 #[test]
 fn a_large_group() {

@@ -49,6 +49,15 @@ fn cluster(text: &mut String, number: usize, group: &GroupSurface) {
             );
             let _ = writeln!(text, "    {from} -> {to} [color=red, style=dashed];");
         }
+        for (import, exporters) in &member.ambiguous {
+            for exporter in exporters {
+                let (to, label) = (node(group, exporter.as_str()), quoted(&format!("{import}?")));
+                let _ = writeln!(
+                    text,
+                    "    {from} -> {to} [label={label}, color=red, style=dashed];"
+                );
+            }
+        }
         if !member.host.is_empty() {
             let (to, what) = (node(group, "the host"), quoted(&packages_in_words(&member.host)));
             let _ = writeln!(text, "    {from} -> {to} [style=dotted, tooltip={what}];");

@@ -31,6 +31,14 @@ struct Component<'a> {
     host: &'a [String],
     /// Imports that nobody satisfies.
     missing: &'a [String],
+    /// Imports that several could satisfy, and nobody says which.
+    ambiguous: Vec<Ambiguous<'a>>,
+}
+
+#[derive(Serialize)]
+struct Ambiguous<'a> {
+    interface: &'a str,
+    from: &'a [ComponentId],
 }
 
 #[derive(Serialize)]
@@ -84,5 +92,10 @@ fn component<'a>(id: &'a ComponentId, member: &'a Member) -> Component<'a> {
             .collect(),
         host: &member.host,
         missing: &member.missing,
+        ambiguous: member
+            .ambiguous
+            .iter()
+            .map(|(interface, from)| Ambiguous { interface, from })
+            .collect(),
     }
 }

@@ -11,12 +11,18 @@ pub mod text;
 use std::collections::BTreeMap;
 
 use super::Member;
-use crate::host::Handler;
+use crate::{host::Handler, project::ComponentId};
 
 /// The name of the interface by which a page is called.
 fn handler(member: &Member) -> Option<&str> {
     let mut names = member.world.exports.iter().map(|(name, _)| name.as_str());
     names.find(|name| member.handler.is_some() && Handler::of(name) == member.handler)
+}
+
+/// `shop.dark or shop.light`
+fn or(exporters: &[ComponentId]) -> String {
+    let exporters: Vec<_> = exporters.iter().map(ComponentId::as_str).collect();
+    exporters.join(" or ")
 }
 
 /// Interfaces by package: `wasi:cli@0.2.6` has `environment` and `exit`.

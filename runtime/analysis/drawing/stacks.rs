@@ -32,7 +32,8 @@ pub fn blocks(group: &GroupSurface) -> Vec<Block<'_>> {
                 .map(|Edge { exporter, export, .. }| (exporter, export))
                 .collect();
             edges.sort();
-            let key = (edges, &member.host, &member.missing, member.handler);
+            let unmet = (&member.missing, &member.ambiguous);
+            let key = (edges, &member.host, unmet, member.handler);
             alike.entry(key).or_default().push((id, member));
         } else {
             let members = vec![(id, member)];

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::{
     by_package, handler,
     layout::{Layout, Line, Link, Unit, lay_out},
-    packages_in_words,
+    or, packages_in_words,
     stacks::{Block, blocks},
 };
 use crate::analysis::{GroupSurface, Member, Surface};
@@ -273,7 +273,8 @@ impl<'a> Drawn<'a> {
         );
         let mut below = TITLE;
         if !self.note.is_empty() {
-            let wrong = if member.missing.is_empty() { "" } else { " wrong" };
+            let fits = member.missing.is_empty() && member.ambiguous.is_empty();
+            let wrong = if fits { "" } else { " wrong" };
             let note = escaped(&self.note);
             let _ = writeln!(
                 svg,
@@ -323,10 +324,20 @@ fn note(member: &Member) -> String {
             .map(|package| package.split('@').next().unwrap_or_default().to_owned())
             .collect::<Vec<_>>()
     };
-    let text = match (member.missing.as_slice(), member.host.as_slice()) {
-        ([], []) => return String::new(),
-        ([], host) => format!("host: {}", names(host).join(" ")),
-        (missing, _) => format!("missing: {}", missing.join(" ")),
+    let ambiguous: Vec<_> = member
+        .ambiguous
+        .iter()
+        .map(|(import, _)| import.as_str())
+        .collect();
+    let text = match (
+        member.missing.as_slice(),
+        ambiguous.as_slice(),
+        member.host.as_slice(),
+    ) {
+        ([], [], []) => return String::new(),
+        ([], [], host) => format!("host: {}", names(host).join(" ")),
+        ([], ambiguous, _) => format!("ambiguous: {}", ambiguous.join(" ")),
+        (missing, _, _) => format!("missing: {}", missing.join(" ")),
     };
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -344,6 +355,9 @@ fn about(member: &Member) -> String {
     }
     if !member.missing.is_empty() {
         let _ = write!(about, "\nfrom nobody: {}", member.missing.join(", "));
+    }
+    for (import, exporters) in &member.ambiguous {
+        let _ = write!(about, "\n{import} from {}: nobody says which", or(exporters));
     }
     about
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{by_package, handler};
+use super::{by_package, handler, or};
 use crate::analysis::{Member, Surface};
 
 pub fn draw(surface: &Surface) -> String {
@@ -30,6 +30,9 @@ fn imports(text: &mut String, member: &Member) {
     }
     for missing in &member.missing {
         let _ = writeln!(text, "    {missing} from nobody");
+    }
+    for (import, exporters) in &member.ambiguous {
+        let _ = writeln!(text, "    {import} from {}: nobody says which", or(exporters));
     }
     if !member.host.is_empty() {
         let packages: Vec<_> = by_package(&member.host).into_keys().collect();
