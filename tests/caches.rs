@@ -9,10 +9,14 @@ use std::{
     time::Instant,
 };
 
-use wasmhost::artifact::{Effort, Splitting};
+use tokio_util::sync::CancellationToken;
+use wasmhost::{
+    artifact::{Builder, Effort, Splitting},
+    engine::{self, DiskLimits},
+};
 
 use crate::{
-    linker::group::{Workshop, discovered, group},
+    linker::group::{Alone, Workshop, discovered, group},
     support::{
         PATIENCE, Server, Tree, wasmhost,
         wat_site::{linked_page, page, site, version},
@@ -86,6 +90,78 @@ fn a_damaged_cache_is_compiled_again() {
 }
 
 #[test]
+fn what_is_damaged_while_it_serves_is_compiled_again() {
+    let tree = site(1);
+    let mut server = Server::start(tree.root());
+    tree.put("shop/page.wat", linked_page(2));
+    server.wait_for("swapped", |event| event["group"] == "shop");
+    // Then nobody holds the code of the first version in memory.
+    server.wait_for("retired", |event| event["group"] == "shop");
+    let began = Instant::now();
+    let (modules, seals) = (|| modules(&cache(&tree)), || files(&cache(&tree).join("seals")));
+    while modules().len() != seals().len() {
+        assert!(began.elapsed() < PATIENCE, "{:?} {:?}", modules(), seals());
+        std::thread::yield_now();
+    }
+    for module in modules() {
+        let mut bytes = fs::read(&module).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&module, bytes).unwrap();
+    }
+    tree.put("shop/page.wat", linked_page(1));
+    server.wait_for("swapped", |event| event["group"] == "shop" && event["from"] == 2);
+    assert_eq!(version(&mut server.client(), "shop"), 1);
+    let log = end(server);
+    assert_eq!(log.matches(SAID).count(), 1, "{log}");
+}
+
+#[test]
+fn modules_on_disk_have_a_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let size = || -> u64 {
+        let modules = modules(folder.path()).into_iter();
+        modules
+            .filter_map(|file| Some(fs::metadata(file).ok()?.len()))
+            .sum()
+    };
+    let build = |number: u64, modules: u64| {
+        let limits = DiskLimits {
+            modules,
+            ..DiskLimits::DEFAULT
+        };
+        let ticking = engine::start_within(Some(folder.path()), limits).unwrap();
+        let builder = Builder::new(&ticking.engine, ticking.caches.clone()).unwrap();
+        let page = wat::parse_str(page(number, "")).unwrap();
+        let spec = group(&BTreeMap::from([("page".to_owned(), page)]));
+        let parts = builder.read(&spec).unwrap();
+        builder
+            .build(&spec, &parts, &Alone, &CancellationToken::new())
+            .unwrap();
+        builder.save();
+    };
+    let wait = |until: &dyn Fn() -> bool| {
+        let began = Instant::now();
+        while !until() {
+            assert!(began.elapsed() < PATIENCE, "{} bytes", size());
+            std::thread::yield_now();
+        }
+    };
+    build(0, u64::MAX);
+    let limit = 6 * size();
+    for number in 1..20 {
+        // As if an hour had passed: the cache cleans when it adds something.
+        locks(folder.path())
+            .iter()
+            .for_each(|lock| fs::remove_file(lock).unwrap());
+        build(number, limit);
+        wait(&|| !locks(folder.path()).is_empty());
+    }
+    wait(&|| size() <= limit);
+    assert!(size() > 0);
+}
+
+#[test]
 fn a_server_that_is_killed_while_it_compiles() {
     let tree = Tree::example();
     for files_before in [1, 12] {
@@ -129,11 +205,7 @@ fn packs_of_functions_outlive_the_hourly_cleaning_of_modules() {
     let tree = site(1);
     serve_once(&tree);
     let packs = || -> Vec<PathBuf> { files(&cache(&tree).join("functions")) };
-    let locks = || -> Vec<PathBuf> {
-        let all = files(&cache(&tree)).into_iter();
-        all.filter(|file| file.to_string_lossy().contains(".cleanup.wip"))
-            .collect()
-    };
+    let locks = || locks(&cache(&tree));
     let before = packs();
     assert!(!before.is_empty());
     // An hour later, the lock of the last cleaning counts no more; whoever compiles next cleans again.
@@ -231,6 +303,20 @@ fn end(server: Server) -> String {
     let (status, _, log) = server.ended();
     assert!(status.success(), "{log}");
     log
+}
+
+/// The compiled modules in a cache.
+fn modules(cache: &Path) -> Vec<PathBuf> {
+    let mut modules = files(&cache.join("code/modules"));
+    modules.retain(|file| file.extension().is_none());
+    modules
+}
+
+/// What a cache leaves when it cleans, for an hour.
+fn locks(cache: &Path) -> Vec<PathBuf> {
+    let mut locks = files(cache);
+    locks.retain(|file| file.to_string_lossy().contains(".cleanup.wip"));
+    locks
 }
 
 /// All files below a folder, as far as it is there.

@@ -184,6 +184,7 @@ impl Builder {
         world: &impl Surroundings,
         give_up: &CancellationToken,
     ) -> Result<(Artifact, Cost), Vec<Diagnostic>> {
+        self.compiler.check_caches();
         let linking = Instant::now();
         let compose = || self.compose(spec, parts, world);
         let (composition, _) = self

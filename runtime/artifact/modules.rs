@@ -151,6 +151,11 @@ impl Compiler {
         })
     }
 
+    /// See [`Caches::check`].
+    pub fn check_caches(&self) {
+        self.caches.check();
+    }
+
     /// Puts what was compiled on disk. Blocks.
     pub fn save(&self) {
         self.caches.save();

@@ -7,6 +7,7 @@
 
 use std::{
     borrow::Cow,
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     sync::{
@@ -21,8 +22,8 @@ use wasmtime::CacheStore;
 
 /// Bytes of compiled functions kept in memory.
 const MEMORY: u64 = 192 << 20;
-/// Bytes of all packs on disk; the oldest go first.
-const DISK: u64 = 512 << 20;
+/// As many packs are left beside each other; when there are more, the smaller half becomes one.
+const MOST_PACKS: usize = 64;
 /// Bytes added since the last pack that are kept for the next one.
 const UNSAVED: usize = 64 << 20;
 /// How a compiled function is, at a guess; sizes the table.
@@ -37,6 +38,8 @@ pub struct FunctionStore {
     unsaved: Mutex<Unsaved>,
     compiled: AtomicU64,
     folder: Option<PathBuf>,
+    /// Bytes of all packs on disk; the oldest go first.
+    limit: u64,
 }
 
 #[derive(Default)]
@@ -55,13 +58,14 @@ impl Weighter<Box<[u8]>, Arc<[u8]>> for BySize {
 }
 
 impl FunctionStore {
-    /// `folder` is where packs are kept, if they are.
-    pub fn new(folder: Option<PathBuf>) -> Self {
+    /// `folder` is where packs are kept, if they are, up to `limit` bytes of them.
+    pub fn new(folder: Option<PathBuf>, limit: u64) -> Self {
         Self {
             functions: Cache::with_weighter((MEMORY / TYPICAL) as usize, MEMORY, BySize),
             unsaved: Mutex::default(),
             compiled: AtomicU64::new(0),
             folder,
+            limit,
         }
     }
 
@@ -104,8 +108,9 @@ impl FunctionStore {
             return Ok(());
         };
         fs::create_dir_all(folder)?;
-        write_pack(folder, &entries)?;
-        let mut room = DISK;
+        write_pack(folder, &entries, SystemTime::now())?;
+        merge_small(folder)?;
+        let mut room = self.limit;
         for (path, _, bytes) in packs(folder) {
             match room.checked_sub(bytes) {
                 Some(left) => room = left,
@@ -185,7 +190,7 @@ fn remove_leftovers(folder: &Path) {
 }
 
 /// Length and bytes of each key and each function in turn.
-fn write_pack(folder: &Path, entries: &[Entry]) -> io::Result<()> {
+fn write_pack(folder: &Path, entries: &[Entry], time: SystemTime) -> io::Result<PathBuf> {
     let mut pack = Vec::new();
     for (key, function) in entries {
         for part in [&**key, &**function] {
@@ -196,7 +201,34 @@ fn write_pack(folder: &Path, entries: &[Entry]) -> io::Result<()> {
     let name = folder.join(format!("{}.{ENDING}", blake3::hash(&pack).to_hex()));
     let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder)?;
     io::Write::write_all(&mut file, &pack)?;
-    file.persist(name)?;
+    file.as_file().set_modified(time)?;
+    file.persist(&name)?;
+    Ok(name)
+}
+
+/// Keeps the number of packs down: a start opens each of them. The one that comes of it is as old as the
+/// newest in it.
+fn merge_small(folder: &Path) -> io::Result<()> {
+    let mut packs = packs(folder);
+    if packs.len() <= MOST_PACKS {
+        return Ok(());
+    }
+    packs.sort_by_key(|(_, _, bytes)| *bytes);
+    packs.truncate(MOST_PACKS / 2);
+    let newest = packs.iter().map(|(_, time, _)| *time).max();
+    // What cannot be read, or is damaged, is worth nothing; the same function is kept once.
+    let read = packs
+        .iter()
+        .filter_map(|(path, ..)| read_pack(path).ok().flatten());
+    let functions: BTreeMap<_, _> = read.flatten().collect();
+    let functions: Vec<Entry> = functions.into_iter().collect();
+    let merged = write_pack(folder, &functions, newest.unwrap_or_else(SystemTime::now))?;
+    for (path, ..) in packs {
+        if path != merged {
+            // Another server may have removed it.
+            let _ = fs::remove_file(path);
+        }
+    }
     Ok(())
 }
 
@@ -229,7 +261,7 @@ mod tests {
     #[test]
     fn functions_come_back_from_disk() {
         let folder = tempfile::tempdir().unwrap();
-        let store = FunctionStore::new(Some(folder.path().into()));
+        let store = FunctionStore::new(Some(folder.path().into()), u64::MAX);
         store.insert(b"one", vec![1; 3000]);
         store.save().unwrap();
         store.insert(b"two", vec![2]);
@@ -237,7 +269,7 @@ mod tests {
         store.save().unwrap();
         assert_eq!(packs(folder.path()).len(), 2, "nothing new, no pack");
 
-        let next = FunctionStore::new(Some(folder.path().into()));
+        let next = FunctionStore::new(Some(folder.path().into()), u64::MAX);
         next.load();
         assert_eq!(next.get(b"one").unwrap().len(), 3000);
         assert_eq!(*next.get(b"two").unwrap(), [2]);
@@ -258,7 +290,7 @@ mod tests {
             .open(path(".writing-old"))
             .unwrap();
         file.set_modified(old).unwrap();
-        FunctionStore::new(Some(folder.path().into())).load();
+        FunctionStore::new(Some(folder.path().into()), u64::MAX).load();
         let left = [".writing-old", ".writing-new", "other"].map(|name| path(name).exists());
         assert_eq!(left, [false, true, true]);
     }
@@ -266,7 +298,7 @@ mod tests {
     #[test]
     fn a_damaged_pack_is_removed() {
         let folder = tempfile::tempdir().unwrap();
-        let store = FunctionStore::new(Some(folder.path().into()));
+        let store = FunctionStore::new(Some(folder.path().into()), u64::MAX);
         store.insert(b"one", vec![1; 100]);
         store.save().unwrap();
         let pack = packs(folder.path()).remove(0).0;
@@ -274,9 +306,50 @@ mod tests {
         bytes[50] ^= 1;
         fs::write(&pack, bytes).unwrap();
 
-        let next = FunctionStore::new(Some(folder.path().into()));
+        let next = FunctionStore::new(Some(folder.path().into()), u64::MAX);
         next.load();
         assert!(next.get(b"one").is_none());
         assert!(packs(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn the_oldest_packs_go_where_there_are_too_many_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        // Of three packs of 1000 bytes and a little, two.
+        let store = FunctionStore::new(Some(folder.path().into()), 2500);
+        let mut time = SystemTime::now() - Duration::from_secs(100);
+        for name in [b"one", b"two", b"six"] {
+            store.insert(name, vec![name[0]; 1000]);
+            store.save().unwrap();
+            // One after another, however coarse the clock.
+            let newest = packs(folder.path()).remove(0).0;
+            fs::File::options()
+                .write(true)
+                .open(newest)
+                .unwrap()
+                .set_modified(time)
+                .unwrap();
+            time += Duration::from_secs(10);
+        }
+        let next = FunctionStore::new(Some(folder.path().into()), 2500);
+        next.load();
+        let known = [b"one", b"two", b"six"].map(|name| next.get(name).is_some());
+        assert_eq!(known, [false, true, true]);
+    }
+
+    #[test]
+    fn many_small_packs_become_few() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = FunctionStore::new(Some(folder.path().into()), u64::MAX);
+        for number in 0..200_u32 {
+            store.insert(&number.to_le_bytes(), vec![number as u8; 10]);
+            store.save().unwrap();
+            assert!(packs(folder.path()).len() <= MOST_PACKS);
+        }
+        let next = FunctionStore::new(Some(folder.path().into()), u64::MAX);
+        next.load();
+        for number in 0..200_u32 {
+            assert_eq!(*next.get(&number.to_le_bytes()).unwrap(), [number as u8; 10]);
+        }
     }
 }

@@ -23,8 +23,21 @@ use crate::diagnostic::Diagnostic;
 /// How often a running guest gives the thread back, and so how exactly a deadline can be kept.
 pub const TICK: Duration = Duration::from_millis(5);
 
-/// Bytes of compiled modules on disk; the least recently used go first.
-const MODULES_ON_DISK: u64 = 2 << 30;
+/// What compiled code may take on disk, in bytes; the least recently used goes first.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskLimits {
+    /// Of whole modules. The cache looks at it once an hour, so it may be more for a while.
+    pub modules: u64,
+    /// Of single functions.
+    pub functions: u64,
+}
+
+impl DiskLimits {
+    pub const DEFAULT: Self = Self {
+        modules: 512 << 20,
+        functions: 512 << 20,
+    };
+}
 
 /// Engines whose epochs advance by one every [`TICK`], as long as the value lives.
 pub struct Ticking {
@@ -83,7 +96,12 @@ impl Engines {
 /// Builds the engines. `cache` is the folder for compiled code; without one it is kept in memory only.
 /// Errors: the machine cannot run them.
 pub fn start(cache: Option<&Path>) -> wasmtime::Result<Ticking> {
-    let caches = Caches::open(cache);
+    start_within(cache, DiskLimits::DEFAULT)
+}
+
+/// As [`start`], with other limits.
+pub fn start_within(cache: Option<&Path>, limits: DiskLimits) -> wasmtime::Result<Ticking> {
+    let caches = Caches::open(cache, limits);
     let engine = Engines {
         plain: engine(Kind::Plain, &caches)?,
         concurrent: engine(Kind::Concurrent, &caches)?,
@@ -121,8 +139,9 @@ pub fn unavailable(error: &dyn Display) -> Diagnostic {
 }
 
 impl Caches {
-    fn open(folder: Option<&Path>) -> Self {
-        let functions = Arc::new(FunctionStore::new(folder.map(|folder| folder.join("functions"))));
+    fn open(folder: Option<&Path>, limits: DiskLimits) -> Self {
+        let packs = folder.map(|folder| folder.join("functions"));
+        let functions = Arc::new(FunctionStore::new(packs, limits.functions));
         if folder.is_some() {
             let store = functions.clone();
             // Until it is done, functions are compiled that need not be. Nothing waits for it.
@@ -134,7 +153,7 @@ impl Caches {
             }
         }
         Self {
-            modules: folder.and_then(modules_on_disk),
+            modules: folder.and_then(|folder| modules_on_disk(folder, limits.modules)),
             functions,
         }
     }
@@ -146,6 +165,14 @@ impl Caches {
                 .as_ref()
                 .map_or(0, |modules| modules.cache.cache_hits()),
             functions_compiled: self.functions.compiled(),
+        }
+    }
+
+    /// Looks whether what lies on disk is what was put there. To be called before each build: the engine
+    /// would run whatever it finds.
+    pub fn check(&self) {
+        if let Some(modules) = &self.modules {
+            modules.seals.check_again();
         }
     }
 
@@ -161,7 +188,7 @@ impl Caches {
 }
 
 /// The folder may be read-only or full: then every start compiles anew.
-fn modules_on_disk(folder: &Path) -> Option<Modules> {
+fn modules_on_disk(folder: &Path, limit: u64) -> Option<Modules> {
     // A folder of its own: the cache takes away whatever else it finds in there.
     let own = folder.join("code");
     let opened = std::fs::create_dir_all(&own)
@@ -172,7 +199,7 @@ fn modules_on_disk(folder: &Path) -> Option<Modules> {
             let mut config = CacheConfig::new();
             config
                 .with_directory(own)
-                .with_files_total_size_soft_limit(MODULES_ON_DISK)
+                .with_files_total_size_soft_limit(limit)
                 // To compress a file again, which much used ones are, would break its seal.
                 .with_optimized_compression_usage_counter_threshold(u64::MAX);
             Ok(Modules {
