@@ -8,6 +8,7 @@ use serde_json::Value;
 use self::wat::{
     COUNTER, NEXT, counter, counter_from, importer, page, page_importing, passing, record_exporter,
     record_importer, resource_exporter, resource_importer, resource_page, types, types_importer,
+    wrapping_page,
 };
 use crate::support::{Client, Server, Tree};
 
@@ -305,6 +306,95 @@ fn wasi_is_the_hosts_unless_a_wire_says_otherwise() {
         ("shop/dice.wat", &counter_from(random, 5)),
     ]);
     assert_eq!(site.body("/shop/home"), "6");
+}
+
+/// A store of its own holds the one who stands in for the host, too.
+#[test]
+fn a_wire_of_wasi_counts_in_every_store() {
+    let random = "wasi:random/random@0.2.0";
+    for (instances, bodies) in [("{ pool = 1 }", ["6", "7"]), ("\"isolated\"", ["6", "6"])] {
+        let wire = "[groups.shop.wire]\n\"shop.home\" = { \"wasi:random/random\" = \"shop.dice\" }\n";
+        let mut site = linked(&[
+            (
+                "wasmhost.toml",
+                &format!("[groups.shop]\ninstances = {instances}\n{wire}"),
+            ),
+            ("shop/home.wat", &page(random)),
+            ("shop/dice.wat", &counter_from(random, 5)),
+        ]);
+        assert_eq!([(); 2].map(|()| site.body("/shop/home")), bodies, "{instances}");
+    }
+}
+
+/// A page may stand before another one: both have routes, and each its own handler.
+#[test]
+fn a_page_that_wraps_another() {
+    let wire = "[groups.shop.wire]\n\"shop.mid\" = { \"wasmhost:page/handler\" = \"shop.home\" }\n";
+    for instances in ["\"shared\"", "{ pool = 2 }", "\"isolated\""] {
+        let mut site = linked(&[
+            (
+                "wasmhost.toml",
+                &format!("[groups.shop]\ninstances = {instances}\n{wire}"),
+            ),
+            ("shop/home.wat", &page_importing("", "i32.const 4")),
+            ("shop/other.wat", &page_importing("", "i32.const 7")),
+            ("shop/mid.wat", &wrapping_page()),
+        ]);
+        let bodies = ["/shop/home", "/shop/mid", "/shop/other"].map(|path| site.body(path));
+        assert_eq!(bodies, ["4", "5", "7"], "{instances}");
+    }
+}
+
+#[test]
+fn a_page_that_could_wrap_two_others_needs_a_wire() {
+    refused(
+        &[
+            ("shop/home.wat", &page_importing("", "i32.const 4")),
+            ("shop/other.wat", &page_importing("", "i32.const 7")),
+            ("shop/mid.wat", &wrapping_page()),
+        ],
+        "import-ambiguous: shop.mid imports wasmhost:page/handler@0.1.0, which shop.home and shop.other export
+         file: shop/mid.wat
+         help: say which in wasmhost.toml:
+         [groups.shop.wire]
+         \"shop.mid\" = { \"wasmhost:page/handler@0.1.0\" = \"shop.home\" }",
+    );
+}
+
+/// The host is one, whatever patch of WASI each component was built against.
+#[test]
+fn members_built_against_different_patches_of_wasi() {
+    let random = |version: &str| {
+        format!(
+            r#"(import "wasi:random/random@{version}" (instance (export "get-random-u64" (func (result u64)))))
+               (import "wasi:io/error@{version}" (instance $error (export "error" (type (sub resource)))))
+               (alias export $error "error" (type $error))
+               (import "wasi:io/streams@{version}" (instance
+                   (alias outer 1 $error (type $outer))
+                   (export "error" (type (eq $outer)))
+                   (export "output-stream" (type (sub resource)))))"#
+        )
+    };
+    let import = format!(r#"(import "{COUNTER}" (instance (export "next" (func (result u32)))))"#);
+    for instances in ["\"shared\"", "\"isolated\""] {
+        let mut site = linked(&[
+            (
+                "wasmhost.toml",
+                &format!("[groups.shop]\ninstances = {instances}\n"),
+            ),
+            (
+                "shop/home.wat",
+                &page_importing(&(random("0.2.0") + &import), "i32.const 4"),
+            ),
+            ("shop/item.wat", &page_importing(&random("0.2.6"), "i32.const 5")),
+            (
+                "shop/counter.wat",
+                &counter(COUNTER).replacen("(component", &format!("(component {}", random("0.2.3")), 1),
+            ),
+        ]);
+        let bodies = ["/shop/home", "/shop/item"].map(|path| site.body(path));
+        assert_eq!(bodies, ["4", "5"], "{instances}");
+    }
 }
 
 #[test]

@@ -55,6 +55,8 @@ pub struct Code {
     pub functions: u64,
     /// Those that are compiled each for itself, and once for all that contain them.
     pub split: Vec<CoreModule>,
+    /// How many of all lie in nested components: they are compiled with the group.
+    pub nested: usize,
     /// Why none is, if none is: every change compiles the whole component.
     pub whole: Option<&'static str>,
 }
@@ -74,6 +76,7 @@ pub fn inspect(file: &Path) -> Result<Inspection, Vec<Diagnostic>> {
         modules,
         whole,
         modules_in_all,
+        nested,
         functions,
         producers,
     } = description;
@@ -98,6 +101,7 @@ pub fn inspect(file: &Path) -> Result<Inspection, Vec<Diagnostic>> {
             modules: modules_in_all,
             functions,
             split: modules,
+            nested,
             whole,
         },
         producers,
@@ -115,6 +119,12 @@ fn interfaces(items: &Items) -> Vec<Interface> {
     items.iter().map(interface).collect()
 }
 
+/// Without what a terminal would obey: the text is a stranger's.
+fn printable(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.chars().map(shown).collect()
+}
+
 /// For a terminal.
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -127,6 +137,7 @@ impl fmt::Display for Inspection {
         writeln!(f, "digest: {}", self.digest)?;
         self.code.fmt(f)?;
         for Producer { role, name, version } in &self.producers {
+            let [role, name, version] = [role, name, version].map(|text| printable(text));
             writeln!(f, "{role}: {name} {version}")?;
         }
         for (title, interfaces) in [("imports", &self.imports), ("exports", &self.exports)] {
@@ -152,6 +163,7 @@ impl fmt::Display for Code {
             modules,
             functions,
             split,
+            nested,
             whole,
         } = self;
         writeln!(f, "core modules: {modules}, with {functions} functions")?;
@@ -172,6 +184,9 @@ impl fmt::Display for Code {
                 Some(data) => writeln!(f, "; data apart, {data} bytes")?,
                 None => writeln!(f, ", code and data together")?,
             }
+        }
+        if *nested > 0 {
+            writeln!(f, "  {nested} in nested components, compiled with the group")?;
         }
         Ok(())
     }

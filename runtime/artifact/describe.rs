@@ -25,6 +25,8 @@ pub struct Description {
     pub whole: Option<&'static str>,
     /// Core modules anywhere in it, those in nested components included.
     pub modules_in_all: usize,
+    /// Those in nested components: they stay where they are.
+    pub nested: usize,
     /// Functions of those modules.
     pub functions: u64,
     pub producers: Vec<Producer>,
@@ -94,6 +96,7 @@ fn describe(part: &Part) -> Description {
         modules,
         whole: member.whole,
         modules_in_all: 0,
+        nested: 0,
         functions: 0,
         producers: Vec::new(),
     };
@@ -108,6 +111,10 @@ fn describe(part: &Part) -> Description {
             }
             _ => {}
         }
+    }
+    if member.whole.is_none() {
+        let taken_out = member.modules.iter().filter(|module| !module.is_data()).count();
+        description.nested = description.modules_in_all.saturating_sub(taken_out);
     }
     description.producers.sort();
     description.producers.dedup();

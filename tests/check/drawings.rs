@@ -140,6 +140,61 @@ fn what_a_component_is() {
 }
 
 #[test]
+fn modules_in_nested_components_are_named() {
+    let nested = "(component (core module (func)) (component (core module) (component (core module))))";
+    let tree = tree(&[("x.wat", nested.as_bytes())]);
+    let file = tree.path("x.wat");
+    let inspect = |format| {
+        run(
+            &["inspect", file.to_str().unwrap(), "--format", format],
+            tree.root(),
+            0,
+        )
+        .0
+    };
+    let text = inspect("text");
+    assert!(
+        text.contains("  2 in nested components, compiled with the group\n"),
+        "{text}"
+    );
+    let json: Value = serde_json::from_str(&inspect("json")).unwrap();
+    assert_eq!(
+        (&json["code"]["modules"], &json["code"]["nested"]),
+        (&3.into(), &2.into())
+    );
+    let page = example().join("shop/screen/home.wasm");
+    let (json, _) = run(
+        &["inspect", page.to_str().unwrap(), "--format", "json"],
+        tree.root(),
+        0,
+    );
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["code"]["nested"], 0);
+}
+
+/// What a producer says of itself is a stranger's text.
+#[test]
+fn a_producer_cannot_steer_the_terminal() {
+    let mut component = wat::parse_str("(component)").unwrap();
+    let field = |text: &str| [&[text.len() as u8], text.as_bytes()].concat();
+    let value = [field("\u{1b}[2Jevil\u{7}"), field("1\n2")].concat();
+    let section = [field("producers"), vec![1], field("language"), vec![1], value].concat();
+    component.push(0);
+    component.push(section.len() as u8);
+    component.extend(section);
+    let tree = tree(&[("x.wasm", &component)]);
+    let (text, _) = run(
+        &["inspect", tree.path("x.wasm").to_str().unwrap()],
+        tree.root(),
+        0,
+    );
+    assert!(
+        text.contains("language: \u{fffd}[2Jevil\u{fffd} 1\u{fffd}2\n"),
+        "{text:?}"
+    );
+}
+
+#[test]
 fn what_is_no_component() {
     let tree = tree(&[("x.wasm", b"hello"), ("Some Name.wat", b"(component)")]);
     let inspect = |file: &str, code| run(&["inspect", tree.path(file).to_str().unwrap()], tree.root(), code);

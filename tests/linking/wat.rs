@@ -150,6 +150,44 @@ pub fn page(interface: &str) -> String {
     )
 }
 
+/// A page that asks the page that it wraps, and answers with the digit after that one's.
+pub fn wrapping_page() -> String {
+    let import = r#"
+        (import "wasmhost:page/handler@0.1.0" (instance $wrapped
+            (type $field (tuple string (list u8)))
+            (type $asked (record
+                (field "method" string) (field "authority" string) (field "path" string)
+                (field "query" (option string)) (field "params" (list (tuple string string)))
+                (field "headers" (list $field)) (field "body" (list u8))))
+            (export "request" (type $request (eq $asked)))
+            (type $answered (record
+                (field "status" u16) (field "headers" (list $field)) (field "body" (list u8))))
+            (export "response" (type $response (eq $answered)))
+            (export "handle" (func (param "request" $request) (result $response)))))
+        (core module $store
+            (memory (export "memory") 1)
+            (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 512))
+            ;; The first byte of the body, a digit, of the response at 256.
+            (func (export "digit") (result i32)
+                (i32.sub (i32.load8_u (i32.load (i32.const 268))) (i32.const 48))))
+        (core instance $store (instantiate $store))
+        (core func $ask (canon lower (func $wrapped "handle")
+            (memory (core memory $store "memory")) (realloc (core func $store "realloc"))))
+        (core instance $imports
+            (export "ask" (func $ask)) (export "digit" (func $store "digit")))"#;
+    let sixteen = "i32 ".repeat(16);
+    // An empty request is all zeros; where the response goes is the last parameter.
+    let request = "(i32.const 0) ".repeat(15);
+    page_of(
+        import,
+        &format!(
+            r#"(import "" "ask" (func $ask (param {sixteen})))
+               (import "" "digit" (func $digit (result i32)))"#
+        ),
+        &format!("(call $ask {request} (i32.const 256)) (i32.add (call $digit) (i32.const 1))"),
+    )
+}
+
 /// A page that answers with a digit of its own; its imports are for their types alone.
 pub fn page_importing(imports: &str, digit: &str) -> String {
     page_of(&format!("{imports} (core instance $imports)"), "", digit)
