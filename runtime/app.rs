@@ -10,7 +10,7 @@ use crate::{
     diagnostic::Diagnostic,
     engine::{self, Ticking},
     kept::{Keeper, Kept},
-    project::{Address, Files, Project},
+    project::{Address, Project},
     reload::{Mode, Reloader, Watch},
     router,
     server::{self, Server},
@@ -53,8 +53,7 @@ impl Config {
         let root = Project::root(&self.root).map_err(one)?;
         let state_dir = self.state_dir.unwrap_or_else(|| root.join(".wasmhost"));
         let kept = Kept::new(&state_dir, &root);
-        let mut files = Files::default();
-        let mut project = Project::discover_again(&root, &mut files);
+        let mut project = Project::discover(&root);
         if let Err(diagnostics) = &project
             && kept.groups().is_empty()
         {
@@ -64,10 +63,10 @@ impl Config {
         let watch = if self.frozen {
             None
         } else {
-            Some(Watch::start(&root, self.watch).map_err(one)?)
+            Some(Watch::start(&root, project.as_ref().ok(), self.watch).map_err(one)?)
         };
         if watch.is_some() {
-            project = Project::discover_again(&root, &mut files);
+            project = Project::discover(&root);
         }
 
         let mut spec = match &project {
@@ -91,7 +90,7 @@ impl Config {
             keeper.server(project.server.clone());
         }
         let (router, publisher) = router::router();
-        let mut reloader = Reloader::new(root, builder, publisher, reporter.clone(), keeper, files);
+        let mut reloader = Reloader::new(root, builder, publisher, reporter.clone(), keeper);
         reloader.load(project, &kept).await?;
         let (inbox, asking) = status::inbox();
         let server = Server {
@@ -133,8 +132,11 @@ impl App {
         let reloading = tokio::spawn(async {
             match watch {
                 Some(watch) => reloader.run(watch, asking).await,
-                // Frozen: nothing changes, but the generations go on living.
-                None => std::future::pending().await,
+                // Frozen: nothing changes, so nobody waits for a change; but the generations go on living.
+                None => {
+                    drop(asking);
+                    std::future::pending().await
+                }
             }
         });
         tokio::select! {

@@ -85,7 +85,8 @@ impl Readable {
     }
 }
 
-/// Builds and starts the generation `number` of a group. Whoever gives up no longer wants the outcome.
+/// Builds and starts the generation `number` of a group. Whoever gives up no longer wants the outcome: it
+/// comes early, and means nothing.
 pub async fn prepare(
     builder: Arc<Builder>,
     readable: Readable,
@@ -96,6 +97,7 @@ pub async fn prepare(
 ) -> Result<Prepared, Refused> {
     let Readable { spec, parts, took } = readable;
     let own_exports = exported(&parts.interfaces());
+    let nobody_waits = give_up.clone();
     let build = move |spec: &GroupSpec| {
         let world = World {
             group: &spec.name,
@@ -110,15 +112,21 @@ pub async fn prepare(
         number,
     };
     let starting = Instant::now();
-    match Generation::start(
+    let start = Generation::start(
         id,
         Arc::new(artifact),
         spec.instances,
         spec.limits.clone(),
+        &spec.grants,
         observer,
-    )
-    .await
-    {
+    );
+    let started = tokio::select! {
+        biased;
+        // A start may take long, and memory; those of contents that are gone already would pile up.
+        () = nobody_waits.cancelled() => return Err((spec, Vec::new())),
+        started = start => started,
+    };
+    match started {
         Ok((generation, retirement)) => {
             let instantiate = starting.elapsed();
             Ok(Prepared {
@@ -166,8 +174,8 @@ async fn contained<T: Send + 'static>(
 pub fn no_page(root: &Path) -> Diagnostic {
     let message = format!("no component under {} answers requests", root.display());
     Diagnostic::new("page-missing", message).file(root).help(
-        "add one that exports wasmhost:page/handler@0.1.0 or wasi:http/incoming-handler@0.2; \
-         see `wasmhost new` or the example site",
+        "add one that exports wasmhost:page/handler@0.1.0, wasi:http/incoming-handler@0.2 or wasi:http/handler@0.3, \
+         as the pages of the example site do",
     )
 }
 

@@ -33,6 +33,7 @@ pub struct Shadowed {
 
 #[derive(Clone)]
 struct Target {
+    group: Arc<str>,
     serving: Serving,
     /// See [`Routed::label`].
     label: HeaderValue,
@@ -105,6 +106,7 @@ impl RouteTable {
     /// refused when it was read.
     fn insert(&mut self, pattern: &str, group: &GroupRoutes<'_>, component: Option<&ComponentId>) {
         let target = Target {
+            group: group.name.into(),
             serving: group.serving.clone(),
             label: group.serving.label(),
             waits: group.waits,
@@ -167,6 +169,13 @@ impl RouteTable {
     }
 }
 
+/// For what a request waits, and for how long at most.
+pub struct Wait {
+    /// `None` where any group may be meant.
+    pub group: Option<String>,
+    pub limit: Duration,
+}
+
 /// Who answers one request. It holds its generation from here on.
 pub struct Routed {
     pub generation: Arc<Generation>,
@@ -199,12 +208,22 @@ pub fn router() -> (Router, Publisher) {
 }
 
 impl Router {
-    /// How long a request for `path` waits for a swap that is pending, if it does. A path that nobody
-    /// answers yet may be one of a group that waits.
-    pub fn waits(&self, path: &str) -> Option<Duration> {
+    /// Whether a request for `path` waits for a swap that is pending. A path that nobody answers yet may be
+    /// one of any group that waits.
+    pub fn waits(&self, path: &str) -> Option<Wait> {
         let table = self.0.load();
-        table.waits?;
-        table.at(path).map_or(table.waits, |matched| matched.value.waits)
+        let longest = table.waits?;
+        let Some(matched) = table.at(path) else {
+            return Some(Wait {
+                group: None,
+                limit: longest,
+            });
+        };
+        let Target { group, waits, .. } = matched.value;
+        waits.map(|limit| Wait {
+            group: Some(group.to_string()),
+            limit,
+        })
     }
 
     /// `path` as it came, percent-encoded. One atomic load: never waits for a swap.

@@ -17,7 +17,7 @@ use std::{
 
 use wasmhost::project::Project;
 
-use crate::support::{PATIENCE, Tree, example, wasmhost};
+use crate::support::{PATIENCE, Tree, example, skipped, wasmhost};
 
 /// Exit codes of the contract.
 const INPUT: i32 = 1;
@@ -450,8 +450,7 @@ fn a_port_that_is_taken() {
 #[test]
 fn no_permission() {
     if !nobody_reaches_the_program() {
-        eprintln!("skipped: root may read everything, and `nobody` reaches neither the program nor /tmp");
-        return;
+        return skipped("no_permission", "`nobody` reaches neither the program nor /tmp");
     }
     let check = |closed: &str, says: &[&str]| {
         let tree = open_tree();

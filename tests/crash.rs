@@ -1,5 +1,5 @@
 //! kill -9 at random moments of swapping: every restart serves the last good content. The moments follow
-//! from a seed; `WASMHOST_CRASHES=100 WASMHOST_SEED=7 cargo test crash` runs more of them, or others.
+//! from a seed; `WASMHOST_CRASHES=1000 WASMHOST_SEED=7 cargo test crash` runs more of them, or others.
 
 use std::{collections::BTreeMap, env, fs};
 
@@ -15,8 +15,8 @@ use crate::{
 
 const GROUPS: [&str; 2] = ["shop", "api"];
 
-/// Rounds where nobody asks for more.
-const ROUNDS: u64 = 15;
+/// Rounds where nobody asks for more; they take some ten seconds.
+const ROUNDS: u64 = 100;
 
 /// Splitmix: the same seed, the same run, as far as the program's own timing allows.
 struct Random(u64);

@@ -14,7 +14,7 @@ use std::{
 use serde_json::Value;
 
 use crate::support::{
-    Server, Tree, wasmhost,
+    Server, Tree, skipped, wasmhost,
     wat_site::{library, linked_page, page, site, version},
 };
 
@@ -177,6 +177,40 @@ fn a_folder_that_is_moved_in_or_out() {
     assert_eq!(count(&mut server, "rejected"), 0);
 }
 
+/// A page that is built elsewhere: beside the root, and inside it where nothing is searched.
+#[test]
+fn a_component_that_is_built_elsewhere() {
+    for file in ["../home/target/release/page.wat", "target/release/page.wat"] {
+        let around = Tree::empty();
+        around.put("root/shop/library.wat", library("u32"));
+        let built = format!("root/{file}");
+        around.put(&built, linked_page(1));
+        around.put(
+            "root/wasmhost.toml",
+            format!("[components.\"shop.page\"]\npath = \"{file}\"\n"),
+        );
+        let mut server = Server::start(&around.path("root"));
+        let mut client = server.client();
+        let mut swaps_to = |number: u64| {
+            let swapped = server.wait("swapped");
+            assert_eq!(
+                swapped["causes"][0]["component"], "shop.page",
+                "{file}: {swapped}"
+            );
+            assert_eq!(version(&mut client, "shop"), number, "{file}");
+        };
+        // Before anything else has made anyone look.
+        around.put(&built, linked_page(2));
+        swaps_to(2);
+        around.overwrite(&built, linked_page(3));
+        swaps_to(3);
+        // As `cargo clean` and another build: watches of the folder are gone with it.
+        fs::remove_dir_all(around.path(&built).parent().unwrap()).unwrap();
+        around.put(&built, linked_page(4));
+        swaps_to(4);
+    }
+}
+
 #[test]
 fn a_manifest_that_changes() {
     let tree = site(1);
@@ -293,8 +327,10 @@ fn a_folder_that_becomes_unreadable() {
         let mut probe = wasmhost();
         let reached = probe.arg("--version").uid(NOBODY).gid(NOBODY).output();
         if !reached.is_ok_and(|output| output.status.success()) {
-            eprintln!("SKIPPED a_folder_that_becomes_unreadable: `nobody` does not reach the program");
-            return;
+            return skipped(
+                "a_folder_that_becomes_unreadable",
+                "`nobody` does not reach the program",
+            );
         }
     }
     let mut server = Server::start_command(command);
@@ -396,6 +432,18 @@ fn a_file_that_changes_for_ever() {
             swap_api(&tree, &mut server, version);
             assert_eq!(client.get("/shop/page").status, 200);
         }
+        // The reason is said, once.
+        let rejected = server.wait("rejected");
+        assert_eq!(
+            (&rejected["group"], &rejected["kept"]),
+            (&"shop".into(), &1.into())
+        );
+        assert_eq!(
+            rejected["diagnostics"][0]["code"], "content-unsettled",
+            "{rejected:#}"
+        );
+        swap_api(&tree, &mut server, 5);
+        assert!(kept_files(&tree) < 20, "what was given up leaves nothing behind");
     });
     tree.put(PAGE, linked_page(3));
     let mut client = server.client();
@@ -403,6 +451,10 @@ fn a_file_that_changes_for_ever() {
         server.wait_for("swapped", of("shop"));
     }
     assert_eq!(count(&mut server, "rejected"), 0);
+}
+
+fn kept_files(tree: &Tree) -> usize {
+    fs::read_dir(tree.path(".wasmhost/kept/blobs")).unwrap().count()
 }
 
 #[test]
@@ -451,8 +503,7 @@ impl Drop for SmallDisk {
 #[test]
 fn a_disk_that_is_full() {
     let Some(disk) = SmallDisk::mount() else {
-        eprintln!("SKIPPED a_disk_that_is_full: no file system can be mounted here");
-        return;
+        return skipped("a_disk_that_is_full", "no file system can be mounted here");
     };
     let tree = site(1);
     let mut server = Server::start_with(tree.root(), &["--state-dir", disk.0.root().to_str().unwrap()]);
@@ -491,6 +542,18 @@ fn with_wait_a_request_is_answered_by_what_is_on_disk() {
         way(&tree, &content);
         assert_eq!(version(&mut client, "shop"), number);
     }
+}
+
+#[test]
+fn with_wait_a_frozen_server_waits_for_nothing() {
+    let tree = site(1);
+    tree.put(
+        "wasmhost.toml",
+        format!("{WAIT}[groups.shop.limits]\nrequest-time = \"1h\"\n"),
+    );
+    let server = Server::start_with(tree.root(), &["--frozen"]);
+    // The client would give up before the request does.
+    assert_eq!(version(&mut server.client(), "shop"), 1);
 }
 
 #[test]

@@ -248,7 +248,7 @@ fn a_guest_that_does_not_come_back_ends_at_the_request_time() {
 #[test]
 fn a_request_that_waits_for_its_client_ends_at_the_request_time() {
     let tree = odd("[groups.odd.limits]\nrequest-time = \"1s\"\nin-flight = 1\n");
-    let mut server = Server::start(tree.root());
+    let server = Server::start(tree.root());
     assert_eq!(count(&mut server.client()), 1);
     let mut upload = Gated::open(&server, "/odd/misbehave");
     upload.send("and then nothing");
@@ -258,10 +258,23 @@ fn a_request_that_waits_for_its_client_ends_at_the_request_time() {
         2,
         "the guest was not called: it is not to blame"
     );
+}
 
+#[test]
+fn a_client_that_keeps_its_guest_waiting_is_cut_off_without_harm() {
+    let tree = odd("[groups.odd.limits]\nrequest-time = \"1s\"\n");
+    let mut server = Server::start(tree.root());
+    assert_eq!(count(&mut server.client()), 1);
+    // One that never sends the rest, and one that never reads.
     let (mut stream, _) = Gated::lockstep(&server);
+    let mut flooded = server.client();
+    flooded.send("GET", "/odd/streams?flood", &[], b"").unwrap();
     assert_broken(stream.receive());
-    assert_replaced(&mut server, "odd.streams");
+    flooded.receive_head().unwrap();
+    assert_eq!(count(&mut server.client()), 2, "the state is as it was");
+    assert_broken(flooded.receive_rest());
+    assert_eq!(streams(&mut server.client(), "count").text(), "3");
+    assert!(server.seen().is_empty(), "{:#?}", server.seen());
 }
 
 #[test]

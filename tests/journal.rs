@@ -1,12 +1,21 @@
 //! What happened, told afterwards: `wasmhost journal` and `wasmhost status` read what a server wrote.
 
-use std::{fs, io::Write, process::Output};
+use std::{
+    fs,
+    io::Write,
+    path::Path,
+    process::{Child, Output, Stdio},
+    time::Instant,
+};
 
 use serde_json::Value;
 
-use crate::support::{
-    Server, Tree, wasmhost,
-    wat_site::{library, linked_page, site},
+use crate::{
+    restart::wait_until_kept,
+    support::{
+        Client, PATIENCE, Server, Tree, wasmhost,
+        wat_site::{library, linked_page, page, site},
+    },
 };
 
 fn run(arguments: &[&str]) -> Output {
@@ -41,11 +50,6 @@ fn history() -> (Tree, Value, Value) {
     server.wait("retired");
     tree.put("shop/library.wat", library("s32"));
     let rejected = server.wait("rejected");
-    // The journal is written after standard output.
-    let journal = tree.path(".wasmhost/journal.jsonl");
-    while fs::read_to_string(&journal).unwrap().lines().count() < 4 {
-        std::thread::yield_now();
-    }
     drop(server);
     (tree, swapped, rejected)
 }
@@ -153,4 +157,135 @@ fn what_is_not_there_is_said() {
     }
     let help = String::from_utf8(run(&["status", "--help"]).stdout).unwrap();
     assert!(help.contains("journal"), "{help}");
+}
+
+#[test]
+fn a_root_that_is_deleted_takes_the_journal_with_it_and_brings_it_back() {
+    let place = Tree::empty();
+    let root = place.path("site");
+    let put = |version: u64| {
+        place.put("site/shop/library.wat", library("u32"));
+        place.put("site/api/page.wat", page(1, ""));
+        place.put("site/shop/page.wat", linked_page(version));
+    };
+    put(1);
+    let server = Server::start(&root);
+    for group in ["shop", "api"] {
+        wait_until_kept(&root.join(".wasmhost"), group, 1);
+    }
+    drop(server);
+    // All is compiled and kept: nobody writes into what is deleted now.
+    let mut server = Server::start(&root);
+    fs::rename(&root, place.path("gone")).unwrap();
+    fs::remove_dir_all(place.path("gone")).unwrap();
+    let rejected = server.wait("rejected");
+    assert_eq!(rejected["diagnostics"][0]["code"], "root-missing");
+    assert!(!root.exists(), "the journal makes no root");
+    put(2);
+    let swapped = server.wait("swapped");
+    until("the journal is there again", || {
+        lines(&root.join(".wasmhost/journal.jsonl")).contains(&swapped)
+    });
+    assert!(lines(&root.join(".wasmhost/journal.jsonl")).contains(&rejected));
+    let arguments = ["--root", root.to_str().unwrap()];
+    let status = run(&[&["status"], &arguments[..]].concat());
+    let text = String::from_utf8(status.stdout).unwrap();
+    let groups: Vec<&str> = text.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(groups, ["api@1", "shop@2"], "{text}");
+}
+
+#[test]
+fn groups_of_records_that_are_gone_are_known() {
+    let tree = Tree::empty();
+    let state = r#"{"event":"state","time":"2026-01-02T03:04:05Z","groups":{
+        "api":{"generation":1,"ready":"2026-01-01T03:04:05Z"},
+        "shop":{"generation":7,"swapped":{"event":"swapped","time":"2026-01-01T04:04:05Z","causes":[]}}}}"#;
+    let recovered = r#"{"event":"recovered","time":"2026-01-02T03:04:06Z","group":"api","generation":1}"#;
+    let journal = format!("{}\n{recovered}\n", state.replace('\n', ""));
+    tree.put(".wasmhost/journal.jsonl", journal);
+    assert_eq!(
+        said(&tree, &["status"]),
+        "api@1 since 2026-01-01T03:04:05Z\nshop@7 since 2026-01-01T04:04:05Z\n"
+    );
+    let text = said(&tree, &["status", "--explain", "shop"]);
+    assert!(text.contains("the manifest changed"), "{text}");
+    let text = said(&tree, &["journal"]);
+    assert_eq!(
+        text, "2026-01-02T03:04:06Z recovered api@1\n",
+        "what happened alone"
+    );
+    assert!(said(&tree, &["journal", "--event", "state"]).contains("shop"));
+}
+
+#[test]
+fn a_reader_that_hangs_does_not_hold_up_the_journal() {
+    // More than a pipe takes: each request ends in two events.
+    const REQUESTS: usize = 600;
+    let tree = Tree::empty();
+    tree.put(
+        "shop/page.wat",
+        page(1, "").replace("(i32.const 16)))", "unreachable))"),
+    );
+    let mut command = wasmhost();
+    command.arg("serve").arg(tree.root());
+    command.args(["--listen", "127.0.0.1:0", "--format", "json"]);
+    let mut server = Unread(
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    let journal = tree.path(".wasmhost/journal.jsonl");
+    until("it is ready", || !lines(&journal).is_empty());
+    let url = lines(&journal)[0]["url"].as_str().unwrap().to_owned();
+    let mut client = Client::new(&url);
+    for _ in 0..REQUESTS {
+        assert_eq!(client.get("/shop/page").status, 500);
+    }
+    let of = |kind: &str| {
+        lines(&journal)
+            .iter()
+            .filter(|record| record["event"] == kind)
+            .count()
+    };
+    until("all of it is in the journal", || {
+        (of("trapped"), of("recovered")) == (REQUESTS, REQUESTS)
+    });
+    assert!(
+        fs::metadata(&journal).unwrap().len() > 3 << 16,
+        "more than the pipe takes"
+    );
+    // Nor does it hold up the end.
+    let killed = std::process::Command::new("kill")
+        .arg(server.0.id().to_string())
+        .status();
+    assert!(killed.unwrap().success());
+    until("it ends", || server.0.try_wait().unwrap().is_some());
+}
+
+/// A server whose standard output nobody reads; killed with the value.
+struct Unread(Child);
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The whole records of a file, where it is there.
+fn lines(journal: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(journal).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
+}
+
+fn until(what: &str, is: impl FnMut() -> bool) {
+    let (began, mut is) = (Instant::now(), is);
+    while !is() {
+        assert!(began.elapsed() < PATIENCE, "not yet: {what}");
+        std::thread::yield_now();
+    }
 }

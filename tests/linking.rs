@@ -65,7 +65,7 @@ fn a_wasi_import_that_the_host_offers_in_another_shape() {
         "import-mismatch: shop.home and the host disagree about wasi:random/random@0.2.0: \
          instance export `next` has the wrong type: function implementation is missing
          file: shop/home.wat
-         help: build it against an interface of WASI 0.2 that this host has",
+         help: build it against an interface of WASI 0.2 or 0.3 that this host has",
     );
 }
 

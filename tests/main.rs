@@ -12,6 +12,7 @@
 mod support;
 
 mod bad_input;
+mod bodies;
 mod broken_files;
 mod caches;
 mod check;
@@ -20,6 +21,7 @@ mod detection;
 mod engines;
 mod events;
 mod fuzz;
+mod grants;
 mod handlers;
 mod http1;
 mod http2;
@@ -28,6 +30,7 @@ mod journal;
 mod linker;
 mod linking;
 mod listeners;
+mod outgoing;
 mod policies;
 mod recipe;
 mod restart;
@@ -38,3 +41,4 @@ mod site;
 mod slow_clients;
 mod tidy;
 mod tls;
+mod wasi03;

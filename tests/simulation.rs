@@ -23,7 +23,7 @@ use self::{
 /// Runs of each test run.
 const RUNS: u64 = 2500;
 /// Every planted bug is found within so many runs.
-const SOON: u64 = 1000;
+const SOON: u64 = 3000;
 
 #[test]
 fn guarantees_hold() {
@@ -96,10 +96,32 @@ fn a_flip_that_is_not_confirmed_is_found() {
     );
 }
 
+#[test]
+fn a_trap_that_ends_its_generation_is_found() {
+    is_found(
+        Mutant::TrapEndsGeneration,
+        &[Guarantee::LastGood, Guarantee::NoneLost],
+    );
+}
+
+#[test]
+fn a_lease_that_its_client_left_behind_is_found() {
+    is_found(Mutant::KeepsLease, &[Guarantee::Bounded]);
+}
+
+#[test]
+fn waiting_for_a_file_that_changes_for_ever_is_found() {
+    is_found(
+        Mutant::WaitsForQuiet,
+        &[Guarantee::Newest, Guarantee::Fresh, Guarantee::NoneLost],
+    );
+}
+
 /// Fails unless some run shows the planted bug, as a breach of one of these guarantees.
 fn is_found(mutant: Mutant, breaches: &[Guarantee]) {
     let (seed, broken) =
         first_broken(SOON, Some(mutant)).unwrap_or_else(|| panic!("{mutant:?} is not found"));
+    println!("{mutant:?}: seed {seed}: {broken:?}");
     assert!(
         breaches.contains(&broken.guarantee),
         "seed {seed} breaks something else: {broken:?}"

@@ -11,11 +11,14 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("wasmtime", &["engine", "host", "artifact", "generation"]),
     ("wasmtime_wasi", &["host"]),
     ("wasmtime_wasi_http", &["host"]),
+    ("wasmtime_wasi_config", &["host"]),
     ("wac_graph", &["artifact"]),
-    ("hyper", &["server"]),
-    ("hyper_util", &["server"]),
+    // As a server, and as the client of what guests send.
+    ("hyper", &["server", "host/outgoing.rs"]),
+    ("hyper_util", &["server", "host/outgoing.rs", "host/names.rs"]),
+    ("hyper_rustls", &["host/outgoing.rs"]),
     // `certificate` reads what `server` serves with: `check` has to read it too.
-    ("tokio_rustls", &["certificate", "server"]),
+    ("tokio_rustls", &["certificate", "server", "host/outgoing.rs"]),
     ("rustls", &["certificate", "server"]),
     ("notify", &["reload/watch.rs"]),
     ("clap", &["cli"]),

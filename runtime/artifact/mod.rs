@@ -87,6 +87,8 @@ pub struct Entry {
     pub handler: Handler,
     /// The slice in whose stores it is called: an index of [`Artifact::slices`].
     pub slice: usize,
+    /// Which of the slice's handlers it is, counted from 0.
+    pub place: usize,
     /// The handler's function in an instance of the slice.
     pub function: ComponentExportIndex,
 }
@@ -364,11 +366,12 @@ fn handlers(
 
 fn entries(slices: &[Arc<Skeleton>]) -> BTreeMap<ComponentId, Entry> {
     let of_slice = |(slice, skeleton): (usize, &Arc<Skeleton>)| {
-        let handlers = skeleton.handlers.clone().into_iter();
-        handlers.map(move |(component, (handler, function))| {
+        let handlers = skeleton.handlers.clone().into_iter().enumerate();
+        handlers.map(move |(place, (component, (handler, function)))| {
             let entry = Entry {
                 handler,
                 slice,
+                place,
                 function,
             };
             (component, entry)
@@ -406,7 +409,7 @@ fn host_mismatch(spec: &GroupSpec, parts: &Parts, error: &wasmtime::Error) -> Ve
         .filter(|(_, name)| named.contains(&format!("`{}@", path(name))))
         .map(|(importer, name)| {
             let message = format!("{importer} and the host disagree about {name}: {reason}");
-            let help = "build it against an interface of WASI 0.2 that this host has";
+            let help = "build it against an interface of WASI 0.2 or 0.3 that this host has";
             Finding::new(importer, Diagnostic::new("import-mismatch", message).help(help))
         })
         .collect();

@@ -13,7 +13,7 @@ mod toolchain;
 
 use std::path::PathBuf;
 
-use crate::diagnostic::Diagnostic;
+use crate::{diagnostic::Diagnostic, project::Project};
 use projects::Workspace;
 use toolchain::Toolchain;
 
@@ -39,6 +39,7 @@ pub struct Built {
 /// Builds and places all that it can; what it cannot is reported together at the end.
 /// Says what it does through `say`, in lines for people; the compiler's own messages go to standard error.
 pub fn build(options: &BuildOptions, say: &mut dyn FnMut(&str)) -> Result<Vec<Built>, Vec<Diagnostic>> {
+    Project::root(&options.root).map_err(|diagnostic| vec![diagnostic])?;
     let mut built = Vec::new();
     let mut problems = Vec::new();
     let folders = projects::find(&options.root, &mut problems);

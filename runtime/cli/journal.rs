@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::{print, records, state::StateDir};
-use crate::diagnostic::Diagnostic;
+use crate::{diagnostic::Diagnostic, status::STATE};
 
 /// Show what happened: the events that a server wrote to its journal, oldest first.
 ///
@@ -39,7 +39,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Vec<Diagnostic>> {
         let is = |name: &str, wanted: &Option<String>| {
             wanted.is_none() || record[name].as_str() == wanted.as_deref()
         };
-        is("group", &group) && is("event", &event)
+        // A state is what records before it came to: it did not happen.
+        let happened = record["event"] != STATE || event.is_some();
+        happened && is("group", &group) && is("event", &event)
     });
     let skipped = found.len().saturating_sub(last.unwrap_or(usize::MAX));
     let mut report = String::new();

@@ -70,8 +70,9 @@ pub fn run() -> ExitCode {
 
 /// Logs go to standard error; standard output belongs to events and reports.
 fn log_to_stderr() {
-    let filter =
-        EnvFilter::try_from_env("WASMHOST_LOG").unwrap_or_else(|_| EnvFilter::new("info,notify=warn"));
+    // Of their own doings these two say what looks like trouble, and is none.
+    const DEFAULT: &str = "info,notify=error,wasmtime_internal_cache=error";
+    let filter = EnvFilter::try_from_env("WASMHOST_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

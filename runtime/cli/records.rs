@@ -29,6 +29,7 @@ pub fn text(record: &Value) -> String {
         ),
         Some("trapped") => format!("{of}: {}: {}", field("component"), field("message")),
         Some("recovered") => of,
+        Some("lost") => format!("{} events are missing here", field("count")),
         Some("reverted") => format!(
             "{of} from {} to {}: {}",
             field("from"),

@@ -62,6 +62,7 @@ pub fn start(cache: Option<&Path>) -> wasmtime::Result<Ticking> {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
+        .wasm_component_model_async(true)
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .cache(caches.modules.as_ref().map(|modules| modules.cache.clone()))
         .enable_incremental_compilation(caches.functions.clone())?;

@@ -11,10 +11,14 @@ use wasmtime::{
     component::{Instance, InstancePre, TypedFunc},
 };
 
-use super::RequestError;
+use super::{
+    RequestError,
+    concurrent::{self, Terms},
+    registry,
+};
 use crate::{
     artifact::Entry,
-    host::{self, Handler, Host, OverLimit, body::Body, page},
+    host::{self, Handler, Host, OverLimit, body::Body, exchange::Exchange, http03, page},
     project::ComponentId,
 };
 
@@ -29,13 +33,25 @@ pub struct Call {
     pub reply: oneshot::Sender<Answer>,
 }
 
-type PageFunction = TypedFunc<(page::Request,), (page::Response,)>;
-type WasiHttpFunction = TypedFunc<host::http::Params, ()>;
+pub type PageFunction = TypedFunc<(page::Request,), (page::Response,)>;
+pub type WasiHttpFunction = TypedFunc<host::http::Params, ()>;
+pub type WasiHttp03Function = TypedFunc<http03::Params, http03::Results>;
+
+/// A handler's function, its types checked.
+#[derive(Clone, Copy)]
+enum Function {
+    Page(PageFunction),
+    WasiHttp02(WasiHttpFunction),
+    /// The store's event loop has its own.
+    WasiHttp03,
+}
 
 /// A store and the instance of a slice in it.
 pub struct Live {
-    store: Store<Host>,
-    instance: Instance,
+    pub(super) store: Store<Host>,
+    pub(super) instance: Instance,
+    /// Those that were called, by their place: to check the types takes as long as a small call.
+    functions: Vec<Option<Function>>,
 }
 
 /// Why a store is of no use any more.
@@ -55,41 +71,64 @@ impl Live {
         end: &CancellationToken,
     ) -> Result<Self, Death> {
         match within(limit, end, slice.instantiate_async(&mut store)).await {
-            Ok(instance) => Ok(Self { store, instance }),
+            Ok(instance) => Ok(Self {
+                store,
+                instance,
+                functions: Vec::new(),
+            }),
             Err(death) => Err(death.with_memory(&mut store)),
         }
     }
 
     /// Errors: the handler's function is not of the type that its interface has.
     pub fn check(&mut self, entry: &Entry) -> wasmtime::Result<()> {
-        match entry.handler {
-            Handler::Page => drop(self.page(entry)?),
-            Handler::WasiHttp02 => drop(self.wasi_http(entry)?),
+        self.function(entry).map(drop)
+    }
+
+    fn function(&mut self, entry: &Entry) -> wasmtime::Result<Function> {
+        if let Some(Some(known)) = self.functions.get(entry.place) {
+            return Ok(*known);
         }
-        Ok(())
-    }
-
-    fn page(&mut self, entry: &Entry) -> wasmtime::Result<PageFunction> {
-        self.instance.get_typed_func(&mut self.store, entry.function)
-    }
-
-    fn wasi_http(&mut self, entry: &Entry) -> wasmtime::Result<WasiHttpFunction> {
-        self.instance.get_typed_func(&mut self.store, entry.function)
+        let Self { store, instance, .. } = self;
+        let function = match entry.handler {
+            Handler::Page => Function::Page(instance.get_typed_func(store, entry.function)?),
+            Handler::WasiHttp02 => Function::WasiHttp02(instance.get_typed_func(store, entry.function)?),
+            Handler::WasiHttp03 => {
+                let _: WasiHttp03Function = instance.get_typed_func(store, entry.function)?;
+                Function::WasiHttp03
+            }
+        };
+        if self.functions.len() <= entry.place {
+            self.functions.resize(entry.place + 1, None);
+        }
+        self.functions[entry.place] = Some(function);
+        Ok(function)
     }
 
     /// Runs one call. Errors: the store is dead; the client has been answered all the same.
     pub async fn call(&mut self, call: Call, limit: Duration, end: &CancellationToken) -> Result<(), Death> {
-        let handler = call.entry.handler;
+        let function = self.function(&call.entry).map_err(Death::trap)?;
+        let _calling = self.store.data().calling(&call.component);
         // What was refused before this call is not its fault.
         self.store.data_mut().take_refused_memory();
+        // The ticks since the last call were not this one's.
+        self.store.set_epoch_deadline(1);
         let deadlined = Deadlined {
             live: self,
             limit,
             end,
         };
-        let result = match handler {
-            Handler::Page => deadlined.call_page(call).await,
-            Handler::WasiHttp02 => deadlined.call_wasi_http(call).await,
+        let result = match function {
+            Function::Page(handle) => deadlined.call_page(handle, call).await,
+            Function::WasiHttp02(handle) => deadlined.call_wasi_http(handle, call).await,
+            Function::WasiHttp03 => {
+                let terms = Terms {
+                    request_time: limit,
+                    most: 1,
+                    end,
+                };
+                return concurrent::serve_one(self, call, &terms).await;
+            }
         };
         result.map_err(|death| death.with_memory(&mut self.store))
     }
@@ -109,9 +148,8 @@ struct Deadlined<'a> {
 }
 
 impl Deadlined<'_> {
-    async fn call_page(self, call: Call) -> Result<(), Death> {
+    async fn call_page(self, handle: PageFunction, call: Call) -> Result<(), Death> {
         let Call {
-            entry,
             params,
             request,
             reply,
@@ -121,7 +159,7 @@ impl Deadlined<'_> {
         let answer = match body.collect().await {
             Ok(body) => {
                 let request = page::request(&parts, params, &body.to_bytes());
-                self.run_page(&entry, request).await
+                self.run_page(handle, request).await
             }
             Err(error) => Ok(Err(RequestError::BadRequest(error.to_string()))),
         };
@@ -134,42 +172,38 @@ impl Deadlined<'_> {
         result
     }
 
-    async fn run_page(self, entry: &Entry, request: page::Request) -> Result<Answer, Death> {
+    async fn run_page(self, handle: PageFunction, request: page::Request) -> Result<Answer, Death> {
         let Self { live, limit, end } = self;
-        let handle = live.page(entry).map_err(Death::trap)?;
         let (response,) = within(limit, end, handle.call_async(&mut live.store, (request,))).await?;
         Ok(page::response(response)
             .map(|response| response.map(host::body::full))
             .map_err(RequestError::BadResponse))
     }
 
-    async fn call_wasi_http(self, call: Call) -> Result<(), Death> {
+    async fn call_wasi_http(self, handle: WasiHttpFunction, call: Call) -> Result<(), Death> {
         let Self { live, limit, end } = self;
-        let Call {
-            entry,
-            request,
-            reply,
-            ..
-        } = call;
-        let (params, mut response) = match host::http::incoming(live.store.data_mut(), request) {
-            Ok(incoming) => incoming,
+        let Call { request, reply, .. } = call;
+        let exchange = Exchange::default();
+        let request = request.map(|body| exchange.upload(body));
+        let (sender, mut response) = oneshot::channel();
+        let answered = |answer| drop(sender.send(answer));
+        let params = match host::http::incoming(live.store.data_mut(), request, answered) {
+            Ok(params) => params,
             Err(error) => {
                 let _ = reply.send(Err(RequestError::BadRequest(error.to_string())));
                 return Ok(());
             }
         };
-        let handle = live.wasi_http(&entry).map_err(Death::trap)?;
-        let over = CancellationToken::new();
-        let _over_at_the_end = over.clone().drop_guard();
         let mut reply = Some(reply);
         let result = {
-            let mut guest = std::pin::pin!(within(limit, end, handle.call_async(&mut live.store, params)));
+            let guest = within(limit, end, handle.call_async(&mut live.store, params));
+            let mut guest = std::pin::pin!(registry::hurry(limit, &exchange, guest));
             tokio::select! {
                 biased;
                 // The response goes out while the guest still writes its body.
                 early = &mut response => {
                     if let Ok(early) = early {
-                        answer_with(&mut reply, forward(early, &over));
+                        answer_with(&mut reply, forward(early, &exchange));
                     }
                     guest.await
                 }
@@ -179,8 +213,9 @@ impl Deadlined<'_> {
         if result.is_err() {
             host::http::break_off(live.store.data_mut());
         }
+        exchange.guest_is_over();
         let late = match (&result, response.try_recv()) {
-            (Ok(()), Ok(late)) => forward(late, &over),
+            (Ok(()), Ok(late)) => forward(late, &exchange),
             (Ok(()), Err(_)) => Err(RequestError::BadResponse("it returned without a response".into())),
             (Err(death), _) => Err(death.as_request_error()),
         };
@@ -197,9 +232,9 @@ fn answer_with(reply: &mut Option<oneshot::Sender<Answer>>, answer: Answer) {
 }
 
 /// What a WASI HTTP guest answered, for its client.
-fn forward(answer: host::http::Answer, over: &CancellationToken) -> Answer {
+pub fn forward(answer: host::http::Answer, exchange: &Exchange) -> Answer {
     match answer {
-        Ok(response) => host::http::outgoing(response, over).map_err(RequestError::BadResponse),
+        Ok(response) => host::http::outgoing(response, exchange).map_err(RequestError::BadResponse),
         // `Debug` escapes the guest's own words.
         Err(code) => Err(RequestError::BadResponse(format!(
             "it answered with the error {code:?}"
@@ -208,12 +243,12 @@ fn forward(answer: host::http::Answer, over: &CancellationToken) -> Answer {
 }
 
 impl Death {
-    fn trap(error: wasmtime::Error) -> Self {
+    pub fn trap(error: wasmtime::Error) -> Self {
         Self::Trap(error, None)
     }
 
     /// With what is known of the store's memory.
-    fn with_memory(self, store: &mut Store<Host>) -> Self {
+    pub fn with_memory(self, store: &mut Store<Host>) -> Self {
         match self {
             Self::Trap(error, _) => Self::Trap(error, store.data_mut().take_refused_memory()),
             other => other,

@@ -33,13 +33,14 @@ impl Isolated {
         }))
     }
 
-    /// Leaves the call to a task of its own, which goes on where its client goes away.
+    /// Answers the call in a store of its own, which goes on where its client goes away.
     pub async fn hand_over(self: Arc<Self>, call: Call) -> Result<(), RequestError> {
         let turn = self.setting.turn(&self.turns).await?;
-        tokio::spawn(async move {
+        tasks::run(async move {
             self.answer(call).await;
             drop(turn);
-        });
+        })
+        .await;
         Ok(())
     }
 

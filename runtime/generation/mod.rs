@@ -9,11 +9,14 @@
 //! In flight is who holds an `Arc<Generation>`: the table, and the [`Lease`] of each request.
 
 mod call;
+mod concurrent;
 mod drain;
+mod interleaved;
 mod isolated;
 mod lasting;
 mod lease;
 mod pool;
+mod registry;
 mod setting;
 mod shared;
 mod stores;
@@ -37,7 +40,8 @@ pub use self::{
 use self::{setting::Setting, stores::Stores};
 use crate::{
     artifact::{Artifact, Entry},
-    project::{ComponentId, Instances, Limits},
+    host::Provision,
+    project::{ComponentId, Grants, Instances, Limits},
 };
 
 /// The name of a generation: `shop@3`.
@@ -107,18 +111,21 @@ pub struct Retirement {
 }
 
 impl Generation {
-    /// Instantiates every component of `artifact`, in stores as `instances` has them.
+    /// Instantiates every component of `artifact`, in stores as `instances` has them; they reach what
+    /// `grants` says.
     /// Errors: a start that traps, or that takes longer than the start-time.
     pub async fn start(
         id: GenerationId,
         artifact: Arc<Artifact>,
         instances: Instances,
         limits: Limits,
+        grants: &Grants,
         observer: Observer,
     ) -> Result<(Arc<Self>, Retirement), FailedStart> {
         let end = CancellationToken::new();
         let entries = artifact.entries.clone();
         let setting = Setting {
+            provision: Provision::new(&id.group, limits.memory, grants, limits.request_time),
             id: id.clone(),
             artifact,
             limits: limits.clone(),

@@ -59,15 +59,16 @@ impl Pools {
         }))
     }
 
-    /// Waits for a store, and leaves the call to a task of its own.
+    /// Waits for a store, and has it answer the call.
     pub async fn hand_over(self: Arc<Self>, call: Call) -> Result<(), RequestError> {
         let pool = &self.pools[call.entry.slice];
         let turn = self.setting.turn(&pool.turns).await?;
-        tokio::spawn(async move {
+        tasks::run(async move {
             self.answer(call).await;
             // The store is back before the next one looks for it.
             drop(turn);
-        });
+        })
+        .await;
         Ok(())
     }
 

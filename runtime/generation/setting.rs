@@ -13,7 +13,7 @@ use super::{
 use crate::{
     artifact::{Artifact, Entry},
     diagnostic::Diagnostic,
-    host::{self, Handler},
+    host::{Handler, Provision},
     project::{ComponentId, Limits},
 };
 
@@ -27,6 +27,7 @@ pub struct Setting {
     pub id: GenerationId,
     pub artifact: Arc<Artifact>,
     pub limits: Limits,
+    pub provision: Provision,
     pub observer: Observer,
     /// The drain deadline.
     pub end: CancellationToken,
@@ -37,7 +38,7 @@ impl Setting {
     /// Errors: a start that traps, takes longer than the start-time, or is ended.
     pub async fn start(&self, slice: usize) -> Result<Live, Death> {
         let slice = &self.artifact.slices[slice];
-        let store = host::store(slice.engine(), &self.id.group, self.limits.memory);
+        let store = self.provision.store(slice.engine()).map_err(Death::trap)?;
         Live::start(store, slice, self.limits.start_time, &self.end).await
     }
 
@@ -136,6 +137,10 @@ fn handler_mismatch(component: &ComponentId, entry: &Entry, error: &wasmtime::Er
         Handler::Page => ("wasmhost:page/handler@0.1.0", "wit/page.wit"),
         Handler::WasiHttp02 => (
             "wasi:http/incoming-handler@0.2",
+            "the WIT of wasi:http that its toolchain comes with",
+        ),
+        Handler::WasiHttp03 => (
+            "wasi:http/handler@0.3",
             "the WIT of wasi:http that its toolchain comes with",
         ),
     };

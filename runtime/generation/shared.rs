@@ -1,51 +1,51 @@
-//! `instances = "shared"`: one store for the whole group, and the task that owns it. Calls run one after
-//! another, in order of arrival.
+//! `instances = "shared"`: one store for the whole group. Calls run one after another, in order of
+//! arrival; whoever has the store's lock runs its own.
 
 use std::sync::Arc;
 
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{sync::Mutex, task::JoinHandle};
 
 use super::{
     RequestError,
     call::Call,
     lasting::LastingStore,
     setting::{FailedStart, Setting},
+    tasks::{self, Alive, Caller},
 };
 
-/// Where the store's task takes its calls from; it ends when this is gone, or at the drain deadline.
 pub struct Shared {
-    calls: mpsc::Sender<Call>,
+    setting: Arc<Setting>,
+    /// `None` where no page component is.
+    store: Option<Arc<Mutex<LastingStore>>>,
+    _alive: Alive,
 }
 
 impl Shared {
     /// Errors: a start that traps, or that takes longer than the start-time.
-    pub async fn start(setting: Arc<Setting>) -> Result<(Self, JoinHandle<()>), FailedStart> {
-        let (calls, inbox) = mpsc::channel(setting.limits.in_flight.max(1));
-        let mut started = setting.start_each().await?;
-        let store = started
-            .pop()
-            .map(|live| LastingStore::new(setting.clone(), 0, live));
-        Ok((Self { calls }, tokio::spawn(run(setting, store, inbox))))
+    pub async fn start(setting: Arc<Setting>) -> Result<(Caller<Self>, JoinHandle<()>), FailedStart> {
+        let live = setting.start_each().await?.pop();
+        let store = live.map(|live| LastingStore::new(setting.clone(), 0, live));
+        let end = setting.end.clone();
+        Ok(tasks::start(end, |alive| Self {
+            setting,
+            store: store.map(|store| Arc::new(Mutex::new(store))),
+            _alive: alive,
+        }))
     }
 
-    pub async fn hand_over(&self, call: Call) -> Result<(), RequestError> {
-        self.calls.send(call).await.map_err(|_| RequestError::Ended)
-    }
-}
-
-/// Answers calls until nobody can send another, or the generation is ended.
-async fn run(setting: Arc<Setting>, store: Option<LastingStore>, mut inbox: mpsc::Receiver<Call>) {
-    let Some(mut store) = store else { return };
-    loop {
-        let call = tokio::select! {
+    /// Waits for the store, and has it answer the call.
+    pub async fn hand_over(self: Arc<Self>, call: Call) -> Result<(), RequestError> {
+        let store = self.store.clone().ok_or(RequestError::Ended)?;
+        let mut store = tokio::select! {
             biased;
-            () = setting.end.cancelled() => return,
-            call = inbox.recv() => call,
+            () = self.setting.end.cancelled() => return Err(RequestError::Ended),
+            store = store.lock_owned() => store,
         };
-        match call {
-            Some(call) if call.reply.is_closed() => {}
-            Some(call) => store.answer(call).await,
-            None => return,
-        }
+        tasks::run(async move {
+            store.answer(call).await;
+            drop((store, self));
+        })
+        .await;
+        Ok(())
     }
 }

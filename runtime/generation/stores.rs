@@ -7,6 +7,7 @@ use tokio::task::JoinHandle;
 use super::{
     RequestError,
     call::Call,
+    interleaved::{self, Interleaved},
     isolated::Isolated,
     pool::Pools,
     setting::{FailedStart, Setting},
@@ -16,7 +17,8 @@ use super::{
 use crate::project::Instances;
 
 pub enum Stores {
-    Shared(Shared),
+    Shared(Caller<Shared>),
+    Interleaved(Interleaved),
     Pool(Caller<Pools>),
     Isolated(Caller<Isolated>),
 }
@@ -29,6 +31,10 @@ impl Stores {
         setting: Arc<Setting>,
     ) -> Result<(Self, JoinHandle<()>), FailedStart> {
         Ok(match instances {
+            Instances::Shared if interleaved::is_for(&setting) => {
+                let (interleaved, over) = Interleaved::start(setting).await?;
+                (Self::Interleaved(interleaved), over)
+            }
             Instances::Shared => {
                 let (shared, over) = Shared::start(setting).await?;
                 (Self::Shared(shared), over)
@@ -48,7 +54,8 @@ impl Stores {
     /// Errors: the generation was ended.
     pub async fn hand_over(&self, call: Call) -> Result<(), RequestError> {
         match self {
-            Self::Shared(shared) => shared.hand_over(call).await,
+            Self::Shared(shared) => shared.owner()?.hand_over(call).await,
+            Self::Interleaved(stores) => stores.hand_over(call).await,
             Self::Pool(pools) => pools.owner()?.hand_over(call).await,
             Self::Isolated(isolated) => isolated.owner()?.hand_over(call).await,
         }

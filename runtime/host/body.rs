@@ -17,6 +17,8 @@ pub enum BodyError {
     Guest(String),
     #[error("the generation was ended at its drain deadline")]
     Ended,
+    #[error("the request took longer than the group's request-time")]
+    TimeOver,
 }
 
 /// A body that is there as a whole.

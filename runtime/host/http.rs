@@ -1,18 +1,8 @@
 //! WASI HTTP 0.2: a request as a guest receives it, and the response as it gives it.
 
-use std::{
-    pin::Pin,
-    task::{Context, Poll},
-};
-
-use bytes::Bytes;
-use http_body::{Frame, SizeHint};
-use http_body_util::BodyExt;
-use tokio::sync::oneshot;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use wasmtime::component::Resource;
 use wasmtime_wasi_http::{
-    Error, RequestOptions, WasiBody, WasiHttpHooks, WasiHttpView,
+    WasiHttpView,
     p2::{
         bindings::http::types::{ErrorCode, Scheme},
         body::{HostOutgoingBody, HyperOutgoingBody, StreamContext},
@@ -22,7 +12,8 @@ use wasmtime_wasi_http::{
 
 use super::{
     Host,
-    body::{Body, BodyError},
+    body::Body,
+    exchange::{Exchange, Upload},
     is_status_of_a_response,
 };
 
@@ -32,31 +23,30 @@ pub type Params = (Resource<HostIncomingRequest>, Resource<HostResponseOutparam>
 /// What a guest answers.
 pub type Answer = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
 
-/// Where the guest's answer arrives, while its function may still run.
-pub type Response = oneshot::Receiver<Answer>;
-
-/// Puts a request into the store. Errors: a request that WASI HTTP cannot express.
-pub fn incoming(host: &mut Host, request: http::Request<Body>) -> wasmtime::Result<(Params, Response)> {
-    let (sender, response) = oneshot::channel();
-    let request = host
-        .http()
-        .new_incoming_request(Scheme::Http, request.map(GuestSide))?;
-    let outparam = host.http().new_response_outparam(sender)?;
-    Ok(((request, outparam), response))
+/// Puts a request into the store. `answer` takes the guest's answer while its function still runs, and while
+/// it may keep all else of its store from running.
+/// Errors: a request that WASI HTTP cannot express.
+pub fn incoming(
+    host: &mut Host,
+    request: http::Request<Upload>,
+    answer: impl FnOnce(Answer) + Send + Sync + 'static,
+) -> wasmtime::Result<Params> {
+    let request = host.http().new_incoming_request(Scheme::Http, request)?;
+    let outparam = host.http().new_response_outparam_from_callback(answer)?;
+    Ok((request, outparam))
 }
 
-/// The guest's response as the client gets it. `over` is cancelled when the guest's function has ended.
+/// The guest's response as the client gets it.
 /// Errors: what HTTP cannot carry, as text for the log.
 pub fn outgoing(
     response: http::Response<HyperOutgoingBody>,
-    over: &CancellationToken,
+    exchange: &Exchange,
 ) -> Result<http::Response<Body>, String> {
     let status = response.status().as_u16();
     if !is_status_of_a_response(status) {
         return Err(format!("{status} is no status for a response"));
     }
-    let over = Box::pin(over.clone().cancelled_owned());
-    Ok(response.map(|body| GuestBody { body, over }.boxed_unsync()))
+    Ok(response.map(|body| exchange.download(body)))
 }
 
 /// Ends with an error whatever body the guest of a dying store has not finished. Dropped with the store,
@@ -67,90 +57,5 @@ pub fn break_off(host: &mut Host) {
             let (nothing, _) = HostOutgoingBody::new(StreamContext::Response, None, 1, 1);
             std::mem::replace(body, nothing).abort();
         }
-    }
-}
-
-/// A response's body that does not wait for a guest which has ended without finishing it.
-struct GuestBody {
-    body: HyperOutgoingBody,
-    over: Pin<Box<WaitForCancellationFutureOwned>>,
-}
-
-impl http_body::Body for GuestBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let mut frame = Pin::new(&mut self.body).poll_frame(context);
-        if frame.is_pending() && self.over.as_mut().poll(context).is_ready() {
-            // The guest may have written its last between the two looks.
-            frame = Pin::new(&mut self.body).poll_frame(context);
-            if frame.is_pending() {
-                let unfinished = BodyError::Guest("it left its body unfinished".into());
-                return Poll::Ready(Some(Err(unfinished)));
-            }
-        }
-        frame.map_err(|error| BodyError::Guest(error.to_string()))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// A client's body, with its errors as a guest sees them.
-struct GuestSide(Body);
-
-impl http_body::Body for GuestSide {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        Pin::new(&mut self.0)
-            .poll_frame(context)
-            .map_err(|error| match error {
-                BodyError::TooLarge => Error::HttpRequestBodySize(None),
-                BodyError::Client(_) | BodyError::Ended | BodyError::Guest(_) => Error::ConnectionTerminated,
-            })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
-    }
-}
-
-/// Outgoing requests are denied until the manifest can grant them.
-pub struct NoOutgoingRequests;
-
-type Exchange = Result<
-    (
-        http::Response<WasiBody>,
-        Box<dyn Future<Output = Result<(), Error>> + Send>,
-    ),
-    Error,
->;
-
-impl WasiHttpHooks for NoOutgoingRequests {
-    fn send_request(
-        &mut self,
-        _: http::Request<WasiBody>,
-        _: Option<RequestOptions>,
-        _: Box<dyn Future<Output = Result<(), Error>> + Send>,
-    ) -> Box<dyn Future<Output = Exchange> + Send> {
-        Box::new(async { Err(Error::HttpRequestDenied) })
     }
 }

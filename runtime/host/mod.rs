@@ -1,32 +1,54 @@
 //! What a guest may reach: the state of a store and the interfaces that it is linked to. Deny by
-//! default: no arguments, environment, directories, sockets or outgoing requests.
+//! default: no arguments and no sockets, and no environment, configuration, directory or outgoing request
+//! but those that its group was granted.
 //! Knows neither artifacts nor generations nor routes.
 
 pub mod body;
+pub mod exchange;
 pub mod http;
+pub mod http03;
 mod limits;
+mod names;
+mod outgoing;
 mod output;
 pub mod page;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use wasmtime::{
     Engine, Store,
     component::{Linker, ResourceTable},
 };
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-pub use self::limits::OverLimit;
-use self::{http::NoOutgoingRequests, limits::StoreMemory, output::GuestOutput};
+pub use self::{limits::OverLimit, output::Calling};
+use self::{
+    limits::StoreMemory,
+    outgoing::{Outgoing, Reach},
+    output::{Callers, GuestOutput},
+};
+use crate::project::{ComponentId, Directory, Grants};
 
 /// The state of one store.
 pub struct Host {
     wasi: WasiCtx,
     http: WasiHttpCtx,
-    hooks: NoOutgoingRequests,
+    hooks: Outgoing,
+    config: Arc<WasiConfigVariables>,
     table: ResourceTable,
     memory: StoreMemory,
+    callers: Callers,
+}
+
+/// What all stores of a generation are given.
+pub struct Provision {
+    group: Arc<str>,
+    memory: u64,
+    grants: Grants,
+    config: Arc<WasiConfigVariables>,
+    reach: Option<Arc<Reach>>,
 }
 
 /// Which handler a page component exports; the later one is served where it exports several.
@@ -36,6 +58,8 @@ pub enum Handler {
     Page,
     /// `wasi:http/incoming-handler@0.2`
     WasiHttp02,
+    /// `wasi:http/handler@0.3`
+    WasiHttp03,
 }
 
 impl Handler {
@@ -44,14 +68,20 @@ impl Handler {
         let (path, version) = interface.split_once('@')?;
         match path {
             "wasmhost:page/handler" if version.starts_with("0.1.") => Some(Self::Page),
-            "wasi:http/incoming-handler" if version.starts_with("0.2.") => Some(Self::WasiHttp02),
+            "wasi:http/incoming-handler" if is_of_series(version, "0.2.") => Some(Self::WasiHttp02),
+            "wasi:http/handler" if is_of_series(version, "0.3.") => Some(Self::WasiHttp03),
             _ => None,
         }
     }
 }
 
+/// A release candidate is of no series: nothing else is compatible with it.
+fn is_of_series(version: &str, series: &str) -> bool {
+    version.starts_with(series) && !version.contains('-')
+}
+
 /// The WASI 0.2 interfaces that [`linker`] offers.
-const OFFERED: [&str; 29] = [
+const OFFERED_02: [&str; 29] = [
     "wasi:cli/environment",
     "wasi:cli/exit",
     "wasi:cli/stderr",
@@ -83,11 +113,46 @@ const OFFERED: [&str; 29] = [
     "wasi:sockets/udp-create-socket",
 ];
 
+/// The WASI 0.3 interfaces that [`linker`] offers.
+const OFFERED_03: [&str; 23] = [
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stderr",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/terminal-input",
+    "wasi:cli/terminal-output",
+    "wasi:cli/terminal-stderr",
+    "wasi:cli/terminal-stdin",
+    "wasi:cli/terminal-stdout",
+    "wasi:cli/types",
+    "wasi:clocks/monotonic-clock",
+    "wasi:clocks/system-clock",
+    "wasi:clocks/types",
+    "wasi:filesystem/preopens",
+    "wasi:filesystem/types",
+    "wasi:http/client",
+    "wasi:http/types",
+    "wasi:random/insecure",
+    "wasi:random/insecure-seed",
+    "wasi:random/random",
+    "wasi:sockets/ip-name-lookup",
+    "wasi:sockets/types",
+];
+
+/// It has no other version yet.
+const CONFIG: (&str, &str) = ("wasi:config/store", "0.2.0-rc.1");
+
 /// True where the host implements the interface of this name, in this version.
 pub fn offers(interface: &str) -> bool {
+    let offered = |path: &str, version: &str| {
+        (path, version) == CONFIG
+            || (is_of_series(version, "0.2.") && OFFERED_02.contains(&path))
+            || (is_of_series(version, "0.3.") && OFFERED_03.contains(&path))
+    };
     interface
         .split_once('@')
-        .is_some_and(|(path, version)| version.starts_with("0.2.") && OFFERED.contains(&path))
+        .is_some_and(|(path, version)| offered(path, version))
 }
 
 /// The interfaces of the host's own WIT; all are of the series 0.1.
@@ -119,29 +184,71 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+    wasmtime_wasi_config::add_to_linker(&mut linker, |host: &mut Host| WasiConfig::from(&*host.config))?;
     Ok(linker)
 }
 
-/// A new store for a group: `memory` is its limit in bytes, all its components together.
-pub fn store(engine: &Engine, group: &Arc<str>, memory: u64) -> Store<Host> {
-    let host = Host {
-        wasi: WasiCtx::builder()
-            .stdout(GuestOutput::new(group, "stdout"))
-            .stderr(GuestOutput::new(group, "stderr"))
-            .build(),
-        http: WasiHttpCtx::new(),
-        hooks: NoOutgoingRequests,
-        table: ResourceTable::new(),
-        memory: StoreMemory::new(memory),
-    };
-    let mut store = Store::new(engine, host);
-    store.limiter(|host| &mut host.memory);
-    // A guest that computes gives the thread back at every tick; who calls it keeps the deadline.
-    store.epoch_deadline_async_yield_and_update(1);
-    store
+impl Provision {
+    /// `memory` is a store's limit in bytes, all its components together; `request_time` that of whatever
+    /// they send.
+    pub fn new(group: &Arc<str>, memory: u64, grants: &Grants, request_time: Duration) -> Self {
+        Self {
+            group: group.clone(),
+            memory,
+            config: Arc::new(grants.config.clone().into_iter().collect()),
+            reach: Reach::new(grants, request_time),
+            grants: grants.clone(),
+        }
+    }
+
+    /// A new store. Errors: a directory that was granted cannot be opened any more.
+    pub fn store(&self, engine: &Engine) -> wasmtime::Result<Store<Host>> {
+        let callers = Callers::default();
+        let host = Host {
+            wasi: self.wasi(&callers)?,
+            http: WasiHttpCtx::new(),
+            hooks: Outgoing::new(&self.group, self.reach.clone()),
+            config: self.config.clone(),
+            table: ResourceTable::new(),
+            memory: StoreMemory::new(self.memory),
+            callers,
+        };
+        let mut store = Store::new(engine, host);
+        store.limiter(|host| &mut host.memory);
+        // A guest that computes gives the thread back at every tick; who calls it keeps the deadline.
+        store.epoch_deadline_async_yield_and_update(1);
+        Ok(store)
+    }
+
+    fn wasi(&self, callers: &Callers) -> wasmtime::Result<WasiCtx> {
+        let mut wasi = WasiCtx::builder();
+        wasi.stdout(GuestOutput::new(&self.group, "stdout", callers))
+            .stderr(GuestOutput::new(&self.group, "stderr", callers));
+        for (name, value) in &self.grants.env {
+            wasi.env(name, value);
+        }
+        for Directory { host, guest, write } in &self.grants.directories {
+            let permissions = if *write {
+                FsPerms::ReadWrite
+            } else {
+                FsPerms::ReadOnly
+            };
+            wasi.preopened_dir(host, guest, permissions).map_err(|error| {
+                error.context(format!("the directory {} cannot be opened", host.display()))
+            })?;
+        }
+        Ok(wasi.build())
+    }
 }
 
 impl Host {
+    /// Notes that a component is being called, as long as the value lives: what the store prints is its.
+    pub fn calling(&self, component: &ComponentId) -> Calling {
+        self.callers.calling(component)
+    }
+
     /// The last growth of its store's memory that was refused, since this was asked.
     pub fn take_refused_memory(&mut self) -> Option<OverLimit> {
         self.memory.take_refused()
@@ -184,6 +291,9 @@ mod tests {
             Some(Handler::WasiHttp02)
         );
         assert_eq!(Handler::of("wasi:http/incoming-handler@0.3.0"), None);
+        assert_eq!(Handler::of("wasi:http/handler@0.3.0"), Some(Handler::WasiHttp03));
+        assert_eq!(Handler::of("wasi:http/handler@0.3.0-rc-2026-01-06"), None);
+        assert!(Handler::WasiHttp03 > Handler::WasiHttp02, "the newest is served");
         assert_eq!(Handler::of("wasmhost:page/handler"), None);
         assert_eq!(Handler::of("site:shop/handler@0.1.0"), None);
     }
@@ -203,6 +313,11 @@ mod tests {
     fn the_offer_is_exact() {
         assert!(offers("wasi:io/streams@0.2.6"));
         assert!(!offers("wasi:io/streams@0.3.0"));
+        assert!(offers("wasi:http/client@0.3.0"));
+        assert!(!offers("wasi:http/client@0.2.0"));
+        assert!(!offers("wasi:http/types@0.3.0-rc-2026-01-06"));
         assert!(!offers("wasi:keyvalue/store@0.2.0"));
+        assert!(offers("wasi:config/store@0.2.0-rc.1"));
+        assert!(!offers("wasi:config/store@0.2.0"));
     }
 }

@@ -45,6 +45,8 @@ struct Blob {
     synced: bool,
     /// Builds that may come to serve it.
     expected: usize,
+    /// It was written for them, and nothing else has named it yet.
+    is_new: bool,
 }
 
 /// The components of a content that may come to serve: they stay as long as this does.
@@ -91,12 +93,14 @@ impl Folder {
             root: self.kept.root.clone(),
             content: spec.map(Content::of),
         };
-        let said = spec
-            .into_iter()
-            .flat_map(|spec| spec.components.values())
+        let components = || spec.into_iter().flat_map(|spec| spec.components.values());
+        let said = components()
             .try_for_each(|component| self.put_blob(&mut written, component))
             .and_then(|()| persist(&file, &serde_json::to_vec(&next)?, false));
         if said.is_ok() {
+            for component in components() {
+                written.blobs.entry(component.digest).or_default().is_new = false;
+            }
             written
                 .next
                 .insert(group.to_owned(), spec.map(|spec| spec.digest));
@@ -116,6 +120,7 @@ impl Folder {
             for component in spec.components.values() {
                 self.put_blob(&mut written, component)?;
                 let blob = written.blobs.entry(component.digest).or_default();
+                blob.is_new = false;
                 if !blob.synced {
                     unsynced.insert(component.digest);
                 }
@@ -193,20 +198,34 @@ impl Folder {
         if written.blobs.contains_key(&digest) {
             return Ok(());
         }
-        if self.kept.blob(digest).is_err() {
+        let is_new = self.kept.blob(digest).is_err();
+        if is_new {
             persist(&self.kept.blob_file(digest), &component.bytes, false)?;
         }
-        written.blobs.insert(digest, Blob::default());
+        written.blobs.insert(
+            digest,
+            Blob {
+                is_new,
+                ..Blob::default()
+            },
+        );
         Ok(())
     }
 }
 
 impl Drop for Expected {
+    /// What nobody came to serve is removed at once: a file that changes for ever would fill the disk.
     fn drop(&mut self) {
         let mut written = self.folder.written.lock().unwrap_or_else(PoisonError::into_inner);
         for digest in &self.blobs {
-            if let Some(blob) = written.blobs.get_mut(digest) {
-                blob.expected = blob.expected.saturating_sub(1);
+            let Some(blob) = written.blobs.get_mut(digest) else {
+                continue;
+            };
+            blob.expected = blob.expected.saturating_sub(1);
+            if blob.expected == 0 && blob.is_new {
+                written.blobs.remove(digest);
+                // The next sweep finds what cannot be removed now.
+                let _ = fs::remove_file(self.folder.kept.blob_file(*digest));
             }
         }
     }

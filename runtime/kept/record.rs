@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, io, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::project::{
-    Component, ComponentId, Digest, GroupSpec, Instances, Limits, Requests, Route, ServerSpec,
+    Component, ComponentId, Digest, Grants, GroupSpec, Instances, Limits, Requests, Route, ServerSpec,
 };
 
 /// What is kept of one group.
@@ -41,6 +41,8 @@ pub struct Content {
     wire: BTreeMap<ComponentId, BTreeMap<String, ComponentId>>,
     #[serde(default)]
     limits: Limits,
+    #[serde(default)]
+    grants: Grants,
     drain: Duration,
     #[serde(default)]
     requests: Requests,
@@ -95,6 +97,7 @@ impl Content {
             routes,
             wire,
             limits,
+            grants,
             drain,
             requests,
             instances,
@@ -111,6 +114,7 @@ impl Content {
             routes: routes.clone(),
             wire: wire.clone(),
             limits: limits.clone(),
+            grants: grants.clone(),
             drain: *drain,
             requests: *requests,
             instances: *instances,
@@ -135,6 +139,7 @@ impl Content {
             routes: self.routes,
             wire: self.wire,
             limits: self.limits,
+            grants: self.grants,
             drain: self.drain,
             requests: self.requests,
             instances: self.instances,

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fs, path::Path};
 use bytes::Bytes;
 
 use super::*;
-use crate::project::{Component, ComponentId, Instances, Limits, Requests, Route, ServerLimits, TlsFiles};
+use crate::project::{
+    Component, ComponentId, Directory, Grants, Instances, Limits, Origin, Requests, Route, ServerLimits,
+    TlsFiles,
+};
 
 fn spec(name: &str, content: &str) -> GroupSpec {
     let id = |text: &str| ComponentId::parse(text).unwrap();
@@ -29,6 +32,16 @@ fn spec(name: &str, content: &str) -> GroupSpec {
         limits: Limits {
             memory: 7,
             ..Limits::default()
+        },
+        grants: Grants {
+            http: Origin::parse("http://127.0.0.1:9000").into_iter().collect(),
+            env: BTreeMap::from([("LANG".into(), "en".into())]),
+            config: BTreeMap::from([("greeting".into(), "hello".into())]),
+            directories: vec![Directory {
+                host: "/site/data".into(),
+                guest: "/data".into(),
+                write: true,
+            }],
         },
         drain: std::time::Duration::from_millis(1500),
         requests: Requests::Wait,
@@ -100,8 +113,8 @@ fn a_group_comes_back_as_it_was() {
     let back = kept.contents("shop").next().unwrap();
     assert_eq!(back.digest, spec.digest, "all that counts is there");
     assert_eq!(
-        (back.routes, back.wire, back.limits),
-        (spec.routes, spec.wire, spec.limits)
+        (back.routes, back.wire, back.limits, back.grants),
+        (spec.routes, spec.wire, spec.limits, spec.grants)
     );
     assert_eq!((back.drain, back.requests), (spec.drain, spec.requests));
     assert_eq!(kept.groups(), ["shop"]);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use crate::diagnostic::Diagnostic;
 
-use super::{GroupSpec, Instances, Limits, Requests};
+use super::{Directory, Grants, GroupSpec, Instances, Limits, Requests};
 
 /// A blake3 hash; shown in lower case hex.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,6 +37,7 @@ impl Digest {
             wire,
             instances,
             limits,
+            grants,
             drain,
             requests,
             digest: _,
@@ -79,6 +80,7 @@ impl Digest {
         hash.count(*in_flight).count(*queue);
         hash.number(drain.as_nanos());
         hash.number(u128::from(*requests == Requests::Wait));
+        hash.grants(grants);
         hash.finish()
     }
 
@@ -144,6 +146,31 @@ impl Fields {
         self.bytes(text.as_bytes())
     }
 
+    fn grants(&mut self, grants: &Grants) -> &mut Self {
+        let Grants {
+            http,
+            env,
+            config,
+            directories,
+        } = grants;
+        self.count(http.len());
+        for origin in http {
+            self.text(&origin.to_string());
+        }
+        for texts in [env, config] {
+            self.count(texts.len());
+            for (key, value) in texts {
+                self.text(key).text(value);
+            }
+        }
+        self.count(directories.len());
+        for Directory { host, guest, write } in directories {
+            self.bytes(host.as_os_str().as_encoded_bytes()).text(guest);
+            self.number((*write).into());
+        }
+        self
+    }
+
     fn finish(&self) -> Digest {
         Digest(self.0.finalize().into())
     }
@@ -156,7 +183,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::project::{Component, ComponentId, Route};
+    use crate::project::{Component, ComponentId, Origin, Route};
 
     fn id(text: &str) -> ComponentId {
         ComponentId::parse(text).expect("an id")
@@ -187,6 +214,7 @@ mod tests {
             wire: BTreeMap::new(),
             instances: Instances::Shared,
             limits: Limits::default(),
+            grants: Grants::default(),
             drain: Duration::from_secs(30),
             requests: Requests::ServeOld,
             digest: Digest::of(b""),
@@ -203,11 +231,21 @@ mod tests {
 
     #[test]
     fn every_part_of_a_group_counts() {
-        let changes: [fn(&mut GroupSpec); 18] = [
+        let changes: [fn(&mut GroupSpec); 22] = [
             |group| group.name = "shop2".into(),
             |group| group.components.extend([component("shop.a", b"11")]),
             |group| group.components.extend([component("shop.c", b"")]),
             |group| drop(group.components.remove(&id("shop.b"))),
+            |group| drop(group.grants.env.insert("LANG".into(), "en".into())),
+            |group| drop(group.grants.config.insert("LANG".into(), "en".into())),
+            |group| group.grants.http.extend(Origin::parse("http://127.0.0.1:9000")),
+            |group| {
+                group.grants.directories.push(Directory {
+                    host: "/data".into(),
+                    guest: "/data".into(),
+                    write: false,
+                });
+            },
             |group| group.routes[0].pattern = "/a".into(),
             |group| group.routes[0].component = id("shop.b"),
             |group| {

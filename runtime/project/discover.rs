@@ -10,25 +10,17 @@ use std::{
 use crate::diagnostic::{Diagnostic, Position};
 
 use super::{
-    ComponentId, DiscoveryLimits, Files, MANIFEST, Project,
-    groups::{self, Found},
+    ComponentId, DiscoveryLimits, MANIFEST, Project,
+    groups::{self, Folders, Found},
     manifest::{self, Manifest},
     tree::{self, ReadError, SKIPPED_FOLDERS, Tree},
 };
 
 /// See `Project::discover`.
-pub fn discover(
-    root: &Path,
-    limits: &DiscoveryLimits,
-    known: &mut Files,
-) -> Result<Project, Vec<Diagnostic>> {
-    known.begin();
+pub fn discover(root: &Path, limits: &DiscoveryLimits) -> Result<Project, Vec<Diagnostic>> {
     let root = check_root(root).map_err(|diagnostic| vec![diagnostic])?;
     let manifest_file = root.join(MANIFEST);
-    let (manifest, tree) = match (
-        read_manifest(&manifest_file, limits, known),
-        tree::list(&root, limits),
-    ) {
+    let (manifest, tree) = match (read_manifest(&manifest_file, limits), tree::list(&root, limits)) {
         (Ok(manifest), Ok(tree)) => (manifest, tree),
         (manifest, tree) => return Err(all_mistakes(manifest, tree)),
     };
@@ -37,8 +29,9 @@ pub fn discover(
         .iter()
         .map(|(id, path)| (id.clone(), root.join(path)))
         .collect();
-    let found = read_components(&tree.files, &elsewhere, limits, known);
-    let groups = groups::understand(&manifest, &manifest_file, found, tree.faults);
+    let found = read_components(&tree.files, &elsewhere, limits);
+    let granted = granted_folders(&root, &manifest);
+    let groups = groups::understand(&manifest, &manifest_file, found, tree.faults, &granted);
     if groups.is_empty() {
         return Err(vec![root_empty(&root)]);
     }
@@ -48,6 +41,25 @@ pub fn discover(
         groups,
         elsewhere,
     })
+}
+
+/// Looks for the folders that groups are granted.
+fn granted_folders(root: &Path, manifest: &Manifest) -> Folders {
+    let lines = manifest
+        .groups
+        .values()
+        .flat_map(|group| &group.grants.directories);
+    let look = |written: &PathBuf| {
+        let path = root.join(written);
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => Ok(path),
+            Ok(_) => Err(format!("{} is not a folder", path.display())),
+            Err(error) => Err(format!("{} cannot be opened: {error}", path.display())),
+        }
+    };
+    lines
+        .map(|line| (line.host.value.clone(), look(&line.host.value)))
+        .collect()
 }
 
 /// See `Project::root`.
@@ -71,13 +83,9 @@ pub fn check_root(root: &Path) -> Result<PathBuf, Diagnostic> {
 }
 
 /// Without a file, all is as by default.
-fn read_manifest(
-    file: &Path,
-    limits: &DiscoveryLimits,
-    known: &mut Files,
-) -> Result<Manifest, Vec<Diagnostic>> {
-    let content = match known.read(file, limits.manifest) {
-        Ok(content) => content.bytes,
+fn read_manifest(file: &Path, limits: &DiscoveryLimits) -> Result<Manifest, Vec<Diagnostic>> {
+    let content = match tree::read(file, limits.manifest) {
+        Ok(content) => content,
         Err(ReadError::Io(error)) if tree::is_not_there(file, &error) => return Ok(Manifest::default()),
         Err(ReadError::Io(error)) => {
             return Err(vec![Diagnostic::io(
@@ -122,19 +130,17 @@ fn read_components(
     files: &[(ComponentId, PathBuf)],
     elsewhere: &BTreeMap<ComponentId, PathBuf>,
     limits: &DiscoveryLimits,
-    known: &mut Files,
 ) -> Vec<Found> {
     let in_tree = files.iter().filter_map(|(id, path)| {
-        let content = tree::read_component(path, limits.file, known)?;
+        let content = tree::read_component(path, limits.file)?;
         Some(Found {
             id: id.clone(),
             path: path.clone(),
             content,
         })
     });
-    let mut found: Vec<Found> = in_tree.collect();
     let elsewhere = elsewhere.iter().map(|(id, path)| {
-        let content = known.read(path, limits.file).map_err(|error| {
+        let content = tree::read(path, limits.file).map_err(|error| {
             let help = format!("it is the path of [components.\"{id}\"]: build it, or correct the path");
             let diagnostic = tree::component_unreadable(path, error);
             if diagnostic.help.is_some() {
@@ -149,8 +155,7 @@ fn read_components(
             content,
         }
     });
-    found.extend(elsewhere);
-    found
+    in_tree.chain(elsewhere).collect()
 }
 
 fn root_empty(root: &Path) -> Diagnostic {

@@ -6,12 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bytes::Bytes;
+
 use crate::diagnostic::Diagnostic;
 
 use super::{
-    Component, ComponentId, Digest, GroupSpec, ROOT_GROUP, Refusal, Route,
-    files::Content,
-    manifest::{GroupManifest, Manifest, RouteLine, WireLine},
+    Component, ComponentId, Digest, Directory, Grants, GroupSpec, ROOT_GROUP, Refusal, Route,
+    manifest::{DirectoryLine, GroupManifest, Manifest, RouteLine, WireLine},
     names,
     toml_reader::Placed,
     tree::Fault,
@@ -22,8 +23,11 @@ use super::{
 pub struct Found {
     pub id: ComponentId,
     pub path: PathBuf,
-    pub content: Result<Content, Diagnostic>,
+    pub content: Result<Bytes, Diagnostic>,
 }
+
+/// Folders that are granted, as written: where each is, or why it is none.
+pub type Folders = BTreeMap<PathBuf, Result<PathBuf, String>>;
 
 /// What each group is, or why it is refused; `manifest_file` is where the manifest was read from.
 pub fn understand(
@@ -31,6 +35,7 @@ pub fn understand(
     manifest_file: &Path,
     found: Vec<Found>,
     faults: Vec<Fault>,
+    granted: &Folders,
 ) -> BTreeMap<String, Result<GroupSpec, Refusal>> {
     let mut drafts: BTreeMap<String, Draft> = BTreeMap::new();
     let mut owners = Owners::new();
@@ -60,6 +65,7 @@ pub fn understand(
         let references = References {
             group: &name,
             owners: &owners,
+            granted,
             manifest_file,
         };
         let group = draft.finish(&name, written, &references);
@@ -137,6 +143,8 @@ impl Draft {
                 .filter_map(|line| references.check_route(line)),
         );
         diagnostics.extend(written.wire.iter().flat_map(|line| references.check_wire(line)));
+        let (grants, missing) = references.grants(written);
+        diagnostics.extend(missing);
         let group = GroupSpec {
             name: name.to_owned(),
             components,
@@ -144,6 +152,7 @@ impl Draft {
             wire: wire(&written.wire),
             instances: written.instances,
             limits: written.limits.clone(),
+            grants,
             drain: written.drain,
             requests: written.requests,
             digest: Digest::of(&[]),
@@ -160,11 +169,11 @@ impl Draft {
 
 fn component(id: &ComponentId, mut files: Vec<Found>) -> Result<Component, Diagnostic> {
     match files.pop() {
-        Some(Found { id, path, content }) if files.is_empty() => content.map(|content| Component {
+        Some(Found { id, path, content }) if files.is_empty() => content.map(|bytes| Component {
             id,
             path,
-            digest: content.digest,
-            bytes: content.bytes,
+            digest: Digest::of(&bytes),
+            bytes,
         }),
         last => {
             let paths: Vec<_> = files
@@ -211,6 +220,7 @@ type Owners = BTreeMap<ComponentId, String>;
 struct References<'a> {
     group: &'a str,
     owners: &'a Owners,
+    granted: &'a Folders,
     manifest_file: &'a Path,
 }
 
@@ -226,6 +236,50 @@ impl References<'_> {
         [check(&line.importer), check(&line.exporter)]
             .into_iter()
             .flatten()
+    }
+
+    /// What is granted, and what is wrong with its folders.
+    fn grants(&self, written: &GroupManifest) -> (Grants, Vec<Diagnostic>) {
+        let lines = &written.grants;
+        let (mut directories, mut missing) = (Vec::new(), Vec::new());
+        for line in &lines.directories {
+            match self.directory(line) {
+                Ok(directory) => directories.push(directory),
+                Err(diagnostic) => missing.push(diagnostic),
+            }
+        }
+        let grants = Grants {
+            http: lines.http.clone(),
+            env: lines.env.clone(),
+            config: lines.config.clone(),
+            directories,
+        };
+        (grants, missing)
+    }
+
+    fn directory(&self, line: &DirectoryLine) -> Result<Directory, Diagnostic> {
+        let DirectoryLine { host, guest, write } = line;
+        let path = match self.granted.get(&host.value) {
+            Some(Ok(path)) => path.clone(),
+            Some(Err(reason)) => return Err(self.no_directory(host, reason)),
+            None => return Err(self.no_directory(host, "it was not looked at")),
+        };
+        Ok(Directory {
+            host: path,
+            guest: guest.clone(),
+            write: *write,
+        })
+    }
+
+    fn no_directory(&self, host: &Placed<PathBuf>, reason: &str) -> Diagnostic {
+        let message = format!(
+            "group {} is granted the directory {:?}, but {reason}",
+            self.group, host.value
+        );
+        Diagnostic::new("directory-missing", message)
+            .file(self.manifest_file)
+            .position(host.position)
+            .help("a path is relative to the root: make the folder, or correct the path")
     }
 
     fn check(&self, code: &'static str, what: &str, id: &Placed<ComponentId>) -> Option<Diagnostic> {

@@ -16,11 +16,13 @@ use super::{
 };
 
 mod claims;
+mod grants;
 mod later;
 mod patterns;
 mod server;
 
 use claims::Claims;
+pub use grants::{DirectoryLine, GrantLines};
 use patterns::Patterns;
 
 #[derive(Debug, Default)]
@@ -40,6 +42,7 @@ pub struct GroupManifest {
     pub wire: Vec<WireLine>,
     pub instances: Instances,
     pub limits: Limits,
+    pub grants: GrantLines,
     pub drain: Duration,
     pub requests: Requests,
 }
@@ -65,6 +68,7 @@ impl Default for GroupManifest {
             wire: Vec::new(),
             instances: Instances::default(),
             limits: Limits::default(),
+            grants: GrantLines::default(),
             drain: Limits::DEFAULT_DRAIN,
             requests: Requests::default(),
         }
@@ -143,9 +147,10 @@ fn group(entry: &Entry<'_>, claims: &mut Claims, patterns: &mut Patterns) -> Opt
             .get("limits")
             .and_then(|value| value.section(limits))
             .unwrap_or_default();
-        section
+        let grants = section
             .get("grants")
-            .and_then(|value| value.section(later::grants));
+            .and_then(|value| value.section(grants::grants))
+            .unwrap_or_default();
         let swap = section.get("swap").and_then(|value| value.section(swap));
         let (requests, drain) = swap.unwrap_or_default();
         GroupManifest {
@@ -154,6 +159,7 @@ fn group(entry: &Entry<'_>, claims: &mut Claims, patterns: &mut Patterns) -> Opt
             wire,
             instances: instances.unwrap_or_default(),
             limits,
+            grants,
             drain: drain.unwrap_or(Limits::DEFAULT_DRAIN),
             requests: requests.unwrap_or_default(),
         }

@@ -12,14 +12,12 @@ use std::{
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use self::files::Content;
 use crate::diagnostic::Diagnostic;
 
 mod address;
 mod digest;
 mod discover;
-mod file_system;
-mod files;
+mod grants;
 mod groups;
 mod limits;
 mod manifest;
@@ -29,8 +27,7 @@ mod tree;
 
 pub use address::Address;
 pub use digest::Digest;
-pub use file_system::is_remote_at;
-pub use files::Files;
+pub use grants::{Directory, Grants, Origin};
 pub use limits::{DiscoveryLimits, Limits, ServerLimits};
 pub use names::{ComponentId, InvalidId};
 pub use tree::is_skipped;
@@ -61,15 +58,7 @@ impl Project {
     /// Where nothing can be understood: no readable folder, a manifest with errors, no component at all.
     /// What is wrong inside one group is that group's `Refusal`.
     pub fn discover(root: &Path) -> Result<Self, Vec<Diagnostic>> {
-        Self::discover_again(root, &mut Files::default())
-    }
-
-    /// The same, where `files` are those that were read before.
-    ///
-    /// # Errors
-    /// As for `discover`.
-    pub fn discover_again(root: &Path, files: &mut Files) -> Result<Self, Vec<Diagnostic>> {
-        discover::discover(root, &DiscoveryLimits::DEFAULT, files)
+        discover::discover(root, &DiscoveryLimits::DEFAULT)
     }
 
     /// The root as [`Project::root`] has it, whatever lies below.
@@ -151,11 +140,12 @@ pub struct GroupSpec {
     pub wire: BTreeMap<ComponentId, BTreeMap<String, ComponentId>>,
     pub instances: Instances,
     pub limits: Limits,
+    pub grants: Grants,
     /// How long requests may go on in an old generation.
     pub drain: Duration,
     /// What a request does that comes while something has changed.
     pub requests: Requests,
-    /// Over all of the above but the paths; the order of routes does not count either.
+    /// Over all of the above but the paths of components; the order of routes does not count either.
     pub digest: Digest,
 }
 
@@ -165,15 +155,14 @@ impl GroupSpec {
     /// # Errors
     /// Where it cannot be read.
     pub fn of_file(path: &Path) -> Result<Self, Diagnostic> {
-        let Content { bytes, digest } = Files::default()
-            .read(path, DiscoveryLimits::DEFAULT.file)
+        let bytes = tree::read(path, DiscoveryLimits::DEFAULT.file)
             .map_err(|error| tree::component_unreadable(path, error))?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let id = ComponentId::of_name(&stem);
         let component = Component {
             id: id.clone(),
             path: path.to_owned(),
-            digest,
+            digest: Digest::of(&bytes),
             bytes,
         };
         let group = Self {
@@ -183,6 +172,7 @@ impl GroupSpec {
             wire: BTreeMap::new(),
             instances: Instances::default(),
             limits: Limits::default(),
+            grants: Grants::default(),
             drain: Limits::DEFAULT_DRAIN,
             requests: Requests::default(),
             digest: Digest::of(&[]),

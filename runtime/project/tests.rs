@@ -271,27 +271,24 @@ fn links_are_followed_but_not_in_circles() {
 #[test]
 fn a_file_that_vanishes_is_not_there() {
     let root = tree(&[]);
-    let read =
-        |file: &str, limit| tree::read_component(&root.path().join(file), limit, &mut Files::default());
-    assert!(read("gone.wasm", 1).is_none());
+    assert!(tree::read_component(&root.path().join("gone.wasm"), 1).is_none());
     write(&root, "there.wasm", "12");
-    let read = |limit| read("there.wasm", limit).expect("there");
-    assert_eq!(read(2).expect("read").bytes, "12");
+    let read = |limit| tree::read_component(&root.path().join("there.wasm"), limit).expect("there");
+    assert_eq!(read(2).expect("read"), "12");
     assert_eq!(read(1).expect_err("too large").code, "file-too-large");
 }
 
 #[test]
 fn limits_of_the_tree() {
     let root = tree(&[("a/b/c.wasm", ""), ("a/d.wasm", "")]);
-    let discover =
-        |limits: DiscoveryLimits| match discover::discover(root.path(), &limits, &mut Files::default()) {
-            Ok(project) => project
-                .groups
-                .iter()
-                .flat_map(|(name, group)| shown_group(&root, name, group))
-                .collect(),
-            Err(diagnostics) => vec![shown_diagnostic(&root, &diagnostics[0])],
-        };
+    let discover = |limits: DiscoveryLimits| match discover::discover(root.path(), &limits) {
+        Ok(project) => project
+            .groups
+            .iter()
+            .flat_map(|(name, group)| shown_group(&root, name, group))
+            .collect(),
+        Err(diagnostics) => vec![shown_diagnostic(&root, &diagnostics[0])],
+    };
     let limits = DiscoveryLimits {
         depth: 2,
         components: 2,

@@ -5,17 +5,17 @@ use std::{
     collections::BTreeSet,
     ffi::OsStr,
     fs::{self, File, OpenOptions},
-    io,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
+use bytes::Bytes;
 use walkdir::{DirEntry, WalkDir};
 
 use crate::diagnostic::Diagnostic;
 
 use super::{
     ComponentId, DiscoveryLimits,
-    files::{Content, Files},
     names::{self, SEGMENT_RULE},
 };
 
@@ -93,9 +93,9 @@ pub fn list(root: &Path, limits: &DiscoveryLimits) -> Result<Tree, Vec<Diagnosti
 }
 
 /// Reads a component's file; `None` where it is gone since it was listed.
-pub fn read_component(path: &Path, limit: u64, known: &mut Files) -> Option<Result<Content, Diagnostic>> {
-    match known.read(path, limit) {
-        Ok(content) => Some(Ok(content)),
+pub fn read_component(path: &Path, limit: u64) -> Option<Result<Bytes, Diagnostic>> {
+    match read(path, limit) {
+        Ok(bytes) => Some(Ok(bytes)),
         Err(ReadError::Io(error)) if is_not_there(path, &error) => None,
         Err(error) => Some(Err(component_unreadable(path, error))),
     }
@@ -121,8 +121,27 @@ pub fn component_unreadable(path: &Path, error: ReadError) -> Diagnostic {
     }
 }
 
+/// Reads a regular file of at most `limit` bytes, and never more than that.
+pub fn read(path: &Path, limit: u64) -> Result<Bytes, ReadError> {
+    let file = open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(ReadError::NotAFile);
+    }
+    if metadata.len() > limit {
+        return Err(ReadError::TooLarge(limit));
+    }
+    let mut content = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
+    // The file may grow meanwhile.
+    file.take(limit.saturating_add(1)).read_to_end(&mut content)?;
+    if content.len() as u64 > limit {
+        return Err(ReadError::TooLarge(limit));
+    }
+    Ok(content.into())
+}
+
 /// Opens without waiting: a pipe has no content until someone writes to it, perhaps never.
-pub fn open(path: &Path) -> io::Result<File> {
+fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true);
     #[cfg(unix)]

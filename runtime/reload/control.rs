@@ -18,7 +18,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{debounce::Burst, subject::Subject};
+use super::{
+    asked::Asked,
+    debounce::{Burst, QUIET},
+    subject::{Pending, Subject},
+    unsettled::Unsettled,
+};
 use crate::project::{ComponentId, Digest};
 
 /// How long content that is no component may stay so: a build tool may be in the middle of writing it.
@@ -54,8 +59,8 @@ pub type Looked = Result<BTreeMap<String, Sight>, Digest>;
 pub enum Input {
     /// Something may have changed.
     Hint,
-    /// A request wants to be answered by what lies on disk now.
-    Asked(u64),
+    /// A request wants to be answered by what lies on disk now, of its group or of any.
+    Asked { request: u64, group: Option<String> },
     /// The look that was ordered is done.
     Looked(Looked),
     /// The build with this number is done: which of its groups are ready, and which are refused.
@@ -90,6 +95,8 @@ pub enum Deed {
     Remove(BTreeSet<String>),
     /// Say why what lies there is not even built.
     Refuse(BTreeSet<String>),
+    /// Say that what lies there never stays the same.
+    SayUnsettled(BTreeSet<String>),
     /// Say why the tree cannot be understood.
     RefuseTree,
     /// What these requests wait for is done.
@@ -105,20 +112,20 @@ pub struct Control {
     burst: Option<Burst>,
     look: Option<Look>,
     build: Option<Build>,
-    /// Something else changed while a build was under way: it is looked at again after that.
-    passed_over: bool,
+    /// Groups that changed while another build was under way: they are looked at again after that.
+    passed_over: BTreeSet<String>,
     /// A look is wanted then.
     look_at: Option<Instant>,
     looks: u64,
     builds: u64,
-    /// Requests that wait, and the number of the look that will do for them.
-    asked: Vec<(u64, u64)>,
+    asked: Asked,
 }
 
 #[derive(Debug, Default)]
 struct Group {
     serving: Option<Content>,
     subject: Subject,
+    unsettled: Unsettled,
 }
 
 #[derive(Debug)]
@@ -131,6 +138,8 @@ struct Content {
 struct Look {
     number: u64,
     since: Instant,
+    /// Nothing hinted at a change: what it finds may be a part of one.
+    is_for_request: bool,
 }
 
 #[derive(Debug)]
@@ -175,7 +184,7 @@ impl Control {
         let mut deeds = Vec::new();
         match input {
             Input::Hint => self.burst.get_or_insert_with(|| Burst::begin(now)).extend(now),
-            Input::Asked(request) => self.asked.push((request, self.looks + 1)),
+            Input::Asked { request, group } => self.asked.add(request, group, self.looks + 1),
             Input::Looked(looked) => self.looked(now, looked, &mut deeds),
             Input::Built { build, ready } => {
                 if let Some(current) = self.build.as_mut().filter(|current| current.number == build) {
@@ -201,17 +210,18 @@ impl Control {
 
     fn order_look(&mut self, now: Instant, deeds: &mut Vec<Deed>) {
         let due = self.wake_at().is_some_and(|at| at <= now);
-        let asked = self.asked.iter().any(|(_, look)| *look > self.looks);
+        // Who asks while a burst is under way is answered after it: its files belong together.
+        let asked = self.burst.is_none() && self.asked.wants_more_than(self.looks);
         if self.look.is_some() || !(due || asked) {
             return;
         }
         self.looks += 1;
-        self.passed_over = false;
-        let since = self.burst.take().map_or(now, |burst| burst.first);
+        let burst = self.burst.take();
         self.look_at = self.look_at.filter(|at| *at > now);
         self.look = Some(Look {
             number: self.looks,
-            since,
+            since: burst.map_or(now, |burst| burst.first),
+            is_for_request: !due,
         });
         deeds.push(Deed::Look);
     }
@@ -223,6 +233,8 @@ impl Control {
             Err(digest) => return self.unreadable(now, digest, deeds),
         };
         self.tree = Subject::default();
+        self.passed_over.clear();
+        self.note_unsettled(now, &sights, deeds);
         let restless = self.confirm(look.number, &sights, deeds);
 
         let building = self
@@ -258,7 +270,7 @@ impl Control {
         }
         if !build.is_subset(&restless) {
             // A file that changes for ever must not hold up other groups: its group has its turn later.
-            self.passed_over |= !build.is_disjoint(&restless);
+            self.passed_over.extend(build.intersection(&restless).cloned());
             build.retain(|name| !restless.contains(name));
         }
         if !build.is_empty() {
@@ -276,7 +288,7 @@ impl Control {
         deeds: &mut Vec<Deed>,
     ) {
         if self.build.is_some() {
-            self.passed_over = true;
+            self.passed_over.extend(groups);
             return;
         }
         self.builds += 1;
@@ -295,7 +307,20 @@ impl Control {
             groups,
             since: look.since,
         });
-        self.wake_by(now + CONFIRM);
+        self.wake_by(now + if look.is_for_request { QUIET } else { CONFIRM });
+    }
+
+    fn note_unsettled(&mut self, now: Instant, sights: &BTreeMap<String, Sight>, deeds: &mut Vec<Deed>) {
+        let mut unsettled = BTreeSet::new();
+        for (name, group) in &mut self.groups {
+            let digest = sights.get(name).map(|sight| sight.digest);
+            if group.unsettled.seen(now, digest) {
+                unsettled.insert(name.clone());
+            }
+        }
+        if !unsettled.is_empty() {
+            deeds.push(Deed::SayUnsettled(unsettled));
+        }
     }
 
     /// Compares what is being built with what lies there now. Other content: the newest wins. Returns
@@ -321,7 +346,6 @@ impl Control {
         } else {
             deeds.push(Deed::GiveUp { build: build.number });
             self.build = None;
-            self.passed_over = false;
         }
         changed
     }
@@ -352,7 +376,7 @@ impl Control {
             publish,
             refuse,
         });
-        if self.passed_over {
+        if !self.passed_over.is_empty() {
             self.wake_by(now);
         }
     }
@@ -364,13 +388,13 @@ impl Control {
         groups.for_each(|group| group.subject.patience = None);
         if let Some(build) = self.build.take() {
             deeds.push(Deed::GiveUp { build: build.number });
-            self.passed_over = false;
         }
+        self.passed_over.clear();
         if self.tree.refused == Some(digest) {
             self.tree.patience = None;
             return;
         }
-        match self.tree.wait(now, Some(digest), GONE) {
+        match self.tree.wait(now, Pending::Content(digest), GONE) {
             Some(until) => self.wake_by(until),
             None => {
                 self.tree.refuse(digest);
@@ -379,26 +403,27 @@ impl Control {
         }
     }
 
-    /// Requests are answered when what a look after their arrival found has come to an end.
+    /// A request is answered when what a look after its arrival found of its group has come to an end.
     fn answer(&mut self, deeds: &mut Vec<Deed>) {
-        if self.look.is_some() || self.build.is_some() || self.passed_over || self.is_patient() {
-            return;
-        }
-        let done = self.looks;
-        let (answered, waiting) = std::mem::take(&mut self.asked)
-            .into_iter()
-            .partition(|(_, look)| *look <= done);
-        self.asked = waiting;
-        let answered: Vec<u64> = Vec::into_iter(answered)
-            .map(|(request, _): (u64, u64)| request)
-            .collect();
+        let done = self.looks - u64::from(self.look.is_some());
+        let mut asked = std::mem::take(&mut self.asked);
+        let answered = asked.take_answered(done, |group| self.is_busy(group));
+        self.asked = asked;
         if !answered.is_empty() {
             deeds.push(Deed::Answer(answered));
         }
     }
 
-    fn is_patient(&self) -> bool {
-        self.tree.patience.is_some() || self.groups.values().any(|group| group.subject.patience.is_some())
+    /// True where something is about to become of a group, or of any.
+    fn is_busy(&self, group: Option<&str>) -> bool {
+        let is_meant = |name: &String| group.is_none_or(|group| group == name);
+        let is_patient =
+            |(name, group): (&String, &Group)| is_meant(name) && group.subject.patience.is_some();
+        let mut building = self.build.iter().flat_map(|build| build.groups.keys());
+        building.any(is_meant)
+            || self.passed_over.iter().any(is_meant)
+            || self.tree.patience.is_some()
+            || self.groups.iter().any(is_patient)
     }
 
     fn wake_by(&mut self, at: Instant) {
@@ -415,7 +440,7 @@ impl Build {
 impl Group {
     fn judge(&mut self, now: Instant, sight: Option<&Sight>) -> Verdict {
         let Some(sight) = sight else {
-            return match self.subject.wait(now, None, GONE) {
+            return match self.subject.wait(now, Pending::Gone, GONE) {
                 Some(until) => Verdict::Wait(until),
                 None => Verdict::Remove,
             };
@@ -432,12 +457,12 @@ impl Group {
             self.subject.patience = None;
             return Verdict::Rest;
         }
-        let patience = match sight.state {
+        let (pending, patience) = match sight.state {
             State::Whole if self.lacks_nothing(sight) => return Verdict::Build,
-            State::Whole | State::Wrong => GONE,
-            State::Unfinished => UNFINISHED,
+            State::Whole | State::Wrong => (Pending::Content(sight.digest), GONE),
+            State::Unfinished => (Pending::Unfinished, UNFINISHED),
         };
-        match (self.subject.wait(now, Some(sight.digest), patience), sight.state) {
+        match (self.subject.wait(now, pending, patience), sight.state) {
             (Some(until), _) => Verdict::Wait(until),
             (None, State::Whole) => Verdict::Build,
             (None, State::Unfinished | State::Wrong) => {
@@ -521,6 +546,7 @@ mod tests {
                     }
                     Deed::Remove(groups) => format!("{ms} remove {groups:?}"),
                     Deed::Refuse(groups) => format!("{ms} refuse {groups:?}"),
+                    Deed::SayUnsettled(groups) => format!("{ms} say unsettled {groups:?}"),
                     Deed::RefuseTree => format!("{ms} refuse the tree"),
                     Deed::Answer(requests) => format!("{ms} answer {requests:?}"),
                 });
@@ -530,6 +556,16 @@ mod tests {
 
         fn hint(&mut self, ms: u64) -> &mut Self {
             self.step(ms, Input::Hint)
+        }
+
+        /// A request of any group.
+        fn asked(&mut self, ms: u64, request: u64) -> &mut Self {
+            self.step(ms, Input::Asked { request, group: None })
+        }
+
+        fn asked_of(&mut self, ms: u64, request: u64, group: &str) -> &mut Self {
+            let group = Some(group.to_owned());
+            self.step(ms, Input::Asked { request, group })
         }
 
         fn woken(&mut self, ms: u64) -> &mut Self {
@@ -679,23 +715,80 @@ mod tests {
     #[test]
     fn a_request_is_answered_after_a_look_that_began_after_it() {
         let mut timeline = Timeline::new(&[("shop", "a=1")]);
-        timeline
-            .step(0, Input::Asked(1))
-            .step(1, Input::Asked(2))
-            .looked(2, &[("shop", "a=1")]);
+        timeline.asked(0, 1).asked(1, 2).looked(2, &[("shop", "a=1")]);
         timeline
             .looked(4, &[("shop", "a=2")])
             .built(6, 1, &[("shop", true)]);
-        timeline.woken(14).looked(15, &[("shop", "a=2")]);
+        timeline.woken(24).looked(25, &[("shop", "a=2")]);
         timeline.expect(&[
             "0 look",
             "2 answer [1]",
             "2 look",
             "4 build {\"shop\"}",
-            "14 look",
-            "15 publish {\"shop\"} refuse {}",
-            "15 answer [2]",
+            "24 look",
+            "25 publish {\"shop\"} refuse {}",
+            "25 answer [2]",
         ]);
+    }
+
+    #[test]
+    fn a_request_waits_for_its_own_group_alone() {
+        let mut timeline = Timeline::new(&[("shop", "a=1"), ("api", "b=1")]);
+        timeline
+            .asked_of(0, 1, "shop")
+            .looked(2, &[("shop", "a=core?"), ("api", "b=1")]);
+        timeline
+            .asked_of(10, 2, "api")
+            .looked(12, &[("shop", "a=2"), ("api", "b=1")]);
+        timeline
+            .woken(32)
+            .built(33, 1, &[("shop", true)])
+            .looked(34, &[("shop", "a=2"), ("api", "b=1")]);
+        timeline.expect(&[
+            "0 look",
+            "10 look",
+            "12 build {\"shop\"}",
+            "12 answer [2]",
+            "32 look",
+            "34 publish {\"shop\"} refuse {}",
+            "34 answer [1]",
+        ]);
+    }
+
+    #[test]
+    fn a_request_in_a_burst_waits_for_its_end() {
+        let mut timeline = Timeline::new(&[("shop", "a=1 b=1")]);
+        timeline.hint(0).asked(5, 1).hint(15).woken(20).woken(35);
+        timeline.looked(36, &[("shop", "a=2 b=2")]);
+        timeline.expect(&["35 look", "36 build {\"shop\"}"]);
+        // Before the first hint of it has come, content that a request found is given the quiet time.
+        let mut timeline = Timeline::new(&[("shop", "a=1 b=1")]);
+        timeline.asked(0, 1).looked(1, &[("shop", "a=2 b=1")]);
+        timeline.built(3, 1, &[("shop", false)]).hint(15).woken(35);
+        timeline
+            .looked(36, &[("shop", "a=2 b=2")])
+            .built(37, 2, &[("shop", true)])
+            .woken(46)
+            .looked(47, &[("shop", "a=2 b=2")]);
+        timeline.expect(&[
+            "0 look",
+            "1 build {\"shop\"}",
+            "35 look",
+            "36 give up",
+            "36 build {\"shop\"}",
+            "46 look",
+            "47 publish {\"shop\"} refuse {}",
+            "47 answer [1]",
+        ]);
+    }
+
+    #[test]
+    fn what_grows_and_is_not_finished_has_two_seconds_in_all() {
+        let mut timeline = Timeline::new(&[("shop", "a=1")]);
+        timeline.hint(0).woken(20).looked(21, &[("shop", "a=c?")]);
+        timeline.hint(1500).woken(1520).looked(1521, &[("shop", "a=co?")]);
+        timeline.woken(2021).looked(2022, &[("shop", "a=cor?")]);
+        timeline.expect(&["20 look", "1520 look", "2021 look", "2022 refuse {\"shop\"}"]);
     }
 
     #[test]
@@ -728,7 +821,7 @@ mod tests {
             .woken(20)
             .looked(21, &[("shop", "a=2"), ("api", "b=1")]);
         timeline
-            .step(31, Input::Asked(1))
+            .asked(31, 1)
             .looked(32, &[("shop", "a=2"), ("api", "b=2")])
             .built(40, 1, &[("shop", true)]);
         timeline
@@ -754,7 +847,7 @@ mod tests {
         let mut timeline = Timeline::new(&[("shop", "a=1")]);
         let wrong = || Input::Looked(Err(Digest::of(b"wrong")));
         timeline.hint(0).woken(20).looked(21, &[("shop", "a=core?")]);
-        timeline.step(30, Input::Asked(1)).step(31, wrong());
+        timeline.asked(30, 1).step(31, wrong());
         timeline.woken(281).step(282, wrong());
         timeline.expect(&[
             "20 look",

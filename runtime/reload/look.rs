@@ -16,7 +16,7 @@ use crate::{
     artifact::Builder,
     diagnostic::Diagnostic,
     prepare::{self, Exports, Readable, Refused},
-    project::{ComponentId, Digest, Files, GroupSpec, Project, Refusal},
+    project::{ComponentId, Digest, GroupSpec, Project, Refusal},
 };
 
 /// What a look found, with all that is needed to act on it.
@@ -24,8 +24,6 @@ pub struct Seen {
     pub tree: Result<Tree, Vec<Diagnostic>>,
     /// Every folder that is searched, to be watched.
     pub folders: BTreeSet<Folder>,
-    /// What was read, for the next look.
-    pub files: Files,
     pub began: Instant,
     pub took: Duration,
 }
@@ -53,27 +51,27 @@ pub enum Group {
     Refusal(Refusal),
 }
 
+impl Group {
+    /// What it consists of, where that could be read.
+    pub fn spec(&self) -> Option<&GroupSpec> {
+        match self {
+            Self::Known(spec) | Self::Unreadable((spec, _)) => Some(spec),
+            Self::Readable(readable) => Some(&readable.spec),
+            Self::Refusal(_) => None,
+        }
+    }
+}
+
 /// Contents of groups that need not be read again: what serves, what was refused.
 pub type KnownContents = BTreeSet<(String, Digest)>;
 
-/// Looks at the tree under `root`. `exports` is what the groups that serve export, `files` what the last
-/// look read.
-pub async fn look(
-    root: PathBuf,
-    builder: Arc<Builder>,
-    known: KnownContents,
-    exports: Exports,
-    mut files: Files,
-) -> Seen {
+/// Looks at the tree under `root`. `exports` is what the groups that serve export.
+pub async fn look(root: PathBuf, builder: Arc<Builder>, known: KnownContents, exports: Exports) -> Seen {
     let began = Instant::now();
-    let reading = tokio::task::spawn_blocking(move || {
-        let folders = watch::folders(&root);
-        let project = Project::discover_again(&root, &mut files);
-        (folders, project, files)
-    });
-    let (folders, project, files) = match reading.await {
+    let reading = tokio::task::spawn_blocking(move || (watch::folders(&root), Project::discover(&root)));
+    let (folders, project) = match reading.await {
         Ok(found) => found,
-        Err(_) => (BTreeSet::new(), Err(vec![internal()]), Files::default()),
+        Err(_) => (BTreeSet::new(), Err(vec![internal()])),
     };
     let tree = match project {
         Ok(project) => Ok(understand(project, &builder, &known, exports).await),
@@ -82,7 +80,6 @@ pub async fn look(
     Seen {
         tree,
         folders,
-        files,
         began,
         took: began.elapsed(),
     }
@@ -154,14 +151,9 @@ pub fn tree_digest(diagnostics: &[Diagnostic]) -> Digest {
 }
 
 impl Seen {
-    /// All that is to be watched.
-    pub fn all_folders(&self) -> BTreeSet<Folder> {
-        let elsewhere = self
-            .tree
-            .as_ref()
-            .map(|tree| tree.elsewhere.as_slice())
-            .unwrap_or_default();
-        watch::with_files(self.folders.clone(), elsewhere)
+    /// The files elsewhere, as far as the tree could be understood.
+    pub fn elsewhere(&self) -> Option<&[PathBuf]> {
+        Some(&self.tree.as_ref().ok()?.elsewhere)
     }
 
     /// What the control plane is told.

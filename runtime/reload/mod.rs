@@ -7,15 +7,18 @@
 //!             └─────────── nothing that fails up to here ──────────┘ changes what serves
 //! ```
 
+mod asked;
 mod begin;
 mod causes;
 pub mod control;
 pub mod debounce;
+mod elsewhere;
 mod fingerprint;
 mod group;
 mod look;
 mod serving;
 mod subject;
+mod unsettled;
 mod watch;
 
 use std::{
@@ -42,7 +45,7 @@ use crate::{
     generation::Observer,
     kept::{Expected, Folder, Keeper},
     prepare::{self, Exports, Readable, Refused},
-    project::{Files, GroupSpec},
+    project::GroupSpec,
     router::Publisher,
     status::{Ask, ReadyGroup, Reporter, Stages},
 };
@@ -57,9 +60,9 @@ pub struct Reloader {
     looking: Option<JoinHandle<Seen>>,
     /// What the last look found.
     seen: Option<Seen>,
-    /// What the last look read.
-    files: Files,
     building: Option<Building>,
+    /// The last build that was given up; it may not be over yet.
+    given_up: Option<JoinHandle<Vec<Outcome>>>,
     /// What the last build came to, until it is committed.
     built: Option<Built>,
     /// Contents that were refused: they need not be taken apart again.
@@ -92,7 +95,6 @@ impl Reloader {
         publisher: Publisher,
         reporter: Reporter,
         keeper: Keeper,
-        files: Files,
     ) -> Self {
         Self {
             root,
@@ -101,8 +103,8 @@ impl Reloader {
             serving: Serving::new(publisher, reporter, keeper),
             looking: None,
             seen: None,
-            files,
             building: None,
+            given_up: None,
             built: None,
             refused: KnownContents::new(),
             asking: BTreeMap::new(),
@@ -127,9 +129,8 @@ impl Reloader {
                 }
                 mut seen = finished(self.looking.as_mut()) => {
                     self.looking = None;
-                    self.files = std::mem::take(&mut seen.files);
                     let looked = seen.looked();
-                    let hint = watch.follow(seen.all_folders());
+                    let hint = watch.follow(std::mem::take(&mut seen.folders), seen.elsewhere());
                     self.forget_refused(&seen);
                     self.seen = Some(seen);
                     if hint {
@@ -140,10 +141,11 @@ impl Reloader {
                 outcomes = finished(self.building.as_mut().map(|building| &mut building.task)) => {
                     (Instant::now(), self.keep(outcomes))
                 }
-                Some(Ask(reply)) = inbox.recv() => {
+                Some(Ask { group, reply }) = inbox.recv() => {
                     self.asked += 1;
                     self.asking.insert(self.asked, reply);
-                    (Instant::now(), Input::Asked(self.asked))
+                    let request = self.asked;
+                    (Instant::now(), Input::Asked { request, group })
                 }
                 () = sleep_until(wake) => (Instant::now(), Input::Woken),
             };
@@ -167,12 +169,15 @@ impl Reloader {
             Deed::Look => self.look(),
             Deed::Build { build, groups, since } => self.build(build, &groups, since),
             Deed::GiveUp { .. } => {
-                self.building = None;
+                if let Some(building) = self.building.take() {
+                    self.given_up = Some(building.task);
+                }
                 self.built = None;
             }
             Deed::Commit { .. } => self.commit(),
             Deed::Remove(groups) => self.serving.remove(groups.iter()),
             Deed::Refuse(groups) => groups.iter().for_each(|name| self.refuse(name)),
+            Deed::SayUnsettled(groups) => groups.iter().for_each(|name| self.say_unsettled(name)),
             Deed::RefuseTree => {
                 if let Some(Seen {
                     tree: Err(diagnostics),
@@ -204,7 +209,6 @@ impl Reloader {
             self.builder.clone(),
             known,
             self.serving.exports(),
-            std::mem::take(&mut self.files),
         );
         self.looking = Some(tokio::spawn(look));
     }
@@ -243,8 +247,13 @@ impl Reloader {
             })
             .collect();
         let give_up = CancellationToken::new();
-        let token = give_up.clone();
+        let (token, before) = (give_up.clone(), self.given_up.take());
         let task = tokio::spawn(async move {
+            // One at a time: what a build takes of memory and processors is bounded.
+            if let Some(before) = before {
+                // How it ended is of no interest.
+                let _ = before.await;
+            }
             let mut outcomes = Vec::new();
             for order in orders {
                 outcomes.push(order.prepare(exports.clone(), token.clone()).await);
@@ -322,6 +331,15 @@ impl Reloader {
             }
             Some(SeenGroup::Refusal(refusal)) => self.serving.reject_unread(name, &refusal),
             _ => {}
+        }
+    }
+
+    fn say_unsettled(&self, name: &str) {
+        let Some(Seen { tree: Ok(tree), .. }) = &self.seen else {
+            return;
+        };
+        if let Some(spec) = tree.groups.get(name).and_then(SeenGroup::spec) {
+            self.serving.report_unsettled(spec);
         }
     }
 

@@ -13,14 +13,15 @@ use super::{
     begin::Beginning,
     causes,
     group::{Group, Running},
+    unsettled::UNSETTLED,
 };
 use crate::{
     diagnostic::Diagnostic,
     generation::{GenerationId, Incident, Observer, drain},
     kept::{Expected, Folder, Keeper},
     prepare::{Exports, Prepared, Refused},
-    project::{Digest, GroupSpec, Refusal, Requests},
-    router::{Publisher, RouteTable, patterns},
+    project::{ComponentId, Digest, GroupSpec, Refusal, Requests},
+    router::{Publisher, RouteTable, Shadowed, patterns},
     status::{Event, ReadyGroup, Reporter, RouteLine, Stages, Swapped},
 };
 
@@ -30,6 +31,8 @@ pub struct Serving {
     groups: BTreeMap<String, Group>,
     /// The number of each group's newest generation. It outlives the group: a number is never used twice.
     newest: BTreeMap<String, u64>,
+    /// Default routes that are another component's.
+    shadowed: Vec<Shadowed>,
     /// Keeps what serves for after a restart.
     keeper: Keeper,
     draining: JoinSet<()>,
@@ -50,6 +53,7 @@ impl Serving {
             reporter,
             groups: BTreeMap::new(),
             newest: BTreeMap::new(),
+            shadowed: Vec::new(),
             keeper,
             draining: JoinSet::new(),
         }
@@ -208,7 +212,23 @@ impl Serving {
             .collect();
         let table = RouteTable::new(&groups);
         drop(groups);
+        self.note_shadowed(table.shadowed());
         self.publisher.publish(table);
+    }
+
+    /// Says of each route once that it is another component's.
+    fn note_shadowed(&mut self, shadowed: &[Shadowed]) {
+        for new in shadowed.iter().filter(|route| !self.shadowed.contains(route)) {
+            let Shadowed {
+                pattern,
+                component,
+                by,
+            } = new;
+            if let Some(by) = by {
+                tracing::warn!("{pattern} is answered by {by}, not by {component}: see `wasmhost check`");
+            }
+        }
+        self.shadowed = shadowed.to_vec();
     }
 
     /// Lets go of a generation that serves no longer and reports its end.
@@ -262,6 +282,30 @@ impl Serving {
         self.report_rejection(None, diagnostics.to_vec());
     }
 
+    /// Says which files of a group never stay the same.
+    pub fn report_unsettled(&self, spec: &GroupSpec) {
+        let running = self
+            .groups
+            .get(&spec.name)
+            .and_then(|group| group.running.as_ref());
+        let serves = running.map(|running| &running.contents);
+        let changed = causes::causes(serves, &causes::contents(spec));
+        let ids = changed.iter().map(|cause| &cause.component);
+        let files = ids.filter_map(|id| Some(&spec.components.get(id)?.path));
+        let diagnostics = files.map(|file| {
+            let message = format!(
+                "{} has been changing for {} without a pause, and is not taken before it rests",
+                file.display(),
+                humantime::format_duration(UNSETTLED)
+            );
+            let help = "find the program that writes it again and again, or let it write beside and rename";
+            Diagnostic::new("content-unsettled", message)
+                .file(file)
+                .help(help)
+        });
+        self.report_rejection(Some(spec.name.clone()), diagnostics.collect());
+    }
+
     fn report_rejection(&self, group: Option<String>, diagnostics: Vec<Diagnostic>) {
         let kept = group.as_ref().and_then(|name| self.groups.get(name)?.serving());
         self.reporter.publish(Event::Rejected {
@@ -292,37 +336,44 @@ impl Serving {
     pub fn ready(&self) -> Vec<ReadyGroup> {
         self.groups
             .iter()
-            .map(|(name, group)| ready_group(name, group))
+            .map(|(name, group)| self.ready_group(name, group))
             .collect()
+    }
+
+    fn ready_group(&self, name: &str, group: &Group) -> ReadyGroup {
+        let (components, routes) = match &group.running {
+            Some(Running {
+                generation,
+                contents,
+                routes,
+                ..
+            }) => {
+                let mut lines = patterns(routes, generation.pages());
+                lines.retain(|(pattern, page)| !self.is_shadowed(pattern, page));
+                let routes = lines.into_iter().map(|(pattern, component)| RouteLine {
+                    pattern,
+                    component: component.clone(),
+                });
+                (contents.keys().cloned().collect(), routes.collect())
+            }
+            None => (group.components.clone(), Vec::new()),
+        };
+        ReadyGroup {
+            group: name.to_owned(),
+            generation: group.serving(),
+            components,
+            routes,
+        }
+    }
+
+    fn is_shadowed(&self, pattern: &str, page: &ComponentId) -> bool {
+        self.shadowed
+            .iter()
+            .any(|route| route.pattern == pattern && route.component == *page)
     }
 }
 
 /// How long the group's requests wait for a swap that is pending, if they do.
 fn waits(spec: &GroupSpec) -> Option<Duration> {
     (spec.requests == Requests::Wait).then_some(spec.limits.request_time)
-}
-
-fn ready_group(name: &str, group: &Group) -> ReadyGroup {
-    let (components, routes) = match &group.running {
-        Some(Running {
-            generation,
-            contents,
-            routes,
-            ..
-        }) => {
-            let lines = patterns(routes, generation.pages());
-            let routes = lines.into_iter().map(|(pattern, component)| RouteLine {
-                pattern,
-                component: component.clone(),
-            });
-            (contents.keys().cloned().collect(), routes.collect())
-        }
-        None => (group.components.clone(), Vec::new()),
-    };
-    ReadyGroup {
-        group: name.to_owned(),
-        generation: group.serving(),
-        components,
-        routes,
-    }
 }

@@ -9,19 +9,28 @@ use crate::project::Digest;
 pub struct Subject {
     /// The content that was refused last.
     pub refused: Option<Digest>,
-    /// Content that is given time, `None` for what is gone, and since when.
-    pub patience: Option<(Option<Digest>, Instant)>,
+    /// What is given time, and since when.
+    pub patience: Option<(Pending, Instant)>,
+}
+
+/// What may be about to become something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pending {
+    Gone,
+    /// Some file is being written, perhaps: whatever there is of it by now, its time runs from the first.
+    Unfinished,
+    Content(Digest),
 }
 
 impl Subject {
-    /// Gives `content` time: until when, or `None` where its time is over.
-    pub fn wait(&mut self, now: Instant, content: Option<Digest>, patience: Duration) -> Option<Instant> {
+    /// Gives `pending` time: until when, or `None` where its time is over.
+    pub fn wait(&mut self, now: Instant, pending: Pending, patience: Duration) -> Option<Instant> {
         let since = match self.patience {
-            Some((same, since)) if same == content => since,
+            Some((same, since)) if same == pending => since,
             _ => now,
         };
         let until = since + patience;
-        self.patience = (until > now).then_some((content, since));
+        self.patience = (until > now).then_some((pending, since));
         (until > now).then_some(until)
     }
 

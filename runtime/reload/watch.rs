@@ -12,7 +12,7 @@ use std::{
         Arc, Mutex, PoisonError,
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use notify::{
@@ -22,10 +22,13 @@ use notify::{
 use tokio::sync::Notify;
 use walkdir::WalkDir;
 
-use super::fingerprint::Fingerprint;
+use super::{
+    elsewhere::Elsewhere,
+    fingerprint::{Fingerprint, has_events},
+};
 use crate::{
     diagnostic::Diagnostic,
-    project::{DiscoveryLimits, MANIFEST, is_remote_at, is_skipped},
+    project::{DiscoveryLimits, MANIFEST, Project, is_skipped},
 };
 
 /// How often a tree without events is compared with what it was.
@@ -50,6 +53,8 @@ pub struct Folder {
     path: PathBuf,
     device: u64,
     inode: u64,
+    /// Inodes are used again; `None` where the file system does not tell.
+    created: Option<SystemTime>,
 }
 
 /// Watches a tree as long as it lives.
@@ -57,6 +62,7 @@ pub struct Watch {
     /// `None` while polling.
     watcher: Option<RecommendedWatcher>,
     watched: BTreeSet<Folder>,
+    elsewhere: Elsewhere,
     changes: Arc<Changes>,
     poll: Poll,
 }
@@ -69,31 +75,45 @@ struct Changes {
 }
 
 impl Watch {
-    /// Begins to watch `root`. Errors: the system cannot even poll.
-    pub fn start(root: &Path, mode: Mode) -> Result<Self, Diagnostic> {
-        let changes = Arc::new(Changes::default());
-        let events = mode == Mode::Auto && !is_remote_at(root);
-        let watcher = if events { watcher(root, &changes) } else { None };
+    /// Begins to watch `root`, and the files that `project` has elsewhere, as far as it is known.
+    /// Errors: the system cannot even poll.
+    pub fn start(root: &Path, project: Option<&Project>, mode: Mode) -> Result<Self, Diagnostic> {
+        let (changes, elsewhere) = (Arc::new(Changes::default()), Elsewhere::default());
+        if let Some(project) = project {
+            elsewhere.set(project.elsewhere.values().cloned());
+        }
+        let events = mode == Mode::Auto && has_events(root);
+        let watcher = if events {
+            watcher(root, &elsewhere, &changes)
+        } else {
+            None
+        };
         if watcher.is_none() && mode == Mode::Auto {
             say_polling(root);
         }
         let interval = if watcher.is_some() { SAFETY } else { POLL };
-        let poll = Poll::start(root, interval, changes.clone()).map_err(|error| {
+        let poll = Poll::start(root, &elsewhere, interval, changes.clone()).map_err(|error| {
             Diagnostic::io("watch-failed", "start a thread to watch", root, &error).machine()
         })?;
         let mut watch = Self {
             watcher,
             watched: BTreeSet::new(),
+            elsewhere,
             changes,
             poll,
         };
-        watch.follow(folders(root));
+        watch.follow(folders(root), None);
         Ok(watch)
     }
 
-    /// Watches these folders and no others. True where some are new: what came into them before is
-    /// unseen.
-    pub fn follow(&mut self, folders: BTreeSet<Folder>) -> bool {
+    /// Watches these folders and the files elsewhere – `None` is those of before –, and no others. True
+    /// where some folders are new: what came into them before is unseen.
+    pub fn follow(&mut self, mut folders: BTreeSet<Folder>, elsewhere: Option<&[PathBuf]>) -> bool {
+        if let Some(files) = elsewhere {
+            self.elsewhere.set(files.iter().cloned());
+        }
+        let files = self.elsewhere.files();
+        folders.extend(files.iter().filter_map(|file| Folder::at(file.parent()?)));
         let Some(watcher) = &mut self.watcher else {
             return false;
         };
@@ -102,20 +122,28 @@ impl Watch {
             let _ = watcher.unwatch(&gone.path);
         }
         let new: Vec<_> = folders.difference(&self.watched).cloned().collect();
-        for folder in &new {
-            if let Err(error) = watcher.watch(&folder.path, RecursiveMode::NonRecursive)
-                && !is_discoverys_to_say(&error)
-            {
-                tracing::warn!(folder = %folder.path.display(), %error, "not watched");
-                say_polling(&folder.path);
-                self.watcher = None;
-                self.watched.clear();
-                self.poll.every(POLL);
-                return true;
+        self.watched.retain(|folder| folders.contains(folder));
+        let mut some = false;
+        for folder in new {
+            match watcher.watch(&folder.path, RecursiveMode::NonRecursive) {
+                Ok(()) => some |= self.watched.insert(folder),
+                // It is tried again with the next look.
+                Err(error) if is_discoverys_to_say(&error) => {}
+                Err(error) => {
+                    tracing::warn!(folder = %folder.path.display(), %error, "not watched");
+                    self.poll_from_now_on(&folder.path);
+                    return true;
+                }
             }
         }
-        self.watched = folders;
-        !new.is_empty()
+        some
+    }
+
+    fn poll_from_now_on(&mut self, folder: &Path) {
+        say_polling(folder);
+        self.watcher = None;
+        self.watched.clear();
+        self.poll.every(POLL);
     }
 
     /// Waits until something may have changed: when that was seen first and last.
@@ -139,10 +167,10 @@ fn is_discoverys_to_say(error: &notify::Error) -> bool {
     }
 }
 
-fn watcher(root: &Path, changes: &Arc<Changes>) -> Option<RecommendedWatcher> {
-    let (sink, tree) = (changes.clone(), root.to_owned());
+fn watcher(root: &Path, elsewhere: &Elsewhere, changes: &Arc<Changes>) -> Option<RecommendedWatcher> {
+    let (sink, tree, elsewhere) = (changes.clone(), root.to_owned(), elsewhere.clone());
     let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        if event.map_or(true, |event| matters(&tree, &event)) {
+        if event.map_or(true, |event| matters(&tree, &elsewhere, &event)) {
             sink.add(Instant::now());
         }
     });
@@ -180,14 +208,9 @@ impl Folder {
             path: path.to_owned(),
             device: metadata.dev(),
             inode: metadata.ino(),
+            created: metadata.created().ok(),
         })
     }
-}
-
-/// The folders, and those of these files.
-pub fn with_files(mut folders: BTreeSet<Folder>, files: &[PathBuf]) -> BTreeSet<Folder> {
-    folders.extend(files.iter().filter_map(|file| Folder::at(file.parent()?)));
-    folders
 }
 
 /// Every folder under `root` that is searched for components.
@@ -209,12 +232,18 @@ pub fn folders(root: &Path) -> BTreeSet<Folder> {
 struct Poll(Sender<Duration>);
 
 impl Poll {
-    fn start(root: &Path, every: Duration, changes: Arc<Changes>) -> std::io::Result<Self> {
+    fn start(
+        root: &Path,
+        elsewhere: &Elsewhere,
+        every: Duration,
+        changes: Arc<Changes>,
+    ) -> std::io::Result<Self> {
         let (sender, intervals) = channel();
-        let root = root.to_owned();
+        let (root, elsewhere) = (root.to_owned(), elsewhere.clone());
+        let fingerprint = move || Fingerprint::of(&root, &elsewhere.files());
         std::thread::Builder::new()
             .name("poll".into())
-            .spawn(move || poll(&root, every, &intervals, &changes))?;
+            .spawn(move || poll(fingerprint, every, &intervals, &changes))?;
         Ok(Self(sender))
     }
 
@@ -224,8 +253,13 @@ impl Poll {
     }
 }
 
-fn poll(root: &Path, mut every: Duration, intervals: &Receiver<Duration>, changes: &Changes) {
-    let mut before = Fingerprint::of(root);
+fn poll(
+    fingerprint: impl Fn() -> Fingerprint,
+    mut every: Duration,
+    intervals: &Receiver<Duration>,
+    changes: &Changes,
+) {
+    let mut before = fingerprint();
     let mut looked = Instant::now();
     loop {
         match intervals.recv_timeout(every) {
@@ -234,30 +268,32 @@ fn poll(root: &Path, mut every: Duration, intervals: &Receiver<Duration>, change
             Err(RecvTimeoutError::Timeout) => {}
         }
         let now = Instant::now();
-        let fingerprint = Fingerprint::of(root);
+        let found = fingerprint();
         let anyway = every == POLL && now.duration_since(looked) >= ANYWAY;
-        if fingerprint != before || anyway {
-            (before, looked) = (fingerprint, now);
+        if found != before || anyway {
+            (before, looked) = (found, now);
             changes.add(now);
         }
     }
 }
 
 /// False for what cannot change a component: reading, and names that are never searched.
-fn matters(root: &Path, event: &notify::Event) -> bool {
+fn matters(root: &Path, elsewhere: &Elsewhere, event: &notify::Event) -> bool {
     let written = match event.kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
         EventKind::Access(_) => false,
         _ => true,
     };
     // An event without a path means that some were lost.
-    written && (event.paths.is_empty() || event.paths.iter().any(|path| may_hold_components(root, path)))
+    let matters = |path: &PathBuf| elsewhere.is_about(path) || may_hold_components(root, path);
+    written && (event.paths.is_empty() || event.paths.iter().any(matters))
 }
 
 fn may_hold_components(root: &Path, path: &Path) -> bool {
-    let Ok(below) = path.strip_prefix(root) else {
-        return true;
-    };
+    // One that is not below the root lies beside a file elsewhere, or is known by another path too.
+    let below = path
+        .strip_prefix(root)
+        .unwrap_or(Path::new(path.file_name().unwrap_or_default()));
     let searched = |part: Component<'_>| match part {
         Component::Normal(name) => !is_skipped(name),
         _ => true,
@@ -287,12 +323,27 @@ mod tests {
         check("/site/wasmhost.toml", true);
         check("/site/shop", true);
         check("/site", true);
-        check("/elsewhere/home.wasm", true);
+        check("/elsewhere/target/home.wasm", true);
+        check("/elsewhere/target/home.d", false);
         check("/site/shop/home/src/lib.rs", false);
         check("/site/target/wasm32-wasip2/release/home.wasm", false);
         check("/site/shop/.home.wasm.tmp", false);
         check("/site/.wasmhost/journal.jsonl", false);
         check("/site/_drafts/home.wasm", false);
+    }
+
+    #[test]
+    fn files_elsewhere_matter_wherever_they_lie() {
+        let (root, elsewhere) = (Path::new("/site"), Elsewhere::default());
+        elsewhere.set([PathBuf::from("/site/../home/target/release/home.wasm")]);
+        let check = |path: &str, expected| {
+            let event = notify::Event::new(EventKind::Any).add_path(path.into());
+            assert_eq!(matters(root, &elsewhere, &event), expected, "{path}");
+        };
+        check("/site/../home/target/release/home.wasm", true);
+        check("/site/../home/target/release", true);
+        check("/site/../home/target/release/home.d", false);
+        check("/site/target/release/home.wasm", false);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{activity::Activity, answer, conform, identity, stream_body::StreamBo
 use crate::{
     generation::RequestError,
     host::body::{self, Body},
-    router::{Routed, Router},
+    router::{Routed, Router, Wait},
     status::Inbox,
 };
 
@@ -75,8 +75,9 @@ impl Responder {
         if path == "*" {
             return answer::options();
         }
-        if let Some(limit) = self.router.waits(path) {
-            self.inbox.fresh(limit).await;
+        if let Some(Wait { group, limit }) = self.router.waits(path) {
+            // Large, and rare: no other request is to carry it.
+            Box::pin(self.inbox.fresh(group, limit)).await;
         }
         match self.router.route(path) {
             Ok(routed) => {

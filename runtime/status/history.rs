@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// One group as the journal knows it.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct GroupHistory {
     /// The generation that serves, or served when the journal ends; `None` where the group is down.
     pub generation: Option<u64>,
@@ -23,34 +24,111 @@ pub struct GroupHistory {
 
 /// All groups that the records name and that are not gone, by name.
 pub fn histories(records: &[Value]) -> BTreeMap<String, GroupHistory> {
-    let mut groups = BTreeMap::<String, GroupHistory>::new();
-    for (place, record) in records.iter().enumerate() {
-        let kind = record["event"].as_str().unwrap_or_default();
-        if kind == "ready" {
-            groups = begin(record, &records[..place]);
-            continue;
-        }
-        let Some(name) = record["group"].as_str() else {
-            // What is wrong with the tree concerns all.
-            if kind == "rejected" {
-                groups
-                    .values_mut()
-                    .for_each(|group| group.rejected = Some(record.clone()));
-            }
-            continue;
+    let mut histories = Histories::default();
+    records.iter().for_each(|record| histories.tell(record));
+    histories.groups
+}
+
+/// What is known after each record, told one after another.
+#[derive(Default)]
+pub struct Histories {
+    groups: BTreeMap<String, GroupHistory>,
+    /// The last refusals of each group and of the tree that nothing else came after.
+    refusals: Vec<Value>,
+}
+
+/// All that is known, as a record at a place of the journal before which records are missing.
+#[derive(Serialize, Deserialize)]
+struct State {
+    event: String,
+    time: String,
+    groups: BTreeMap<String, GroupHistory>,
+}
+
+/// The name of such a record.
+pub const STATE: &str = "state";
+
+impl Histories {
+    /// All that is known, as a line; `None` where nothing is.
+    pub fn state(&self) -> Option<String> {
+        let state = State {
+            event: STATE.into(),
+            time: jiff::Timestamp::now().to_string(),
+            groups: self.groups.clone(),
         };
+        // Keys are texts, which always can be written.
+        serde_json::to_string(&state)
+            .ok()
+            .filter(|_| !self.groups.is_empty())
+    }
+
+    pub fn tell(&mut self, record: &Value) {
+        match record["event"].as_str().unwrap_or_default() {
+            // What another version wrote, perhaps, tells nothing.
+            STATE => {
+                if let Ok(state) = State::deserialize(record) {
+                    self.groups = state.groups;
+                }
+            }
+            "lost" => {}
+            "ready" => self.begin(record),
+            "rejected" => self.reject(record),
+            kind => {
+                self.refusals.clear();
+                if let Some(name) = record["group"].as_str() {
+                    self.tell_of(name, kind, record);
+                }
+            }
+        }
+    }
+
+    /// The groups of a server that is ready. What it refuses at its start is said just before that.
+    fn begin(&mut self, ready: &Value) {
+        let refusals = std::mem::take(&mut self.refusals);
+        let groups = ready["groups"].as_array().into_iter().flatten();
+        let history = |group: &Value| {
+            let generation = group["generation"].as_u64();
+            let of_this = |refusal: &&Value| {
+                let group_refused =
+                    refusal["group"] == group["group"] && refusal["kept"].as_u64() == generation;
+                group_refused || refusal["group"].is_null()
+            };
+            GroupHistory {
+                generation,
+                ready: ready["time"].as_str().map(str::to_owned),
+                rejected: refusals.iter().rev().find(of_this).cloned(),
+                ..GroupHistory::default()
+            }
+        };
+        self.groups = groups
+            .filter_map(|group| Some((group["group"].as_str()?.to_owned(), history(group))))
+            .collect();
+    }
+
+    fn reject(&mut self, refusal: &Value) {
+        self.refusals.retain(|other| other["group"] != refusal["group"]);
+        self.refusals.push(refusal.clone());
+        match refusal["group"].as_str() {
+            Some(name) => self.groups.entry(name.to_owned()).or_default().rejected = Some(refusal.clone()),
+            // What is wrong with the tree concerns all.
+            None => {
+                let groups = self.groups.values_mut();
+                groups.for_each(|group| group.rejected = Some(refusal.clone()));
+            }
+        }
+    }
+
+    fn tell_of(&mut self, name: &str, kind: &str, record: &Value) {
         let generation = record["generation"].as_u64();
         if kind == "retired" {
             // Of what serves, it is the group's end.
-            if groups
-                .get(name)
-                .is_some_and(|group| group.generation == generation)
-            {
-                groups.remove(name);
+            let serves = |group: &GroupHistory| group.generation == generation;
+            if self.groups.get(name).is_some_and(serves) {
+                self.groups.remove(name);
             }
-            continue;
+            return;
         }
-        let group = groups.entry(name.to_owned()).or_default();
+        let group = self.groups.entry(name.to_owned()).or_default();
         match kind {
             "swapped" => {
                 *group = GroupHistory {
@@ -60,39 +138,11 @@ pub fn histories(records: &[Value]) -> BTreeMap<String, GroupHistory> {
                     ..GroupHistory::default()
                 };
             }
-            "rejected" => group.rejected = Some(record.clone()),
             "trapped" => group.trapped = Some(record.clone()),
             "reverted" => group.generation = record["to"].as_u64(),
             _ => {}
         }
     }
-    groups
-}
-
-/// The groups of a server that is ready. What it refuses at its start is said just before that.
-fn begin(ready: &Value, before: &[Value]) -> BTreeMap<String, GroupHistory> {
-    let refusals: Vec<&Value> = before
-        .iter()
-        .rev()
-        .take_while(|record| record["event"] == "rejected")
-        .collect();
-    let groups = ready["groups"].as_array().into_iter().flatten();
-    let history = |group: &Value| {
-        let generation = group["generation"].as_u64();
-        let of_this = |refusal: &&&Value| {
-            let group_refused = refusal["group"] == group["group"] && refusal["kept"].as_u64() == generation;
-            group_refused || refusal["group"].is_null()
-        };
-        GroupHistory {
-            generation,
-            ready: ready["time"].as_str().map(str::to_owned),
-            rejected: refusals.iter().find(of_this).map(|refusal| (*refusal).clone()),
-            ..GroupHistory::default()
-        }
-    };
-    groups
-        .filter_map(|group| Some((group["group"].as_str()?.to_owned(), history(group))))
-        .collect()
 }
 
 #[cfg(test)]
@@ -100,6 +150,26 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_state_stands_for_all_records_before_it() {
+        let records = [
+            json!({ "event": "ready", "time": "t0", "groups": [
+                { "group": "shop", "generation": 1 }, { "group": "api", "generation": null }] }),
+            json!({ "event": "swapped", "group": "shop", "generation": 2, "time": "t1" }),
+            json!({ "event": "trapped", "group": "shop", "generation": 2, "time": "t2" }),
+            json!({ "event": "rejected", "group": "shop", "kept": 2, "time": "t3" }),
+        ];
+        let mut told = Histories::default();
+        assert_eq!(told.state(), None);
+        records.iter().for_each(|record| told.tell(record));
+        let state: Value = serde_json::from_str(&told.state().unwrap()).unwrap();
+        assert_eq!(histories(std::slice::from_ref(&state)), histories(&records));
+        let mut twice = records.to_vec();
+        twice.insert(2, json!({ "event": "lost", "count": 7 }));
+        twice.push(state);
+        assert_eq!(histories(&twice), histories(&records));
+    }
 
     #[test]
     fn the_last_swap_and_what_was_refused_since() {

@@ -7,8 +7,12 @@ use tokio::sync::{mpsc, oneshot};
 /// Requests that may ask at once; more go on without waiting.
 const MAX_ASKING: usize = 4096;
 
-/// One question; it is answered when all that was on disk before is served or refused.
-pub struct Ask(pub oneshot::Sender<()>);
+/// One question; it is answered when what was on disk before, of its group, is served or refused.
+pub struct Ask {
+    /// `None` where any group may be meant.
+    pub group: Option<String>,
+    pub reply: oneshot::Sender<()>,
+}
 
 /// Where questions go.
 #[derive(Clone)]
@@ -20,11 +24,11 @@ pub fn inbox() -> (Inbox, mpsc::Receiver<Ask>) {
 }
 
 impl Inbox {
-    /// Waits until what is on disk now is served or refused, but no longer than `limit`; without a
-    /// control plane (frozen) there is nothing to wait for.
-    pub async fn fresh(&self, limit: Duration) {
+    /// Waits until what is on disk now of `group`, or of any, is served or refused, but no longer than
+    /// `limit`; without a control plane (frozen) there is nothing to wait for.
+    pub async fn fresh(&self, group: Option<String>, limit: Duration) {
         let (reply, answered) = oneshot::channel();
-        if self.0.try_send(Ask(reply)).is_ok() {
+        if self.0.try_send(Ask { group, reply }).is_ok() {
             // Late, or nobody there: what serves answers.
             let _ = tokio::time::timeout(limit, answered).await;
         }

@@ -4,27 +4,21 @@
 mod history;
 mod inbox;
 mod journal;
+mod queue;
+mod report;
 mod text;
 
-use std::{
-    io::Write,
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
 pub use self::{
-    history::{GroupHistory, histories},
+    history::{GroupHistory, STATE, histories},
     inbox::{Ask, Inbox, inbox},
     journal::{Journal, read_journal},
+    report::{Reporter, Writer, start},
 };
 use crate::{diagnostic::Diagnostic, project::ComponentId};
-
-/// Events that may wait to be written; more are dropped, and that is logged: a reader that hangs must
-/// not stop a swap.
-const MAX_UNWRITTEN: usize = 4096;
 
 /// One event, as it goes to standard output and into the journal.
 #[derive(Clone, Debug, Serialize)]
@@ -62,6 +56,10 @@ pub enum Event {
     Recovered {
         group: String,
         generation: u64,
+    },
+    /// So many events are missing here: whoever takes them did not keep up, or could not.
+    Lost {
+        count: u64,
     },
 }
 
@@ -155,62 +153,11 @@ struct Record {
     time: String,
 }
 
-/// The end of events that everyone writes to.
-#[derive(Clone)]
-pub struct Reporter(SyncSender<Record>);
-
-/// The thread that prints events and keeps the journal; it ends with the last reporter.
-pub struct Writer(JoinHandle<()>);
-
-/// Starts writing events. Errors: a thread cannot be started.
-pub fn start(format: Format, journal: Option<Journal>) -> std::io::Result<(Reporter, Writer)> {
-    let (sender, records) = sync_channel(MAX_UNWRITTEN);
-    let thread = std::thread::Builder::new()
-        .name("events".into())
-        .spawn(move || write_all(&records, format, journal))?;
-    Ok((Reporter(sender), Writer(thread)))
-}
-
-impl Reporter {
-    /// Never blocks.
-    pub fn publish(&self, event: Event) {
-        let record = Record {
+impl Record {
+    fn now(event: Event) -> Self {
+        Self {
             event,
             time: jiff::Timestamp::now().to_string(),
-        };
-        if self.0.try_send(record).is_err() {
-            tracing::warn!("an event was dropped: standard output or the journal does not keep up");
         }
-    }
-}
-
-impl Writer {
-    /// Waits until everything is written. Every reporter must be gone, or it waits for them.
-    pub fn finish(self) {
-        // A writer that panicked has nothing left to write.
-        let _ = self.0.join();
-    }
-}
-
-fn write_all(records: &Receiver<Record>, format: Format, mut journal: Option<Journal>) {
-    let mut stdout = std::io::stdout();
-    while let Ok(record) = records.recv() {
-        let line = match serde_json::to_string(&record) {
-            Ok(line) => line,
-            Err(error) => {
-                tracing::error!(%error, "an event cannot be written");
-                continue;
-            }
-        };
-        // First, so that whoever reads an event finds it in the journal.
-        if let Some(journal) = &mut journal {
-            journal.append(&line);
-        }
-        let printed = match format {
-            Format::Text => writeln!(stdout, "{}", text::render(&record.event)),
-            Format::Json => writeln!(stdout, "{line}"),
-        };
-        // Standard output may be closed while the server goes on.
-        let _ = printed.and_then(|()| stdout.flush());
     }
 }

@@ -50,6 +50,7 @@ pub fn render(event: &Event) -> String {
             format!("trapped {group}@{generation}: {component}: {message}")
         }
         Event::Recovered { group, generation } => format!("recovered {group}@{generation} with a new store"),
+        Event::Lost { count } => format!("lost: {count} events were not printed"),
     }
 }
 

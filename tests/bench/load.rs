@@ -1,13 +1,13 @@
 //! Requests while swaps go on: throughput, processor time and the latest answers, with and without.
 
 use std::{
-    fs,
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
 use crate::{
     pages::Page,
+    process::processor_ms,
     support::{Client, Server, Tree},
     table::{median, per_mille},
 };
@@ -111,15 +111,4 @@ fn ask(url: &str, over: &AtomicBool) -> Vec<f64> {
 )]
 pub fn pause(time: Duration) {
     std::thread::sleep(time);
-}
-
-/// User and system time of a process so far.
-fn processor_ms(pid: u32) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    let ticks: f64 = [11, 12]
-        .iter()
-        .map(|at| fields[*at].parse::<f64>().unwrap())
-        .sum();
-    ticks * 10.0
 }

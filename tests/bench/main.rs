@@ -22,7 +22,9 @@ mod engine_pages;
 #[path = "../linker/group.rs"]
 mod group;
 mod load;
+mod machine;
 mod pages;
+mod process;
 mod soak;
 mod starts;
 #[allow(

@@ -1,21 +1,25 @@
 //! Endurance: 64 connections on the example site while its files are replaced in every way, one after
 //! another. No request may fail, no answer may mix two generations, nothing may pile up.
 
+mod ways;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    os::unix::fs::symlink,
     path::Path,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
+use self::ways::{Change, WAYS};
 use crate::{
     load::pause,
-    support::{Server, Tree, example, touched, variant},
+    machine::machine,
+    process::sizes,
+    support::{Client, Reply, Server, Tree, example, touched, variant},
     table::per_mille,
 };
 
@@ -26,205 +30,206 @@ const PARTS: [(&str, &str); 4] = [
     ("shop.widget.cart", "shop/widget/cart"),
     ("shop.screen.home", "shop/screen/home"),
 ];
-const WAYS: [(&str, Way); 7] = [
-    ("in place", in_place),
-    ("rename", rename),
-    ("delete and recreate", recreate),
-    ("hard link", hard_link),
-    ("symlink switch", symlink_switch),
-    ("older stamp", older_stamp),
-    ("torn, then whole", torn),
-];
+/// How long it is only asked, before the swaps and after them.
+const QUIET: Duration = Duration::from_secs(5);
+/// Swaps after which everything has found its size.
+const SETTLED: usize = 100;
+/// So many times in a row it is looked how much there is, and the middle counts: one look may find a
+/// generation that drains, or not.
+const LOOKS: usize = 10;
+/// What may be more at the end, in percent.
+const MOST_GROWTH: f64 = 10.0;
 
-type Way = fn(&Path, &[u8]);
 /// The versions of the parts that one page shows.
 type Versions = Vec<String>;
+type Sizes = [(&'static str, u64); 4];
 
 pub fn run(swaps: u64) {
-    let tree = Tree::example();
-    let edits = PARTS.map(|(_, file)| (format!("{file}/src/lib.rs"), r#""1.0.0""#, r#""2.0.0""#));
-    let edits: Vec<_> = edits
-        .iter()
-        .map(|(file, from, to)| (file.as_str(), *from, *to))
-        .collect();
-    let second = variant("soak", &edits);
-    let mut server = Server::start(tree.root());
-
-    let (failed, over, swapping) = (AtomicU64::new(0), AtomicBool::new(false), AtomicBool::new(false));
-    let answers: Mutex<BTreeSet<(u64, Versions)>> = Mutex::default();
-    let (quiet, busy): (Mutex<Vec<f64>>, Mutex<Vec<f64>>) = Default::default();
-    let url = server.url().to_owned();
-    let mut shown: BTreeMap<u64, Versions> = BTreeMap::from([(1, vec!["1.0.0".into(); PARTS.len()])]);
-    let began = Instant::now();
-    let mut sizes = None;
-    std::thread::scope(|scope| {
-        let ask = || {
-            let mut client = crate::support::Client::new(&url);
-            let (mut own, mut times) = (BTreeSet::new(), [Vec::new(), Vec::new()]);
-            while !over.load(Ordering::Relaxed) {
-                let during = swapping.load(Ordering::Relaxed);
-                let asked = Instant::now();
-                match client.try_request("GET", "/", &[], b"") {
-                    Ok(reply) if reply.status == 200 => {
-                        let number = reply.generation().rsplit('@').next().unwrap().parse().unwrap();
-                        own.insert((number, versions(&reply)));
-                    }
-                    _ => {
-                        failed.fetch_add(1, Ordering::Relaxed);
-                        client = crate::support::Client::new(&url);
-                    }
-                }
-                times[usize::from(during)].push(asked.elapsed().as_secs_f64() * 1e3);
-            }
-            answers.lock().unwrap().extend(own);
-            let [still, moved] = times;
-            quiet.lock().unwrap().extend(still);
-            busy.lock().unwrap().extend(moved);
-        };
-        (0..CONNECTIONS).for_each(|_| drop(scope.spawn(ask)));
-        pause(Duration::from_secs(10));
-        swapping.store(true, Ordering::Relaxed);
-        let mut current = shown[&1].clone();
-        for swap in 0..swaps {
-            let part = (swap % PARTS.len() as u64) as usize;
-            let file = format!("{}.wasm", PARTS[part].1);
-            let (from, version) = if current[part] == "1.0.0" {
-                (second.as_path(), "2.0.0")
-            } else {
-                (example(), "1.0.0")
-            };
-            let content = touched(&fs::read(from.join(&file)).unwrap(), swap);
-            WAYS[(swap % WAYS.len() as u64) as usize].1(&tree.path(&file), &content);
-            let swapped = server.wait("swapped");
-            current[part] = version.into();
-            shown.insert(swapped["generation"].as_u64().unwrap(), current.clone());
-            if swap == 99 {
-                sizes = Some(self::sizes(server.pid()));
-            }
-        }
-        over.store(true, Ordering::Relaxed);
+    let site = Site::new();
+    let mut server = Server::start(site.tree.root());
+    let asked = Asked::default();
+    let (url, began) = (server.url().to_owned(), Instant::now());
+    let swapped = std::thread::scope(|scope| {
+        (0..CONNECTIONS).for_each(|_| drop(scope.spawn(|| asked.ask(&url))));
+        pause(QUIET);
+        asked.swapping.store(true, Ordering::Relaxed);
+        let swapped = site.swap(&mut server, swaps);
+        asked.swapping.store(false, Ordering::Relaxed);
+        pause(QUIET);
+        asked.over.store(true, Ordering::Relaxed);
+        swapped
     });
-    let answers = answers.into_inner().unwrap();
-    let mixed = answers
-        .iter()
-        .filter(|(number, versions)| shown.get(number) != Some(versions))
-        .count();
-    let requests = quiet.lock().unwrap().len() + busy.lock().unwrap().len();
     println!(
-        "{swaps} swaps in {:.0} s, {requests} requests on {CONNECTIONS} connections",
+        "\n{}\n\n{swaps} swaps in {} ways, in {:.0} s, with {CONNECTIONS} connections\n",
+        machine(),
+        WAYS.len(),
         began.elapsed().as_secs_f64()
     );
-    println!(
-        "failed: {}; mixed: {mixed} of {} kinds of answers",
-        failed.into_inner(),
-        answers.len()
-    );
-    for (what, times) in [("without swaps", quiet), ("during swaps", busy)] {
-        let mut times = times.into_inner().unwrap();
-        println!(
-            "p99.9 {what}: {:.1} ms, latest {:.1} ms",
-            per_mille(&mut times, 999),
-            per_mille(&mut times, 1000)
-        );
-    }
-    println!(
-        "after 100 swaps: {sizes:?}\nat the end: {:?}",
-        self::sizes(server.pid())
-    );
+    asked.report();
+    let most = growth(&swapped.sizes);
+    let (failed, mixed) = (asked.failed.load(Ordering::Relaxed), asked.mixed(&swapped.shown));
+    println!("\nfailed requests: {failed}; mixed answers: {mixed}");
+    assert_eq!((failed, mixed), (0, 0));
+    assert!(most <= MOST_GROWTH, "{most:.1} % more than after {SETTLED} swaps");
 }
 
-fn versions(page: &crate::support::Reply) -> Versions {
+/// The example site, and the same with other versions of its parts.
+struct Site {
+    tree: Tree,
+    second: std::path::PathBuf,
+}
+
+/// What the swaps made of it.
+struct Swapped {
+    /// What a page of each generation shows.
+    shown: BTreeMap<u64, Versions>,
+    /// What the server took of the machine after each swap.
+    sizes: Vec<Sizes>,
+}
+
+impl Site {
+    fn new() -> Self {
+        let edits = PARTS.map(|(_, file)| (format!("{file}/src/lib.rs"), r#""1.0.0""#, r#""2.0.0""#));
+        let edits: Vec<_> = edits
+            .iter()
+            .map(|(file, from, to)| (file.as_str(), *from, *to))
+            .collect();
+        let tree = Tree::example();
+        // Each part ends in a number from the start.
+        for (_, file) in PARTS {
+            let file = format!("{file}.wasm");
+            tree.put(&file, touched(&tree.read(&file), 0));
+        }
+        Self {
+            tree,
+            second: variant("soak", &edits),
+        }
+    }
+
+    fn swap(&self, server: &mut Server, swaps: u64) -> Swapped {
+        let mut current = vec!["1.0.0".to_owned(); PARTS.len()];
+        let mut shown = BTreeMap::from([(1, current.clone())]);
+        let mut sizes_then = Vec::new();
+        for number in 1..=swaps {
+            let part = (number % PARTS.len() as u64) as usize;
+            let way = &WAYS[(number % WAYS.len() as u64) as usize];
+            let (from, version) = match current[part].as_str() {
+                "1.0.0" => (self.second.as_path(), "2.0.0"),
+                _ => (example() as &Path, "1.0.0"),
+            };
+            let file = format!("{}.wasm", PARTS[part].1);
+            let content = touched(&fs::read(from.join(&file)).unwrap(), number);
+            (way.carry_out)(&Change {
+                root: self.tree.root(),
+                file: self.tree.path(&file),
+                content: &content,
+                number,
+            });
+            let swapped = server.wait_for("swapped", |event| event["group"] == "shop");
+            if way.replaces {
+                current[part] = version.into();
+            }
+            let generation = swapped["generation"].as_u64().unwrap();
+            assert_eq!(generation, number + 1, "one swap by {}: {swapped:#}", way.name);
+            shown.insert(generation, current.clone());
+            sizes_then.push(sizes(server.pid()));
+        }
+        Swapped {
+            shown,
+            sizes: sizes_then,
+        }
+    }
+}
+
+/// What all connections were answered.
+#[derive(Default)]
+struct Asked {
+    over: AtomicBool,
+    swapping: AtomicBool,
+    failed: AtomicU64,
+    /// Generations, with what their pages showed.
+    answers: Mutex<BTreeSet<(u64, Versions)>>,
+    /// Milliseconds without swaps and during them.
+    times: Mutex<[Vec<f64>; 2]>,
+}
+
+impl Asked {
+    /// Asks again and again on one connection.
+    fn ask(&self, url: &str) {
+        let mut client = Client::new(url);
+        let (mut own, mut times) = (BTreeSet::new(), [Vec::new(), Vec::new()]);
+        while !self.over.load(Ordering::Relaxed) {
+            let during = self.swapping.load(Ordering::Relaxed);
+            let asked = Instant::now();
+            match client.try_request("GET", "/", &[], b"") {
+                Ok(reply) if reply.status == 200 => {
+                    own.insert(shown_by(&reply));
+                }
+                _ => {
+                    self.failed.fetch_add(1, Ordering::Relaxed);
+                    client = Client::new(url);
+                }
+            }
+            times[usize::from(during)].push(asked.elapsed().as_secs_f64() * 1e3);
+        }
+        self.answers.lock().unwrap().extend(own);
+        let mut all = self.times.lock().unwrap();
+        std::iter::zip(all.iter_mut(), times).for_each(|(all, own)| all.extend(own));
+    }
+
+    /// Kinds of answers that show anything else than what their generation is made of.
+    fn mixed(&self, shown: &BTreeMap<u64, Versions>) -> usize {
+        let answers = self.answers.lock().unwrap();
+        assert!(answers.len() > shown.len() / 2, "most generations were asked");
+        let mixed = answers
+            .iter()
+            .filter(|(number, versions)| shown.get(number) != Some(versions));
+        mixed.count()
+    }
+
+    fn report(&self) {
+        println!("| latency | requests | median ms | p99 ms | p99.9 ms | latest ms |");
+        println!("| --- | --- | --- | --- | --- | --- |");
+        let mut times = self.times.lock().unwrap();
+        for (what, times) in std::iter::zip(["without swaps", "during swaps"], times.iter_mut()) {
+            let shares = [500, 990, 999, 1000].map(|share| format!("{:.2}", per_mille(times, share)));
+            println!("| {what} | {} | {} |", times.len(), shares.join(" | "));
+        }
+    }
+}
+
+fn shown_by(page: &Reply) -> (u64, Versions) {
+    let number = page.generation().rsplit('@').next().unwrap().parse().unwrap();
     let version =
         |(part, _): (&str, &str)| page.attribute(&format!("data-component=\"{part}\""), "data-version");
-    PARTS.map(version).to_vec()
+    (number, PARTS.map(version).to_vec())
 }
 
-/// What must not pile up, by name.
-fn sizes(pid: u32) -> [(&'static str, u64); 4] {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let value = |name: &str| {
-        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    };
-    [
-        ("resident memory, KiB", value("VmRSS:")),
-        ("threads", value("Threads:")),
-        (
-            "open files",
-            fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count() as u64,
-        ),
-        ("compiled code, KiB", compiled_kib(pid)),
-    ]
-}
-
-/// Memory that holds machine code that was compiled here: executable, and of no file.
-fn compiled_kib(pid: u32) -> u64 {
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
-    let bytes = maps.lines().filter_map(|line| {
-        let mut fields = line.split_whitespace();
-        let (range, rights) = (fields.next()?, fields.next()?);
-        let file = fields.nth(3);
-        let (from, to) = range.split_once('-')?;
-        let length = u64::from_str_radix(to, 16).ok()? - u64::from_str_radix(from, 16).ok()?;
-        (rights.contains('x') && file.is_none()).then_some(length)
+/// Shows how much there was after the first swaps and at the end. Returns the most that anything grew, in
+/// percent.
+fn growth(sizes: &[Sizes]) -> f64 {
+    assert!(
+        sizes.len() >= SETTLED + 2 * LOOKS,
+        "at least {} swaps show what grows",
+        SETTLED + 2 * LOOKS
+    );
+    let early = middle(&sizes[SETTLED..SETTLED + LOOKS]);
+    let late = middle(&sizes[sizes.len() - LOOKS..]);
+    println!("\n| of the server | after {SETTLED} swaps | at the end | growth |\n| --- | --- | --- | --- |");
+    let rows = std::iter::zip(early, late).map(|((what, early), (_, late))| {
+        let growth = (late as f64 / early as f64 - 1.0) * 100.0;
+        println!("| {what} | {early} | {late} | {growth:+.1} % |");
+        growth
     });
-    bytes.sum::<u64>() / 1024
+    rows.fold(f64::MIN, f64::max)
 }
 
-fn beside(file: &Path, content: &[u8]) -> std::path::PathBuf {
-    let beside = file.with_extension("new");
-    let _ = fs::remove_file(&beside);
-    fs::write(&beside, content).unwrap();
-    beside
-}
-
-fn in_place(file: &Path, content: &[u8]) {
-    if file.is_symlink() {
-        return rename(file, content);
+fn middle(sizes: &[Sizes]) -> Sizes {
+    let mut middle = sizes[0];
+    for (at, (_, value)) in middle.iter_mut().enumerate() {
+        let mut values: Vec<u64> = sizes.iter().map(|sizes| sizes[at].1).collect();
+        values.sort_unstable();
+        *value = values[values.len() / 2];
     }
-    fs::write(file, content).unwrap();
-}
-
-fn rename(file: &Path, content: &[u8]) {
-    fs::rename(beside(file, content), file).unwrap();
-}
-
-fn recreate(file: &Path, content: &[u8]) {
-    fs::remove_file(file).unwrap();
-    fs::write(file, content).unwrap();
-}
-
-/// As cargo does: unlinked, then linked from elsewhere.
-fn hard_link(file: &Path, content: &[u8]) {
-    let beside = beside(file, content);
-    fs::remove_file(file).unwrap();
-    fs::hard_link(beside, file).unwrap();
-}
-
-fn symlink_switch(file: &Path, content: &[u8]) {
-    let target = file.with_extension(format!("v{}", content[content.len() - 8]));
-    fs::write(&target, content).unwrap();
-    let link = file.with_extension("link");
-    let _ = fs::remove_file(&link);
-    symlink(target, &link).unwrap();
-    fs::rename(link, file).unwrap();
-}
-
-fn older_stamp(file: &Path, content: &[u8]) {
-    let beside = beside(file, content);
-    let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
-    fs::File::options()
-        .write(true)
-        .open(&beside)
-        .unwrap()
-        .set_modified(old)
-        .unwrap();
-    fs::rename(beside, file).unwrap();
-}
-
-fn torn(file: &Path, content: &[u8]) {
-    let _ = fs::remove_file(file);
-    fs::write(file, &content[..content.len() / 2]).unwrap();
-    pause(Duration::from_millis(30));
-    fs::write(file, content).unwrap();
+    middle
 }

@@ -89,6 +89,16 @@ fn a_manifest_with_mistakes() {
         "[server]\nlisten = [\"nowhere\"]\n[groups.shop]\nroutez = {}\nstate = \"stale\"\n\
          [groups.shop.limits]\nmemory = \"much\"\nmemroy = 1\n[groups.shop.routes]\n\"cart\" = \"shop.home\"\n",
     );
+    manifest(
+        "grants",
+        "[groups.shop.grants]\nhttp = [\"api.example.com\", \"https://api.example.com/v1\", \"http://localhost:9000\"]\n\
+         htp = []\nenv = { LANG = 1, \"A=B\" = \"\" }\nconfig = \"hello\"\n\
+         directories = [{ host = \"data\" }, { host = \"data\", guest = \"data\" }, { host = \"\", guest = \"/x\", mode = \"rw\" }]\n",
+    );
+    manifest(
+        "directories",
+        "[groups.shop.grants]\ndirectories = [{ host = \"data\", guest = \"/data\" }, { host = \"shop/home.wasm\", guest = \"/home\" }]\n",
+    );
     manifest("not-yet", "[groups.shop]\nstate = \"migrate\"\n");
     manifest(
         "unknown-components",

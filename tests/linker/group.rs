@@ -102,7 +102,14 @@ impl Running {
         };
         let observer = Arc::new(|_: &GenerationId, _| ());
         let artifact = Arc::new(artifact);
-        let starting = Generation::start(id, artifact, spec.instances, spec.limits.clone(), observer);
+        let starting = Generation::start(
+            id,
+            artifact,
+            spec.instances,
+            spec.limits.clone(),
+            &spec.grants,
+            observer,
+        );
         let (generation, retirement) = runtime().block_on(starting).map_err(|failed| failed.diagnostic)?;
         Ok(Self {
             generation,

@@ -77,6 +77,15 @@ impl<T: Copy + PartialEq> Track<T> {
         self.0[..after].iter().any(|(_, value)| wanted(value))
     }
 
+    /// Whether it was `wanted` at any moment from `from` until `until`.
+    pub fn was_between(&self, from: Time, until: Time, mut wanted: impl FnMut(&T) -> bool) -> bool {
+        let first = self.0.partition_point(|(set, _)| *set <= from).saturating_sub(1);
+        let after = self.0.partition_point(|(set, _)| *set <= until);
+        self.0[first..after.max(first)]
+            .iter()
+            .any(|(_, value)| wanted(value))
+    }
+
     /// What it was before it became what it is.
     pub fn before(&self) -> Option<T> {
         self.0.iter().rev().nth(1).map(|(_, value)| *value)
@@ -169,6 +178,13 @@ impl Disk {
     pub fn each_had_been(&self, group: usize, snapshot: &Snapshot, until: Time) -> bool {
         let mut files = self.files[group].iter().zip(snapshot.0);
         files.all(|(track, content)| track.had_been(until, |file| file.map(|file| file.content) == content))
+    }
+
+    /// Whether some file of the group was unfinished at some moment from `from` until `until`.
+    pub fn some_was_unfinished(&self, group: usize, from: Time, until: Time) -> bool {
+        let unfinished = |file: &Option<File>| file.is_some_and(|file| file.content.kind == Kind::Unfinished);
+        let mut files = self.files[group].iter();
+        files.any(|track| track.was_between(from, until, unfinished))
     }
 
     /// Whether every component of the group was gone at some moment from `from` to now.

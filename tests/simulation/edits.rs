@@ -146,7 +146,7 @@ fn spoil(random: &mut Random) -> Vec<(Time, Write)> {
     }
 }
 
-/// A file that changes for ever, nearly.
+/// A file that changes for a long time.
 fn churn(random: &mut Random, file: Place) -> Vec<(Time, Write)> {
     let writes = (0..random.between(20, 80)).map(|n| (n * 7 * MS, new(file, Kind::Good)));
     writes.collect()

@@ -9,6 +9,9 @@ use super::{
 };
 use wasmhost::reload::control::{GONE, UNFINISHED};
 
+/// How long before it counts as seen a content may have been read: longer than any look takes.
+const LOOK: Time = 500 * MS;
+
 /// A guarantee that does not hold, and how that was seen.
 #[derive(Clone, Debug)]
 pub struct Broken {
@@ -47,6 +50,8 @@ struct Group {
 
 pub struct Monitor {
     groups: Vec<Group>,
+    /// What each group should be routed to, by what was decided last.
+    decided: [Option<usize>; GROUPS],
     /// When trees that cannot be understood were refused, and which.
     refused_trees: Vec<(Time, u32)>,
     broken: Option<Broken>,
@@ -56,6 +61,7 @@ impl Monitor {
     pub fn new() -> Self {
         Self {
             groups: (0..GROUPS).map(|_| Group::default()).collect(),
+            decided: [None; GROUPS],
             refused_trees: Vec::new(),
             broken: None,
         }
@@ -76,8 +82,14 @@ impl Monitor {
     }
 
     /// What a group serves from the start.
-    pub fn begins(&mut self, group: usize, snapshot: Snapshot) {
+    pub fn begins(&mut self, group: usize, snapshot: Snapshot, generation: usize) {
         self.groups[group].serving = Some(snapshot);
+        self.decided(group, Some(generation));
+    }
+
+    /// The control plane wants the group to be there when this step is over.
+    pub fn decided(&mut self, group: usize, generation: Option<usize>) {
+        self.decided[group] = generation;
     }
 
     /// A look found this of a group: a refusal of something else may be said again.
@@ -137,7 +149,13 @@ impl Monitor {
         } else {
             0
         };
-        let early = now < patience || !disk.each_had_been(group, &snapshot, now - patience);
+        // What is not finished may change meanwhile: its time runs from when the first of it was seen.
+        let began = |until: Time| {
+            disk.each_had_been(group, &snapshot, until)
+                || snapshot.is_unfinished()
+                    && disk.some_was_unfinished(group, until.saturating_sub(LOOK), until)
+        };
+        let early = now < patience || !began(now - patience);
         self.must(!early, ContentDecides, || {
             format!("g{group}: {snapshot} was refused too early")
         });
@@ -183,7 +201,12 @@ impl Monitor {
         requests: &[Request],
         now: Time,
     ) {
-        use Guarantee::{Bounded, LastGood, NoneLost, OneGeneration};
+        use Guarantee::{Bounded, LastGood, NoneLost, OneGeneration, Together};
+        let decided = self.decided;
+        self.must(table == decided, Together, || {
+            format!("{decided:?} was decided, and {table:?} is published")
+        });
+        let alive: Vec<(usize, &Generation)> = (0..).zip(generations).filter(|(_, one)| one.alive).collect();
         for (group, serving) in table.iter().enumerate() {
             let expected = self.groups[group].serving;
             let found = serving.map(|serving| &generations[serving]);
@@ -193,10 +216,8 @@ impl Monitor {
             self.must(serves, LastGood, || {
                 format!("g{group} is routed to what does not run")
             });
-            let alive = generations
-                .iter()
-                .filter(|other| other.alive && other.group == group);
-            let bound = alive.filter(|other| other.retired.is_none()).count() <= 2;
+            let current = |other: &Generation| other.group == group && other.retired.is_none();
+            let bound = alive.iter().filter(|(_, other)| current(other)).count() <= 2;
             self.must(bound, Bounded, || {
                 format!("more than two generations of g{group}")
             });
@@ -214,10 +235,11 @@ impl Monitor {
                 format!("a request of g{} went astray", request.group)
             });
         }
-        for generation in generations.iter().filter(|generation| generation.alive) {
+        for (at, generation) in alive {
+            let runs = || requests.iter().any(|request| request.generation == Some(at));
             let drains = generation
                 .retired
-                .is_none_or(|retired| generation.leases > 0 && now <= retired + super::host::DRAIN);
+                .is_none_or(|retired| runs() && now <= retired + super::host::DRAIN);
             self.must(drains, Bounded, || {
                 format!("{} is kept for nobody", generation.name())
             });
@@ -231,24 +253,34 @@ impl Monitor {
             let said = self.refused_trees.iter().any(|(_, refused)| *refused == wrong);
             return self.must(said, Newest, || "a tree that is wrong was never refused".into());
         }
-        for group in 0..GROUPS {
-            let lies = disk.now(group);
-            let serving = self.groups[group].serving;
-            let done = match (lies.is_there(), lies.is_good()) {
-                (false, _) => serving.is_none(),
-                (_, true) => serving == Some(lies),
-                _ => self.groups[group].refused.contains(&lies),
-            };
-            self.must(done, Newest, || {
-                let serving = serving.map_or("nothing".into(), |serving| serving.to_string());
-                format!("at the end g{group} is {lies} and serves {serving}")
-            });
-        }
+        (0..GROUPS).for_each(|group| self.settled_group(disk, group));
         let alive: BTreeSet<usize> = (0..generations.len())
             .filter(|at| generations[*at].alive)
             .collect();
         let served: BTreeSet<usize> = table.iter().flatten().copied().collect();
         self.must(alive == served, Bounded, || "generations are left over".into());
+    }
+
+    /// The same, but that one group changes still.
+    pub fn settled_beside(&mut self, disk: &Disk, changing: usize) {
+        if disk.wrong().now().is_none() {
+            let others = (0..GROUPS).filter(|group| *group != changing);
+            others.for_each(|group| self.settled_group(disk, group));
+        }
+    }
+
+    fn settled_group(&mut self, disk: &Disk, group: usize) {
+        let lies = disk.now(group);
+        let serving = self.groups[group].serving;
+        let done = match (lies.is_there(), lies.is_good()) {
+            (false, _) => serving.is_none(),
+            (_, true) => serving == Some(lies),
+            _ => self.groups[group].refused.contains(&lies),
+        };
+        self.must(done, Guarantee::Newest, || {
+            let serving = serving.map_or("nothing".into(), |serving| serving.to_string());
+            format!("at the end g{group} is {lies} and serves {serving}")
+        });
     }
 }
 

@@ -13,7 +13,7 @@ use wasmhost::{
 };
 
 use super::{
-    disk::{Content, Disk, FILES, File, GROUPS, MS, Snapshot, Time, name, number},
+    disk::{Content, Disk, FILES, File, GROUPS, Kind, MS, Snapshot, Time, name, number},
     edits::{self, Write},
     guarantees::{Broken, Guarantee, Monitor, REST},
     mutants::{Mutant, Steered},
@@ -29,7 +29,9 @@ const SAFETY: Time = 2_000 * MS;
 /// Former content comes back only where the present one lay there for so long: two looks do not take as
 /// long, so that what both found has been there as a whole.
 const STEADY: Time = 500 * MS;
-const MOST_STEPS: usize = 20_000;
+const MOST_STEPS: usize = 40_000;
+/// How long a file goes on changing when nothing else does any more: by then all else has come to rest.
+const ENDLESS: Time = 12_000 * MS;
 
 pub struct Generation {
     pub group: usize,
@@ -66,7 +68,13 @@ enum Event {
     /// A request that waits for a swap waits no longer.
     WaitOver(u64),
     RequestDone(u64),
+    /// The guest of a request traps.
+    Trapped(u64),
+    /// The client of a request goes away.
+    Gone(u64),
     DrainOver(usize),
+    /// The file that changes for ever does.
+    Changes,
     /// The rest of a publication in two steps.
     Rest(Vec<usize>),
 }
@@ -116,6 +124,10 @@ pub struct Host {
     asked: u64,
     edits_left: usize,
     arrivals_left: usize,
+    /// A file that changes for ever, and how often: in some runs.
+    endless: Option<(edits::Place, Time)>,
+    /// When an edit or a request came last.
+    busy: Time,
     monitor: Monitor,
     log: Option<Vec<String>>,
 }
@@ -158,6 +170,11 @@ impl Host {
             asked: 0,
             edits_left: 3 + random.below(20),
             arrivals_left: 10 + random.below(60),
+            endless: random.percent(6).then(|| {
+                let file = (random.below(GROUPS), 1 + random.below(FILES - 1));
+                (file, random.between(10 * MS, 80 * MS))
+            }),
+            busy: 0,
             monitor: Monitor::new(),
             log: log.then(Vec::new),
             random,
@@ -165,6 +182,7 @@ impl Host {
         (0..GROUPS).for_each(|group| host.begin(group));
         host.at(0, Event::Edit);
         host.at(0, Event::Arrival);
+        host.at(0, Event::Changes);
         host
     }
 
@@ -181,12 +199,11 @@ impl Host {
         self.table[group] = Some(first);
         self.newest[group] = 1;
         self.watched[group] = true;
-        self.monitor.begins(group, snapshot);
+        self.monitor.begins(group, snapshot, first);
     }
 
     fn run(&mut self) -> Option<Broken> {
         let mut steps = 0;
-        let mut quiet_since = 0;
         while let Some(Reverse(Queued(at, _, event))) = self.queue.pop() {
             self.now = at;
             self.happen(event);
@@ -197,10 +214,10 @@ impl Host {
                 return Some(broken);
             }
             if self.edits_left > 0 || self.arrivals_left > 0 {
-                quiet_since = self.now;
+                self.busy = self.now;
             }
             steps += 1;
-            let rests = steps < MOST_STEPS && self.now < quiet_since + REST;
+            let rests = steps < MOST_STEPS && self.now < self.busy + REST;
             self.monitor
                 .must(rests, Guarantee::Newest, || "it never comes to rest".into());
         }
@@ -244,7 +261,10 @@ impl Host {
             Event::Arrival => self.arrive(),
             Event::WaitOver(id) => self.serve(id),
             Event::RequestDone(id) => self.end_request(id),
+            Event::Trapped(id) => self.trap(id),
+            Event::Gone(id) => self.go_away(id),
             Event::DrainOver(generation) => self.end_drain(generation),
+            Event::Changes => self.change_for_ever(),
             Event::Rest(candidates) => candidates.into_iter().for_each(|at| self.publish(at)),
         }
     }
@@ -262,6 +282,18 @@ impl Host {
         }
         for (delay, write) in writes {
             self.at(delay, Event::Write(write));
+        }
+    }
+
+    /// Until all else has been at rest for long: then it is seen whether that was held up.
+    fn change_for_ever(&mut self) {
+        let Some((file, pause)) = self.endless else { return };
+        if self.now < self.busy + ENDLESS {
+            let (kind, older) = (Kind::Good, 0);
+            self.write(Write::New { file, kind, older });
+            self.at(pause, Event::Changes);
+        } else {
+            self.monitor.settled_beside(&self.disk, file.0);
         }
     }
 
@@ -411,14 +443,25 @@ impl Host {
             Deed::Look => self.begin_look(),
             Deed::Build { build, groups, .. } => self.begin_build(build, &groups),
             Deed::GiveUp { .. } => self.give_up(),
-            Deed::Commit { publish, refuse, .. } => self.commit(&publish, &refuse),
-            Deed::Remove(groups) => groups.iter().for_each(|group| self.remove(number(group))),
+            Deed::Commit { publish, refuse, .. } => {
+                for candidate in self.built(&publish) {
+                    let group = self.generations[candidate].group;
+                    self.monitor.decided(group, Some(candidate));
+                }
+                self.commit(&publish, &refuse);
+            }
+            Deed::Remove(groups) => groups.iter().map(|name| number(name)).for_each(|group| {
+                self.monitor.decided(group, None);
+                self.remove(group);
+            }),
             Deed::Refuse(groups) => groups.iter().for_each(|name| {
                 let group = number(name);
                 if let Some(snapshot) = self.seen.get(&group).copied() {
                     self.refuse(group, snapshot);
                 }
             }),
+            // It is said, and nothing else follows from it.
+            Deed::SayUnsettled(_) => {}
             Deed::RefuseTree => {
                 if let Some(wrong) = self.wrong {
                     self.monitor.refused_tree(wrong, self.now);
@@ -560,32 +603,31 @@ impl Host {
         self.step(self.now, Input::Built { build: number, ready });
     }
 
+    /// What was built of these groups.
+    fn built(&self, names: &BTreeSet<String>) -> Vec<usize> {
+        let candidates = self.build.iter().flat_map(|build| &build.candidates);
+        let named = candidates.filter(|at| names.contains(&name(self.generations[**at].group)));
+        named.copied().collect()
+    }
+
     fn commit(&mut self, publish: &BTreeSet<String>, refuse: &BTreeSet<String>) {
-        let Some(build) = self.build.take() else { return };
+        let (mut published, refused) = (self.built(publish), self.built(refuse));
+        if self.build.take().is_none() {
+            return;
+        }
         self.refused.clear();
-        let of = |names: &BTreeSet<String>, generations: &[Generation]| -> Vec<usize> {
-            let candidates = build.candidates.iter().copied();
-            candidates
-                .filter(|at| names.contains(&name(generations[*at].group)))
-                .collect()
-        };
-        for candidate in of(refuse, &self.generations) {
+        for candidate in refused {
             let Generation { group, snapshot, .. } = self.generations[candidate];
             self.generations[candidate].alive = false;
             self.refuse(group, snapshot);
         }
-        let mut published = of(publish, &self.generations);
         if self.control.halves() && published.len() > 1 {
             let rest = published.split_off(1);
             self.at(MS / 100, Event::Rest(rest));
         }
-        let together = of(publish, &self.generations).len() == published.len();
         published
             .into_iter()
             .for_each(|candidate| self.publish(candidate));
-        self.monitor.must(together, Guarantee::Together, || {
-            "half of a change is published".into()
-        });
     }
 
     fn refuse(&mut self, group: usize, snapshot: Snapshot) {
@@ -654,10 +696,20 @@ impl Host {
             arrived: self.now,
             generation: None,
         });
+        if self.random.percent(12) {
+            let stays = self.random.mostly(60 * MS, 3000 * MS);
+            self.at(stays, Event::Gone(id));
+        }
         if self.random.percent(50) {
             self.say(|_| format!("request {id} for g{group} waits for what lies there"));
             self.at(REQUEST_TIME, Event::WaitOver(id));
-            self.step(self.now, Input::Asked(id));
+            self.step(
+                self.now,
+                Input::Asked {
+                    request: id,
+                    group: Some(name(group)),
+                },
+            );
         } else {
             self.route(id);
         }
@@ -675,16 +727,16 @@ impl Host {
         if in_time {
             self.monitor.answered(&self.disk, request, self.now);
         } else {
-            // Trees that never come to rest within that time are not edited here.
-            self.monitor.must(false, Guarantee::NoneLost, || {
+            // What serves answers. A group that changes for ever may take that long, no other.
+            let changes = self.endless.is_some_and(|(file, _)| file.0 == request.group);
+            self.monitor.must(changes, Guarantee::NoneLost, || {
                 format!("request {id} was never answered")
             });
         }
         self.route(id);
     }
 
-    /// From here on the request belongs to one generation. A slow body, or a client that goes away in the
-    /// midst of it, is a long or short time that it runs; a trap takes its store, not its generation.
+    /// From here on the request belongs to one generation. A slow body is a long time that it runs.
     fn route(&mut self, id: u64) {
         let Some(at) = self.requests.iter().position(|request| request.id == id) else {
             return;
@@ -694,10 +746,38 @@ impl Host {
                 self.requests[at].generation = Some(generation);
                 self.generations[generation].leases += 1;
                 let runs = self.random.mostly(15 * MS, 5000 * MS);
-                self.at(runs, Event::RequestDone(id));
+                let traps = self.random.percent(10);
+                self.at(
+                    runs,
+                    if traps {
+                        Event::Trapped(id)
+                    } else {
+                        Event::RequestDone(id)
+                    },
+                );
             }
             // Its group does not run: 404 or 503.
             None => drop(self.requests.swap_remove(at)),
+        }
+    }
+
+    /// Its store ends, and with it this request; the generation gets another store.
+    fn trap(&mut self, id: u64) {
+        let request = self.requests.iter().find(|request| request.id == id);
+        if let Some(generation) = request.and_then(|request| request.generation) {
+            self.say(|host| format!("request {id} traps in {}", host.generations[generation].name()));
+            self.generations[generation].alive &= self.control.survives_traps();
+        }
+        self.end_request(id);
+    }
+
+    /// It may wait yet, may run, or be over. What is still decided about it finds it gone.
+    fn go_away(&mut self, id: u64) {
+        self.say(|_| format!("the client of request {id} goes away"));
+        if self.control.lets_go() {
+            self.end_request(id);
+        } else {
+            self.requests.retain(|request| request.id != id);
         }
     }
 
@@ -738,6 +818,7 @@ fn say(deed: &Deed) -> String {
         } => format!("commit build {build}: {publish:?}, not {refuse:?}"),
         Deed::Remove(groups) => format!("remove {groups:?}"),
         Deed::Refuse(groups) => format!("refuse {groups:?}"),
+        Deed::SayUnsettled(groups) => format!("say that {groups:?} never rest"),
         Deed::RefuseTree => "refuse the tree".into(),
         Deed::Answer(requests) => format!("answer {requests:?}"),
     }

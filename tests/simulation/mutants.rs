@@ -1,7 +1,10 @@
 //! The real control, and ways to spoil what goes into it, what comes out of it, or how that is carried
 //! out: bugs that the simulation has to find.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use wasmhost::reload::control::{Control, Deed, Input, Sight};
 
@@ -21,12 +24,23 @@ pub enum Mutant {
     ForgetKnown,
     /// Publishes what no second look has found.
     FlipBeforeConfirmed,
+    /// Takes a generation for dead when one of its stores traps.
+    TrapEndsGeneration,
+    /// Keeps the lease of a client that went away.
+    KeepsLease,
+    /// Hears no hint before all has been quiet for a while.
+    WaitsForQuiet,
 }
+
+/// That while.
+const QUIET: Duration = Duration::from_millis(120);
 
 pub struct Steered {
     control: Control,
     mutant: Option<Mutant>,
     building: bool,
+    /// Until when it has to be quiet.
+    held: Option<Instant>,
     /// What was last taken for new, and its stamp.
     newest: BTreeMap<String, (u64, Sight)>,
 }
@@ -37,6 +51,7 @@ impl Steered {
             control: Control::default(),
             mutant,
             building: false,
+            held: None,
             newest: BTreeMap::new(),
         }
     }
@@ -47,12 +62,23 @@ impl Steered {
     }
 
     pub fn wake_at(&self) -> Option<Instant> {
-        self.control.wake_at()
+        self.control.wake_at().into_iter().chain(self.held).min()
     }
 
     pub fn step(&mut self, now: Instant, input: Input) -> Vec<Deed> {
         if self.mutant == Some(Mutant::LoseTheNewest) && self.building && matches!(input, Input::Hint) {
             return Vec::new();
+        }
+        if self.mutant == Some(Mutant::WaitsForQuiet) {
+            if matches!(input, Input::Hint) {
+                self.held = Some(now + QUIET);
+                return Vec::new();
+            }
+            if self.held.take_if(|held| *held <= now).is_some() {
+                let mut deeds = self.control.step(now, Input::Hint);
+                deeds.extend(self.control.step(now, input));
+                return deeds;
+            }
         }
         let early = match &input {
             Input::Built { build, ready } if self.mutant == Some(Mutant::FlipBeforeConfirmed) => {
@@ -102,6 +128,14 @@ impl Steered {
 
     pub fn halves(&self) -> bool {
         self.mutant == Some(Mutant::PublishHalf)
+    }
+
+    pub fn survives_traps(&self) -> bool {
+        self.mutant != Some(Mutant::TrapEndsGeneration)
+    }
+
+    pub fn lets_go(&self) -> bool {
+        self.mutant != Some(Mutant::KeepsLease)
     }
 
     pub fn forgets_known(&self) -> bool {

@@ -12,6 +12,8 @@ use super::PATIENCE;
 pub struct Client {
     authority: String,
     stream: BufReader<Box<dyn Stream>>,
+    /// What it is over, where that can be shared.
+    socket: Option<TcpStream>,
 }
 
 /// What HTTP/1.1 is spoken over.
@@ -44,7 +46,11 @@ impl Client {
             return Self::over(stream, "localhost");
         }
         let authority = url.strip_prefix("http://").expect("an http url");
-        Self::over(connect(authority), authority)
+        let socket = connect(authority);
+        Self {
+            socket: socket.try_clone().ok(),
+            ..Self::over(socket, authority)
+        }
     }
 
     /// Over a connection that is there.
@@ -52,6 +58,7 @@ impl Client {
         Self {
             authority: authority.to_owned(),
             stream: BufReader::new(Box::new(stream)),
+            socket: None,
         }
     }
 
@@ -107,6 +114,24 @@ impl Client {
         self.stream.get_mut().write_all(bytes).unwrap();
     }
 
+    /// A second hand on the same connection: one sends while the other receives.
+    pub fn split(&self) -> Self {
+        let socket = self.socket.as_ref().expect("plain TCP").try_clone().unwrap();
+        Self::over(socket, &self.authority)
+    }
+
+    /// The trailers behind the last chunk.
+    pub fn last_chunk(&mut self) -> std::io::Result<Vec<String>> {
+        assert_eq!(self.line()?, "0", "no chunk follows");
+        let mut trailers = Vec::new();
+        loop {
+            match self.line()? {
+                end if end.is_empty() => return Ok(trailers),
+                trailer => trailers.push(trailer),
+            }
+        }
+    }
+
     /// Reads the next answer to its end.
     pub fn receive(&mut self, head_only: bool) -> std::io::Result<Reply> {
         let mut reply = self.receive_head()?;
@@ -158,6 +183,36 @@ impl Client {
             self.stream.read_exact(&mut body)?;
         }
         Ok(body)
+    }
+
+    /// Reads a body that is too large to be kept, and that consists of one byte alone; its size.
+    pub fn receive_only(&mut self, byte: u8, head: &Reply) -> std::io::Result<usize> {
+        let mut size = 0;
+        let mut check = |part: &[u8]| {
+            assert!(part.iter().all(|found| *found == byte));
+            size += part.len();
+        };
+        match head.header("content-length") {
+            Some(length) => {
+                let mut left: usize = length.parse().map_err(|_| broken("content-length"))?;
+                let mut part = vec![0; 64 * 1024];
+                while left > 0 {
+                    let most = left.min(part.len());
+                    let read = self.stream.read(&mut part[..most])?;
+                    if read == 0 {
+                        return Err(std::io::ErrorKind::UnexpectedEof.into());
+                    }
+                    check(&part[..read]);
+                    left -= read;
+                }
+            }
+            None => {
+                while let Some(chunk) = self.chunk()? {
+                    check(&chunk);
+                }
+            }
+        }
+        Ok(size)
     }
 
     /// The next chunk of a chunked body; `None` is its end.

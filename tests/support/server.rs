@@ -135,6 +135,17 @@ impl Server {
         self.child.id()
     }
 
+    /// Bytes of memory that it has had at most.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .unwrap();
+        let kilobytes: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+        kilobytes * 1024
+    }
+
     /// The next event of this name.
     pub fn wait(&mut self, event: &str) -> Value {
         self.wait_for(event, |_| true)

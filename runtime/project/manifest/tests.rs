@@ -431,10 +431,6 @@ fn what_comes_later_is_refused_by_name() {
         r#"[groups.shop]
 state = "migrate"
 [groups.shop.grants]
-http = ["https://api.example.com"]
-env = { LANG = "en" }
-config = { greeting = "hello" }
-directories = [{ host = "data", guest = "/data", write = false }]
 keyvalue = true
 [groups.shop.swap]
 requests = "wait"
@@ -442,12 +438,8 @@ probation = { requests = 100, traps = 1 }
 "#,
         &[
             "2:9 manifest-not-yet: state = \"migrate\" is not supported yet; only \"fresh\" is",
-            "4:8 manifest-not-yet: groups.shop.grants.http is not supported yet; nothing can be granted",
-            "5:7 manifest-not-yet: groups.shop.grants.env is not supported yet; nothing can be granted",
-            "6:10 manifest-not-yet: groups.shop.grants.config is not supported yet; nothing can be granted",
-            "7:15 manifest-not-yet: groups.shop.grants.directories is not supported yet; nothing can be granted",
-            "8:12 manifest-not-yet: groups.shop.grants.keyvalue is not supported yet; nothing can be granted",
-            "11:13 manifest-not-yet: probation is not supported yet; a new generation is never reverted",
+            "4:12 manifest-not-yet: groups.shop.grants.keyvalue is not supported yet; there is no store for keys and values",
+            "7:13 manifest-not-yet: probation is not supported yet; a new generation is never reverted",
         ],
     );
 }
@@ -458,9 +450,6 @@ fn what_comes_later_is_checked_all_the_same() {
         r#"[groups.shop]
 state = "frsh"
 [groups.shop.grants]
-http = "https://api.example.com"
-env = { LANG = 1 }
-directories = [{ host = "data" }]
 keyvalue = "yes"
 [groups.shop.swap]
 requests = "drop"
@@ -468,12 +457,37 @@ drain = "soon"
 "#,
         &[
             "2:9 manifest-value: groups.shop.state must be \"fresh\" or \"migrate\", not \"frsh\"",
-            "4:8 manifest-value: groups.shop.grants.http must be a list of URLs, not \"https://api.example.com\"",
-            "5:16 manifest-value: groups.shop.grants.env.LANG must be a string, not 1",
-            "6:16 manifest-value: groups.shop.grants.directories[0] must be a table with host and guest, not a table",
-            "7:12 manifest-value: groups.shop.grants.keyvalue must be true or false, not \"yes\"",
-            "9:12 manifest-value: groups.shop.swap.requests must be \"serve-old\" or \"wait\", not \"drop\"",
-            "10:9 manifest-value: groups.shop.swap.drain must be a time such as \"10s\" or \"500ms\", from 0s to 30days, not \"soon\"",
+            "4:12 manifest-value: groups.shop.grants.keyvalue must be true or false, not \"yes\"",
+            "6:12 manifest-value: groups.shop.swap.requests must be \"serve-old\" or \"wait\", not \"drop\"",
+            "7:9 manifest-value: groups.shop.swap.drain must be a time such as \"10s\" or \"500ms\", from 0s to 30days, not \"soon\"",
         ],
+    );
+}
+
+#[test]
+fn what_is_granted() {
+    let manifest = good(
+        r#"[groups.shop.grants]
+http = ["https://API.example.com", "http://127.0.0.1:9000/"]
+env = { LANG = "en" }
+config = { greeting = "hello" }
+directories = [{ host = "data", guest = "/data" }, { host = "../more", guest = "/more", write = true }]
+"#,
+    );
+    let grants = &manifest.groups["shop"].grants;
+    let http: Vec<_> = grants.http.iter().map(ToString::to_string).collect();
+    assert_eq!(http, ["http://127.0.0.1:9000", "https://api.example.com"]);
+    assert_eq!(
+        (grants.env["LANG"].as_str(), grants.config["greeting"].as_str()),
+        ("en", "hello")
+    );
+    let directories: Vec<_> = grants
+        .directories
+        .iter()
+        .map(|line| (line.host.value.to_str().unwrap(), line.guest.as_str(), line.write))
+        .collect();
+    assert_eq!(
+        directories,
+        [("data", "/data", false), ("../more", "/more", true)]
     );
 }

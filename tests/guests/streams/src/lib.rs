@@ -10,8 +10,8 @@ use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::filesystem::preopens::get_directories;
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
-    ErrorCode, Fields, IncomingBody, IncomingRequest, OutgoingBody, OutgoingRequest, OutgoingResponse,
-    ResponseOutparam, Scheme,
+    ErrorCode, Fields, IncomingBody, IncomingRequest, Method, OutgoingBody, OutgoingRequest,
+    OutgoingResponse, ResponseOutparam, Scheme,
 };
 use wasip2::io::streams::{InputStream, OutputStream, StreamError};
 
@@ -36,8 +36,17 @@ impl Guest for Streams {
             "lockstep" => lockstep(&upload, Download::open(response, &[])),
             "flood" => flood(Download::open(response, &[])),
             "size" => answer(response, &size(&upload)),
+            "early" => early(&upload, Download::open(response, &[])),
+            "trailers" => trailers(upload, Download::open(response, &[("trailer", "x-came")])),
+            "twice" => twice(&upload, response),
+            "write-late" => write_late(&upload, Download::open(response, &[])),
             "reach" => answer(response, &reach()),
             "outgoing" => answer(response, &outgoing(how)),
+            "pass-on" => pass_on(how, &upload, response),
+            "print" => {
+                println!("words in turn");
+                answer(response, "printed");
+            }
             "connect" => answer(response, &connect(how)),
             "trap" => wasm32::unreachable(),
             "trap-midway" => trap_midway(&upload, Download::open(response, &[])),
@@ -88,6 +97,41 @@ fn size(upload: &Upload) -> String {
     )
 }
 
+/// Answers completely before it reads the request's body.
+fn early(upload: &Upload, download: Download) {
+    download.write(b"early");
+    download.finish();
+    while upload.read().is_ok() {}
+}
+
+/// Answers with how many trailers came, in one of its own.
+fn trailers(upload: Upload, download: Download) {
+    while upload.read().is_ok() {}
+    let came = upload.trailers().map_or(0, |trailers| trailers.entries().len());
+    download.write(b"body");
+    let came = Fields::from_list(&[("x-came".into(), came.to_string().into())]).expect("is valid");
+    drop(download.stream);
+    let _ = OutgoingBody::finish(download.body, Some(came));
+}
+
+/// Answers, and answers again by the handle that it has given away.
+fn twice(upload: &Upload, response: ResponseOutparam) {
+    let handle = response.take_handle();
+    // SAFETY: the handle is its own until the first answer; what the second comes to is the question.
+    let [first, second] = [(); 2].map(|()| unsafe { ResponseOutparam::from_handle(handle) });
+    answer(first, "the first");
+    let _ = upload.read();
+    answer(second, "the second");
+}
+
+/// Finishes its body while it still writes.
+fn write_late(upload: &Upload, download: Download) {
+    download.write(b"begun");
+    let _ = upload.read();
+    let _ = OutgoingBody::finish(download.body, None);
+    let _ = download.stream.blocking_write_and_flush(b"and more");
+}
+
 fn trap_midway(upload: &Upload, download: Download) {
     download.write(b"begun");
     let _ = upload.read();
@@ -127,6 +171,37 @@ fn outgoing(authority: &str) -> String {
     }
 }
 
+/// Sends the upload on, and then the answer back, part by part. `how` is `AUTHORITY/PATH`.
+fn pass_on(how: &str, upload: &Upload, response: ResponseOutparam) {
+    let (authority, path) = how.split_once('/').unwrap_or((how, ""));
+    let request = OutgoingRequest::new(Fields::new());
+    let _ = request.set_method(&Method::Post);
+    let _ = request.set_scheme(Some(&Scheme::Http));
+    let _ = request.set_authority(Some(authority));
+    let _ = request.set_path_with_query(Some(&format!("/{path}")));
+    let body = request.body().expect("is taken once");
+    let answer = outgoing_handler::handle(request, None).expect("is granted");
+    let stream = body.write().expect("is taken once");
+    while let Ok(part) = upload.read() {
+        stream.blocking_write_and_flush(&part).expect("is read");
+    }
+    drop(stream);
+    OutgoingBody::finish(body, None).expect("is complete");
+    answer.subscribe().block();
+    let answer = answer.get().expect("is there").expect("is taken once");
+    let body = answer.expect("is an answer").consume().expect("is taken once");
+    let (stream, download) = (
+        body.stream().expect("is taken once"),
+        Download::open(response, &[]),
+    );
+    while let Ok(part) = stream.blocking_read(CHUNK as u64) {
+        if !download.still_takes(&part) {
+            return;
+        }
+    }
+    download.finish();
+}
+
 fn connect(address: &str) -> String {
     match std::net::TcpStream::connect(address) {
         Ok(_) => "connected".into(),
@@ -153,7 +228,7 @@ struct Upload {
     stream: InputStream,
     broke_off: Cell<bool>,
     // Dropped after its stream.
-    _body: IncomingBody,
+    body: IncomingBody,
 }
 
 impl Upload {
@@ -163,7 +238,7 @@ impl Upload {
         Self {
             stream,
             broke_off: Cell::new(false),
-            _body: body,
+            body,
         }
     }
 
@@ -177,6 +252,13 @@ impl Upload {
                 Err(())
             }
         }
+    }
+
+    fn trailers(self) -> Option<Fields> {
+        drop(self.stream);
+        let trailers = IncomingBody::finish(self.body);
+        trailers.subscribe().block();
+        trailers.get()?.ok()?.ok()?
     }
 
     fn broke_off(&self) -> bool {

@@ -1,0 +1,410 @@
+//! One store in its event loop: WASI HTTP 0.3 requests interleave in it, all others of the same store run
+//! one at a time, in order of arrival. The futures of calls live here alone: dropping one that has not
+//! begun would poison the store. Deadlines are kept from outside of the loop, see `registry`.
+//! Knows not whose store it is.
+
+use std::{
+    collections::VecDeque,
+    future::{pending, poll_fn},
+    hash::{Hash, Hasher},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use futures::{StreamExt, stream::FuturesUnordered};
+use http_body_util::BodyExt;
+use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
+use tokio_util::sync::CancellationToken;
+use wasmtime::{
+    AsContextMut,
+    component::{Accessor, GuestTaskId, Instance, TypedFunc},
+};
+
+use super::{
+    RequestError,
+    call::{Call, Death, Live, PageFunction, WasiHttp03Function, WasiHttpFunction, forward},
+    registry::Registry,
+};
+use crate::{
+    host::{self, Handler, Host, exchange::Exchange, http03, page},
+    project::ComponentId,
+};
+
+/// Where a store takes its calls from. Whoever holds it takes them all.
+pub type Intake = OwnedMutexGuard<Calls>;
+
+/// Calls on their way to a store.
+pub struct Calls {
+    inbox: mpsc::Receiver<Call>,
+    /// Those that run one at a time, and wait for their turn.
+    line: VecDeque<Call>,
+}
+
+impl Calls {
+    pub fn new(inbox: mpsc::Receiver<Call>) -> Arc<Mutex<Self>> {
+        let line = VecDeque::new();
+        Arc::new(Mutex::new(Self { inbox, line }))
+    }
+
+    /// True where no call is there and none can come.
+    pub fn are_over(&self) -> bool {
+        self.inbox.is_closed() && self.inbox.is_empty() && self.line.is_empty()
+    }
+
+    /// The next call that can begin; `None` when none can come any more.
+    pub async fn next(&mut self, line_is_free: bool) -> Option<Call> {
+        if line_is_free && let Some(call) = self.line.pop_front() {
+            return Some(call);
+        }
+        while let Some(call) = self.inbox.recv().await {
+            if line_is_free || !runs_in_line(&call) {
+                return Some(call);
+            }
+            self.line.push_back(call);
+        }
+        if !self.line.is_empty() {
+            // Whoever holds the line says when it is free.
+            pending::<()>().await;
+        }
+        None
+    }
+}
+
+fn runs_in_line(call: &Call) -> bool {
+    call.entry.handler != Handler::WasiHttp03
+}
+
+/// What a store lives by.
+pub struct Terms<'a> {
+    pub request_time: Duration,
+    /// Calls that it has under way at most.
+    pub most: usize,
+    pub end: &'a CancellationToken,
+}
+
+/// Runs one call alone. Errors: the store is dead; the client has been answered all the same.
+pub async fn serve_one(live: &mut Live, call: Call, terms: &Terms<'_>) -> Result<(), Death> {
+    let (sender, calls) = mpsc::channel(1);
+    // There is room for one.
+    let _ = sender.try_send(call);
+    drop(sender);
+    let intake = Calls::new(calls).lock_owned().await;
+    serve(live, intake, terms, &|_, _| ()).await
+}
+
+/// Runs the calls of `intake` until nobody can send another and the last is over. A store in which a guest
+/// does not finish in its time lets go of `intake`, and ends with the last of its other calls.
+/// Errors: the store is dead; `fell` was told why, and all clients have been answered.
+pub async fn serve(
+    live: &mut Live,
+    intake: Intake,
+    terms: &Terms<'_>,
+    fell: &(dyn Fn(ComponentId, &Death) + Sync),
+) -> Result<(), Death> {
+    let registry = Arc::new(Registry::new(terms.request_time));
+    let instance = live.instance;
+    let turning = live.store.run_concurrent(async |accessor| {
+        let store = Loop {
+            accessor,
+            instance,
+            registry: &registry,
+            most: terms.most,
+        };
+        store.turn(intake, fell).await
+    });
+    let result = tokio::select! {
+        biased;
+        result = turning => result.flatten().map_err(Death::trap),
+        () = registry.look_after() => Err(Death::TimeOver(terms.request_time)),
+        () = terms.end.cancelled() => Err(Death::Ended),
+    };
+    let death = match result {
+        Ok(true) => return Ok(()),
+        // It was told before: the store had only to see its other calls to their end.
+        Ok(false) => Death::TimeOver(terms.request_time),
+        Err(death) => {
+            let death = death.with_memory(&mut live.store);
+            if let Some(component) = registry.eldest() {
+                fell(component, &death);
+            }
+            death
+        }
+    };
+    registry.fall(&death);
+    host::http::break_off(live.store.data_mut());
+    Err(death)
+}
+
+/// The inside of a store's event loop.
+struct Loop<'a> {
+    accessor: &'a Accessor<Host>,
+    instance: Instance,
+    registry: &'a Arc<Registry>,
+    most: usize,
+}
+
+/// A call that was put into the store.
+struct Begun {
+    id: u64,
+    exchange: Exchange,
+    kind: Kind,
+}
+
+enum Kind {
+    Page(PageFunction, page::Request),
+    WasiHttp02(WasiHttpFunction, host::http::Params),
+    WasiHttp03(WasiHttp03Function, http03::Params, http03::Sent),
+}
+
+/// What is left of a call after its function has returned.
+enum After {
+    /// It was one of those that run one at a time.
+    NextInLine,
+    /// Its guest may still write its body, or do what it likes after it.
+    Lingering(Lingering),
+    Nothing,
+}
+
+struct Lingering {
+    id: u64,
+    exchange: Exchange,
+    task: GuestTaskId,
+}
+
+impl Loop<'_> {
+    /// True where it went to its end; false where a guest was late.
+    async fn turn(
+        &self,
+        intake: Intake,
+        fell: &(dyn Fn(ComponentId, &Death) + Sync),
+    ) -> wasmtime::Result<bool> {
+        let mut intake = Some(intake);
+        let (mut running, mut lingering) = (FuturesUnordered::new(), Vec::new());
+        let (mut line_is_free, mut on_time) = (true, true);
+        loop {
+            if on_time && intake.is_none() && running.is_empty() && lingering.is_empty() {
+                return Ok(true);
+            }
+            if !on_time && self.registry.only_late() {
+                return Ok(false);
+            }
+            let has_room = running.len() + lingering.len() < self.most;
+            tokio::select! {
+                biased;
+                Some(after) = running.next() => match after? {
+                    After::NextInLine => line_is_free = true,
+                    After::Lingering(call) => lingering.push(call),
+                    After::Nothing => {}
+                },
+                () = self.some_are_gone(&mut lingering), if !lingering.is_empty() => {}
+                component = self.registry.retire(), if on_time => {
+                    on_time = false;
+                    fell(component, &Death::TimeOver(self.registry.limit()));
+                    intake = None;
+                }
+                call = next(&mut intake, line_is_free), if has_room && intake.is_some() => match call {
+                    None => intake = None,
+                    Some(call) if call.reply.is_closed() => {}
+                    Some(call) => {
+                        line_is_free &= !runs_in_line(&call);
+                        running.push(self.run(call));
+                    }
+                },
+            }
+        }
+    }
+
+    /// Ready when at least one has gone. It is looked at with every turn of the loop.
+    async fn some_are_gone(&self, lingering: &mut Vec<Lingering>) {
+        poll_fn(|context| {
+            let before = lingering.len();
+            lingering.retain(|call| {
+                let stays = call.exchange.poll_read(context).is_pending() || self.is_alive(call.task);
+                if !stays {
+                    self.registry.end(call.id);
+                }
+                stays
+            });
+            if lingering.len() < before {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
+    fn is_alive(&self, task: GuestTaskId) -> bool {
+        self.accessor.with(|mut access| {
+            let mut store = access.as_context_mut();
+            let tasks = store.concurrent_resource_table();
+            tasks.is_some_and(|tasks| tasks.get_any_mut(number(task)).is_ok())
+        })
+    }
+
+    /// Runs one call until its function has returned. Errors: a trap, which is the end of the store.
+    async fn run(&self, call: Call) -> wasmtime::Result<After> {
+        let in_line = runs_in_line(&call);
+        let after = match self.begin(call).await? {
+            Some(Begun { id, exchange, kind }) => match kind {
+                Kind::Page(function, request) => self.page(id, function, request).await?,
+                Kind::WasiHttp02(function, params) => {
+                    self.wasi_http_02(id, &exchange, function, params).await?
+                }
+                Kind::WasiHttp03(function, params, sent) => {
+                    self.wasi_http_03(id, exchange, function, params, sent).await?
+                }
+            },
+            None => After::Nothing,
+        };
+        Ok(if in_line { After::NextInLine } else { after })
+    }
+
+    /// Puts a request into the store; `None` where that cannot be, which its client was told.
+    async fn begin(&self, call: Call) -> wasmtime::Result<Option<Begun>> {
+        let Call {
+            component,
+            entry,
+            params,
+            request,
+            reply,
+        } = call;
+        let exchange = Exchange::default();
+        let calling = self.with_host(|host| host.calling(&component));
+        let id = self.registry.begin(component, calling, exchange.clone(), reply);
+        let kind = match entry.handler {
+            Handler::Page => {
+                let (parts, body) = request.into_parts();
+                match body.collect().await {
+                    Ok(body) => {
+                        let request = page::request(&parts, params, &body.to_bytes());
+                        Ok(Kind::Page(self.function(&entry)?, request))
+                    }
+                    Err(error) => Err(error.to_string()),
+                }
+            }
+            Handler::WasiHttp02 => {
+                let function = self.function(&entry)?;
+                // It is answered from here: a guest that blocks keeps this loop from turning.
+                let (registry, own) = (self.registry.clone(), exchange.clone());
+                let answer = move |answer| registry.answer(id, forward(answer, &own));
+                let request = request.map(|body| exchange.upload(body));
+                self.with_host(|host| host::http::incoming(host, request, answer))
+                    .map(|params| Kind::WasiHttp02(function, params))
+                    .map_err(|error| error.to_string())
+            }
+            Handler::WasiHttp03 => {
+                let function = self.function(&entry)?;
+                self.with_host(|host| http03::incoming(host, request.map(|body| exchange.upload(body))))
+                    .map(|(params, sent)| Kind::WasiHttp03(function, params, sent))
+                    .map_err(|error| error.to_string())
+            }
+        };
+        match kind {
+            Ok(kind) => Ok(Some(Begun { id, exchange, kind })),
+            Err(reason) => {
+                self.registry.answer(id, Err(RequestError::BadRequest(reason)));
+                self.registry.end(id);
+                Ok(None)
+            }
+        }
+    }
+
+    async fn page(&self, id: u64, function: PageFunction, request: page::Request) -> wasmtime::Result<After> {
+        let (response,) = function.call_concurrent(self.accessor, (request,)).await?;
+        let answer = page::response(response)
+            .map(|response| response.map(host::body::full))
+            .map_err(RequestError::BadResponse);
+        self.registry.answer(id, answer);
+        self.registry.end(id);
+        Ok(After::Nothing)
+    }
+
+    async fn wasi_http_02(
+        &self,
+        id: u64,
+        exchange: &Exchange,
+        function: WasiHttpFunction,
+        params: host::http::Params,
+    ) -> wasmtime::Result<After> {
+        function.call_concurrent(self.accessor, params).await?;
+        exchange.guest_is_over();
+        let silent = RequestError::BadResponse("it returned without a response".into());
+        self.registry.answer(id, Err(silent));
+        self.registry.end(id);
+        Ok(After::Nothing)
+    }
+
+    async fn wasi_http_03(
+        &self,
+        id: u64,
+        exchange: Exchange,
+        function: WasiHttp03Function,
+        params: http03::Params,
+        sent: http03::Sent,
+    ) -> wasmtime::Result<After> {
+        let call = self
+            .accessor
+            .with(|mut access| function.start_call_concurrent(access.as_context_mut(), params))?;
+        let task = call.task();
+        let (response,) = function.finish_call_concurrent(self.accessor, call).await?;
+        let answer = match response {
+            Ok(response) => self
+                .accessor
+                .with(|mut access| http03::outgoing(access.as_context_mut(), response, sent, &exchange))
+                .map_err(RequestError::BadResponse),
+            // `Debug` escapes the guest's own words.
+            Err(code) => {
+                let reason = format!("it answered with the error {code:?}");
+                Err(RequestError::BadResponse(reason))
+            }
+        };
+        if answer.is_err() {
+            exchange.is_read();
+        }
+        self.registry.answer(id, answer);
+        Ok(After::Lingering(Lingering { id, exchange, task }))
+    }
+
+    fn with_host<T>(&self, run: impl FnOnce(&mut Host) -> T) -> T {
+        self.accessor.with(|mut access| run(access.get()))
+    }
+
+    fn function<P, R>(&self, entry: &crate::artifact::Entry) -> wasmtime::Result<TypedFunc<P, R>>
+    where
+        P: wasmtime::component::ComponentNamedList + wasmtime::component::Lower,
+        R: wasmtime::component::ComponentNamedList + wasmtime::component::Lift,
+    {
+        self.accessor.with(|mut access| {
+            self.instance
+                .get_typed_func(access.as_context_mut(), entry.function)
+        })
+    }
+}
+
+/// The next call; it is not asked for where there is no intake.
+async fn next(intake: &mut Option<Intake>, line_is_free: bool) -> Option<Call> {
+    match intake {
+        Some(calls) => calls.next(line_is_free).await,
+        None => None,
+    }
+}
+
+/// A task's number in its store, which it gives away by its hash alone: the engine tells when all tasks of
+/// a store are over, but not when one is.
+fn number(task: GuestTaskId) -> u32 {
+    struct Number(u32);
+    impl Hasher for Number {
+        fn write_u32(&mut self, number: u32) {
+            self.0 = number;
+        }
+        fn write(&mut self, _: &[u8]) {}
+        fn finish(&self) -> u64 {
+            self.0.into()
+        }
+    }
+    let mut number = Number(0);
+    task.hash(&mut number);
+    number.0
+}

@@ -1,0 +1,121 @@
+//! What a group is granted of its host: variables, configuration, folders. And what it prints.
+
+use std::{fs, os::unix::fs::symlink};
+
+use crate::support::{Client, Server, Tree, guests};
+
+/// The same guests in two groups; `odd` is granted something.
+fn two_groups(grants: &str) -> Tree {
+    let tree = Tree::empty();
+    for guest in ["flows.wasm", "streams.wasm"] {
+        for group in ["odd", "poor"] {
+            tree.put(
+                format!("{group}/{guest}"),
+                fs::read(guests().join(guest)).unwrap(),
+            );
+        }
+    }
+    tree.put("wasmhost.toml", format!("[groups.odd.grants]\n{grants}\n"));
+    tree
+}
+
+fn ask(client: &mut Client, group: &str, what: &str) -> String {
+    let reply = client.get(&format!("/{group}/flows?{what}"));
+    assert_eq!(reply.status, 200, "{what}: {reply:?}");
+    reply.text()
+}
+
+#[test]
+fn variables_and_configuration_are_those_of_the_group() {
+    let tree = two_groups("env = { LANG = \"en\" }\nconfig = { greeting = \"hello\" }");
+    let mut server = Server::start(tree.root());
+    let mut client = server.client();
+    assert_eq!(
+        ask(&mut client, "odd", "reach"),
+        r#"environment [("LANG", "en")], directories 0"#
+    );
+    assert_eq!(ask(&mut client, "odd", "variable=LANG"), r#"Some("en")"#);
+    assert_eq!(ask(&mut client, "odd", "variable=PATH"), "None");
+    assert_eq!(ask(&mut client, "odd", "config=greeting"), r#"Ok(Some("hello"))"#);
+    assert_eq!(ask(&mut client, "odd", "config=LANG"), "Ok(None)");
+    assert_eq!(ask(&mut client, "poor", "reach"), "environment [], directories 0");
+    assert_eq!(ask(&mut client, "poor", "config=greeting"), "Ok(None)");
+
+    tree.put("wasmhost.toml", "[groups.odd.grants]\nenv = { LANG = \"de\" }\n");
+    let swapped = server.wait("swapped");
+    assert_eq!(
+        (&swapped["group"], &swapped["modules_compiled"]),
+        (&"odd".into(), &0.into()),
+        "what is granted is a part of the content"
+    );
+    assert_eq!(ask(&mut client, "odd", "variable=LANG"), r#"Some("de")"#);
+    assert_eq!(ask(&mut client, "odd", "config=greeting"), "Ok(None)");
+}
+
+#[test]
+fn a_folder_is_read_or_written_as_it_was_granted() {
+    let grants = r#"directories = [
+        { host = "data", guest = "/data" },
+        { host = "data/out", guest = "/out", write = true },
+    ]"#;
+    let tree = two_groups(grants);
+    tree.put("secret", "not yours");
+    tree.put("data/file", "yours");
+    fs::create_dir(tree.path("data/out")).unwrap();
+    symlink(tree.path("secret"), tree.path("data/link")).unwrap();
+    for instances in ["shared", "isolated"] {
+        let manifest = format!("[groups.odd]\ninstances = \"{instances}\"\n[groups.odd.grants]\n{grants}\n");
+        tree.put("wasmhost.toml", manifest);
+        let server = Server::start(tree.root());
+        let mut client = server.client();
+        assert_eq!(ask(&mut client, "odd", "reach"), "environment [], directories 2");
+        assert_eq!(ask(&mut client, "odd", "read=/data/file"), r#"Ok("yours")"#);
+        for path in ["/data/../secret", "/data/link", "/secret", "/etc/passwd"] {
+            let read = ask(&mut client, "odd", &format!("read={path}"));
+            assert!(read.starts_with("Err("), "{path}: {read}");
+        }
+        let refused = ask(&mut client, "odd", "write=/data/file");
+        assert!(refused.starts_with("Err("), "{refused}");
+        assert_eq!(tree.read("data/file"), b"yours");
+        assert_eq!(ask(&mut client, "odd", "write=/out/new"), "Ok(())");
+        assert_eq!(tree.read("data/out/new"), b"written");
+        tree.remove("data/out/new");
+        assert!(ask(&mut client, "poor", "read=/data/file").starts_with("Err("));
+    }
+}
+
+#[test]
+fn a_folder_that_is_not_there_changes_nothing() {
+    let tree = two_groups("env = { LANG = \"en\" }");
+    let mut server = Server::start(tree.root());
+    tree.put(
+        "wasmhost.toml",
+        "[groups.odd.grants]\ndirectories = [{ host = \"nowhere\", guest = \"/data\" }]\n",
+    );
+    let rejected = server.wait("rejected");
+    let diagnostic = &rejected["diagnostics"][0];
+    assert_eq!(
+        (&rejected["group"], &rejected["kept"], &diagnostic["code"]),
+        (&"odd".into(), &1.into(), &"directory-missing".into())
+    );
+    assert_eq!(ask(&mut server.client(), "odd", "variable=LANG"), r#"Some("en")"#);
+}
+
+#[test]
+fn what_a_guest_prints_bears_the_name_of_its_page() {
+    let tree = two_groups("");
+    let server = Server::start(tree.root());
+    let mut client = server.client();
+    assert_eq!(ask(&mut client, "odd", "print"), "printed");
+    assert_eq!(client.get("/odd/streams?print").text(), "printed");
+    server.signal("TERM");
+    let (_, _, log) = server.ended();
+    for (words, component) in [
+        ("interleaved words", "odd.flows"),
+        ("words in turn", "odd.streams"),
+    ] {
+        let line = log.lines().find(|line| line.contains(words));
+        let expected = format!(r#"group="odd" component="{component}" stream="stdout""#);
+        assert!(line.is_some_and(|line| line.contains(&expected)), "{log}");
+    }
+}
