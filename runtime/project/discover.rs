@@ -5,14 +5,16 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{self, Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use bytes::Bytes;
+use rayon::prelude::*;
 
 use crate::diagnostic::{Diagnostic, Position};
 
 use super::{
-    ComponentId, DiscoveryLimits, MANIFEST, Project, Survey,
+    ComponentId, Digest, DiscoveryLimits, MANIFEST, Project, Survey,
     groups::{self, Folders, Found, Understood},
     manifest::{self, Manifest},
     tree::{self, ReadError, SKIPPED_FOLDERS, Tree},
@@ -177,33 +179,53 @@ fn not_utf8(file: &Path, valid: &[u8]) -> Diagnostic {
         .position(Position::of(&valid, valid.len()))
 }
 
-/// Reads all files. Errors: more bytes than a tree may have.
+/// Reads all files, on all cores: every look does, and a group may be large. Errors: more bytes than a tree
+/// may have.
 fn read_components(
     root: &Path,
     files: &[(ComponentId, PathBuf)],
     elsewhere: &BTreeMap<ComponentId, PathBuf>,
     limits: &DiscoveryLimits,
 ) -> Result<Vec<Found>, Diagnostic> {
-    let in_tree = files
-        .iter()
-        .filter_map(|(id, path)| Some((id, path, tree::read_component(path, limits.of_file(path))?)));
-    let elsewhere = elsewhere
-        .iter()
-        .map(|(id, path)| (id, path, read_elsewhere(id, path, limits)));
-    let (mut found, mut room) = (Vec::new(), limits.total);
-    for (id, path, content) in in_tree.chain(elsewhere) {
-        let bytes = content.as_ref().map_or(0, |bytes| bytes.len() as u64);
-        room = room.checked_sub(bytes).ok_or_else(|| {
-            let total = bytesize::ByteSize(limits.total);
-            tree::too_large(root, total, "of components, all together")
-        })?;
-        found.push(Found {
+    let room = Room(AtomicU64::new(limits.total));
+    let taken = |content: Result<Bytes, Diagnostic>| match content {
+        Ok(bytes) if !room.take(bytes.len() as u64) => Err(TooMuch),
+        content => Ok(content.map(|bytes| (Digest::of(&bytes), bytes))),
+    };
+    let found = |id: &ComponentId, path: &Path, content| {
+        Ok(Found {
             id: id.clone(),
-            path: path.clone(),
-            content,
-        });
+            path: path.to_owned(),
+            content: taken(content)?,
+        })
+    };
+    let in_tree = files.par_iter().filter_map(|(id, path)| {
+        let content = tree::read_component(path, limits.of_file(path))?;
+        Some(found(id, path, content))
+    });
+    let elsewhere = elsewhere
+        .par_iter()
+        .map(|(id, path)| found(id, path, read_elsewhere(id, path, limits)));
+    let all: Result<Vec<Found>, TooMuch> = in_tree.chain(elsewhere).collect();
+    all.map_err(|TooMuch| {
+        let total = bytesize::ByteSize(limits.total);
+        tree::too_large(root, total, "of components, all together")
+    })
+}
+
+/// A tree has more bytes than it may have.
+struct TooMuch;
+
+/// The bytes that may still be read.
+struct Room(AtomicU64);
+
+impl Room {
+    /// False where there is not so much left; then there is nothing left.
+    fn take(&self, bytes: u64) -> bool {
+        let left = |room: u64| Some(room.saturating_sub(bytes));
+        let before = self.0.fetch_update(Relaxed, Relaxed, left);
+        before.is_ok_and(|before| before >= bytes)
     }
-    Ok(found)
 }
 
 fn read_elsewhere(id: &ComponentId, path: &Path, limits: &DiscoveryLimits) -> Result<Bytes, Diagnostic> {

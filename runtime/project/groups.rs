@@ -11,8 +11,8 @@ use bytes::Bytes;
 use crate::diagnostic::Diagnostic;
 
 use super::{
-    Component, ComponentId, Digest, Directory, Grants, GroupSpec, PartialGroup, Place, ROOT_GROUP, Refusal, Route,
-    empty,
+    Component, ComponentId, Digest, Directory, Grants, GroupSpec, PartialGroup, Place, ROOT_GROUP, Refusal,
+    Route, empty,
     manifest::{DirectoryLine, GroupManifest, Manifest, RouteLine, WireLine},
     names,
     toml_reader::Placed,
@@ -24,7 +24,7 @@ use super::{
 pub struct Found {
     pub id: ComponentId,
     pub path: PathBuf,
-    pub content: Result<Bytes, Diagnostic>,
+    pub content: Result<(Digest, Bytes), Diagnostic>,
 }
 
 /// Folders that are granted, as written: where each is, or why it is none.
@@ -192,10 +192,10 @@ impl Draft {
 
 fn component(id: &ComponentId, mut files: Vec<Found>) -> Result<Component, Diagnostic> {
     match files.pop() {
-        Some(Found { id, path, content }) if files.is_empty() => content.map(|bytes| Component {
+        Some(Found { id, path, content }) if files.is_empty() => content.map(|(digest, bytes)| Component {
             id,
             path,
-            digest: Digest::of(&bytes),
+            digest,
             bytes,
         }),
         last => {
