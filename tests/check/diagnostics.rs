@@ -163,6 +163,21 @@ fn imports_that_nobody_satisfies() {
     check("import-missing", &tree, 1);
 }
 
+/// Another group is a hint as far as it can be read, whatever else is wrong with it.
+#[test]
+fn an_import_that_a_torn_group_exports() {
+    let tree = tree(&[
+        ("shop/home.wasm", &wit::page(&[COUNT])),
+        ("blog/cart.wasm", &wit::library(&[COUNT])),
+        ("blog/torn.wasm", &page()[..100]),
+    ]);
+    fs::File::create(tree.path("blog/large.wasm"))
+        .unwrap()
+        .set_len(300 << 20)
+        .unwrap();
+    check("import-of-torn-group", &tree, 1);
+}
+
 #[test]
 fn two_exporters_and_a_circle() {
     let between = |imports: &str, exports: &str| {
