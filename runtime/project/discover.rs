@@ -179,7 +179,7 @@ fn not_utf8(file: &Path, valid: &[u8]) -> Diagnostic {
         .position(Position::of(&valid, valid.len()))
 }
 
-/// Reads all files, on all cores: every look does, and a group may be large. Errors: more bytes than a tree
+/// Reads all files, on all cores if it may: every look does, and a group may be large. Errors: more bytes than a tree
 /// may have.
 fn read_components(
     root: &Path,
@@ -199,7 +199,9 @@ fn read_components(
             content: taken(content)?,
         })
     };
-    let in_tree = files.par_iter().filter_map(|(id, path)| {
+    let at_a_time = if limits.one_core { files.len() } else { 1 };
+    let in_tree = files.par_iter().with_min_len(at_a_time.max(1));
+    let in_tree = in_tree.filter_map(|(id, path)| {
         let content = tree::read_component(path, limits.of_file(path))?;
         Some(found(id, path, content))
     });

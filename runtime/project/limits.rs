@@ -114,6 +114,8 @@ pub struct DiscoveryLimits {
     pub entries: usize,
     /// Component files in the tree.
     pub components: usize,
+    /// One core is used, however many there are.
+    pub one_core: bool,
 }
 
 impl DiscoveryLimits {
@@ -134,5 +136,6 @@ impl DiscoveryLimits {
         depth: 16,
         entries: 500_000,
         components: 10_000,
+        one_core: false,
     };
 }

@@ -95,6 +95,18 @@ impl Project {
         discover::discover(root, &DiscoveryLimits::DEFAULT)
     }
 
+    /// As `discover`, on one core, where the others have more urgent work.
+    ///
+    /// # Errors
+    /// As for `discover`.
+    pub fn discover_aside(root: &Path) -> Result<Self, Vec<Diagnostic>> {
+        let limits = DiscoveryLimits {
+            one_core: true,
+            ..DiscoveryLimits::DEFAULT
+        };
+        discover::discover(root, &limits)
+    }
+
     /// The root as [`Project::root`] has it, whatever lies below.
     ///
     /// # Errors

@@ -65,10 +65,22 @@ impl Group {
 /// Contents of groups that need not be read again: what serves, what was refused.
 pub type KnownContents = BTreeSet<(String, Digest)>;
 
-/// Looks at the tree under `root`. `exports` is what the groups that serve export.
-pub async fn look(root: PathBuf, builder: Arc<Builder>, known: KnownContents, exports: Exports) -> Seen {
+/// Looks at the tree under `root`. `exports` is what the groups that serve export; `aside` leaves cores to
+/// a build that is under way.
+pub async fn look(
+    root: PathBuf,
+    builder: Arc<Builder>,
+    known: KnownContents,
+    exports: Exports,
+    aside: bool,
+) -> Seen {
     let began = Instant::now();
-    let reading = tokio::task::spawn_blocking(move || (watch::folders(&root), Project::discover(&root)));
+    let discover = if aside {
+        Project::discover_aside
+    } else {
+        Project::discover
+    };
+    let reading = tokio::task::spawn_blocking(move || (watch::folders(&root), discover(&root)));
     let (folders, project) = match reading.await {
         Ok(found) => found,
         Err(_) => (BTreeSet::new(), Err(vec![internal()])),

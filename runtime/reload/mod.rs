@@ -209,6 +209,7 @@ impl Reloader {
             self.builder.clone(),
             known,
             self.serving.exports(),
+            self.building.is_some(),
         );
         self.looking = Some(tokio::spawn(look));
     }
