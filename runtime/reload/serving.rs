@@ -128,7 +128,10 @@ impl Serving {
     /// Takes groups that have no component left out of service.
     pub fn remove<'a>(&mut self, groups: impl Iterator<Item = &'a String>) {
         let removed: Vec<_> = groups
-            .inspect(|name| self.keeper.gone(name))
+            .inspect(|name| {
+                tracing::info!("the group {name} has no component any more, and is not served any more");
+                self.keeper.gone(name);
+            })
             .filter_map(|name| self.groups.remove(name)?.running)
             .collect();
         self.publish();
