@@ -20,6 +20,8 @@ use std::{
 use quick_cache::{Weighter, sync::Cache};
 use wasmtime::CacheStore;
 
+use crate::project::make_state_folder;
+
 /// Bytes of compiled functions kept in memory.
 const MEMORY: u64 = 192 << 20;
 /// As many packs are left beside each other; when there are more, the smaller half becomes one.
@@ -107,7 +109,7 @@ impl FunctionStore {
         let Some(folder) = self.folder.as_ref().filter(|_| !entries.is_empty()) else {
             return Ok(());
         };
-        fs::create_dir_all(folder)?;
+        make_state_folder(folder)?;
         write_pack(folder, &entries, SystemTime::now())?;
         merge_small(folder)?;
         let mut room = self.limit;

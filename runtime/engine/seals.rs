@@ -21,6 +21,8 @@ use std::{
     time::SystemTime,
 };
 
+use crate::project::make_state_folder;
+
 /// Bytes that are read at a start, of files that have another identity than when they were sealed, as in a
 /// copied folder. The newest first; the others are compiled again, which costs no more than reading them all.
 const READ_AT_START: u64 = 128 << 20;
@@ -133,7 +135,7 @@ impl Seals {
         if new.is_empty() {
             return Ok(());
         }
-        fs::create_dir_all(&self.folder)?;
+        make_state_folder(&self.folder)?;
         // A build that begins meanwhile does not wait for the disk.
         for (compiled, digest) in with_digests(new) {
             // It may be gone already, for want of room.

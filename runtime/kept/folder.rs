@@ -17,7 +17,7 @@ use super::{
     Kept,
     record::{Content, Next},
 };
-use crate::project::{Component, Digest, GroupSpec};
+use crate::project::{Component, Digest, GroupSpec, make_state_folder};
 
 /// Files that are not whole yet begin so; a killed process may leave some.
 const UNFINISHED: &str = ".new-";
@@ -174,7 +174,7 @@ impl Folder {
         let lock = self.kept.folder.join(LOCK);
         if written.lock.is_none() || !lock.exists() {
             *written = Written::default();
-            fs::create_dir_all(self.kept.blobs())?;
+            make_state_folder(&self.kept.blobs())?;
             written.lock = Some(take_lock(&lock)?);
             remove_files(&self.kept.folder, |name| name.starts_with(UNFINISHED))?;
             written.next = self.announced();

@@ -23,6 +23,7 @@ mod groups;
 mod limits;
 mod manifest;
 mod names;
+mod state;
 mod toml_reader;
 mod tree;
 
@@ -31,6 +32,7 @@ pub use digest::Digest;
 pub use grants::{Directory, Grants, Origin};
 pub use limits::{DiscoveryLimits, Limits, ServerLimits};
 pub use names::{ComponentId, InvalidId, nearest};
+pub use state::make_state_folder;
 pub use tree::is_skipped;
 
 /// The manifest's file name; it lies at the root.

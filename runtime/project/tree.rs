@@ -152,9 +152,9 @@ fn open(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Whether there is nothing of that name, not even a link.
+/// Whether there was nothing of that name, not even a link to nothing. By now there may be.
 pub fn is_not_there(path: &Path, error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(path).is_err()
+    error.kind() == io::ErrorKind::NotFound && !path.is_symlink()
 }
 
 /// Whether discovery passes over a file or folder of this name.

@@ -10,6 +10,7 @@ use std::{
     path::{Component, Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     time::{Duration, Instant, SystemTime},
@@ -17,7 +18,7 @@ use std::{
 
 use notify::{
     EventKind, RecommendedWatcher, RecursiveMode, Watcher,
-    event::{AccessKind, AccessMode},
+    event::{AccessKind, AccessMode, ModifyKind},
 };
 use tokio::sync::Notify;
 use walkdir::WalkDir;
@@ -72,6 +73,8 @@ pub struct Watch {
 struct Changes {
     seen: Mutex<Option<(Instant, Instant)>>,
     some: Notify,
+    /// A folder was moved or removed, and the watch of what is there now may have gone with it.
+    moved: AtomicBool,
 }
 
 impl Watch {
@@ -120,6 +123,10 @@ impl Watch {
         for gone in self.watched.difference(&folders) {
             // A folder that is gone is watched no more either way.
             let _ = watcher.unwatch(&gone.path);
+        }
+        if self.changes.moved.swap(false, Ordering::Relaxed) {
+            // One that was moved away and back is the same folder, and watched no more.
+            self.watched.clear();
         }
         let new: Vec<_> = folders.difference(&self.watched).cloned().collect();
         self.watched.retain(|folder| folders.contains(folder));
@@ -170,6 +177,9 @@ fn is_discoverys_to_say(error: &notify::Error) -> bool {
 fn watcher(root: &Path, elsewhere: &Elsewhere, changes: &Arc<Changes>) -> Option<RecommendedWatcher> {
     let (sink, tree, elsewhere) = (changes.clone(), root.to_owned(), elsewhere.clone());
     let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        if event.as_ref().is_ok_and(moves_folders) {
+            sink.moved.store(true, Ordering::Relaxed);
+        }
         if event.map_or(true, |event| matters(&tree, &elsewhere, &event)) {
             sink.add(Instant::now());
         }
@@ -277,6 +287,21 @@ fn poll(
     }
 }
 
+/// True where a folder may have been moved or removed.
+fn moves_folders(event: &notify::Event) -> bool {
+    let moves = matches!(
+        event.kind,
+        EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))
+    );
+    let may_be_folder = |path: &PathBuf| {
+        let component = path
+            .extension()
+            .is_some_and(|ending| ending == "wasm" || ending == "wat");
+        !component && !path.file_name().is_some_and(is_skipped)
+    };
+    moves && event.paths.iter().any(may_be_folder)
+}
+
 /// False for what cannot change a component: reading, and names that are never searched.
 fn matters(root: &Path, elsewhere: &Elsewhere, event: &notify::Event) -> bool {
     let written = match event.kind {
@@ -344,6 +369,25 @@ mod tests {
         check("/site/../home/target/release", true);
         check("/site/../home/target/release/home.d", false);
         check("/site/target/release/home.wasm", false);
+    }
+
+    #[test]
+    fn a_folder_that_is_moved_or_removed_is_watched_anew() {
+        use notify::event::{DataChange, RemoveKind, RenameMode};
+        let check = |kind: EventKind, path: &str, expected| {
+            let event = notify::Event::new(kind).add_path(path.into());
+            assert_eq!(moves_folders(&event), expected, "{kind:?} {path}");
+        };
+        let from = EventKind::Modify(ModifyKind::Name(RenameMode::From));
+        check(from, "/site/shop", true);
+        check(EventKind::Remove(RemoveKind::Folder), "/site/shop", true);
+        check(from, "/site/shop/home.wasm", false);
+        check(from, "/site/shop/.home.wasm.tmp", false);
+        check(
+            EventKind::Modify(ModifyKind::Data(DataChange::Any)),
+            "/site/shop",
+            false,
+        );
     }
 
     #[test]

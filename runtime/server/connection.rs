@@ -103,7 +103,10 @@ impl Connections {
             move |request| {
                 let (responder, activity) = (self.responder.clone(), activity.clone());
                 let last = self.last.load(Ordering::Relaxed);
-                async move { Ok::<_, Infallible>(responder.respond(request, &activity, last).await) }
+                // Boxed: the connection keeps the place of its requests' futures while it has none.
+                Box::pin(
+                    async move { Ok::<_, Infallible>(responder.respond(request, &activity, last).await) },
+                )
             }
         });
         // By reference: a future that is handed on keeps a second place for it.

@@ -1,7 +1,7 @@
 //! What a swap costs, on the real binary:
 //!
 //! ```sh
-//! cargo bench --bench swap                            # the table
+//! cargo bench --bench swap                            # all that follows but the endurance run
 //! cargo bench --bench swap -- soak --swaps 5000       # the endurance run
 //! cargo bench --bench swap -- load                    # requests while swaps go on, alone
 //! cargo bench --bench swap -- engines                 # JavaScript and Python pages
@@ -46,9 +46,11 @@ fn main() {
         Some("engines") => engine_pages::run(),
         Some("load") => load::run(),
         None => {
+            println!("{}", machine::machine());
             edits::run();
             calls::run();
             starts::run();
+            engine_pages::run();
             load::run();
         }
         Some(other) => panic!("{other}: there are `load`, `engines` and `soak`"),
