@@ -372,7 +372,7 @@ fn memory(server: &Server) -> u64 {
 fn ten_thousand_files_at_once() {
     let tree = site(1);
     let files: Vec<_> = (0..10_000)
-        .map(|n| tree.path(format!("shop/assets{}/{n}.html", n % 10)))
+        .map(|n| tree.path(format!("shop/assets{}/{n}", n % 10)))
         .collect();
     for n in 0..10 {
         fs::create_dir(tree.path(format!("shop/assets{n}"))).unwrap();

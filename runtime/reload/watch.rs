@@ -9,7 +9,7 @@ use std::{
     collections::BTreeSet,
     path::{Component, Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, Once, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
@@ -176,8 +176,13 @@ fn is_discoverys_to_say(error: &notify::Error) -> bool {
 
 fn watcher(root: &Path, elsewhere: &Elsewhere, changes: &Arc<Changes>) -> Option<RecommendedWatcher> {
     let (sink, tree, elsewhere) = (changes.clone(), root.to_owned(), elsewhere.clone());
+    let said = Once::new();
     let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        if event.as_ref().is_ok_and(moves_folders) {
+        let is_lost = event.as_ref().is_ok_and(notify::Event::need_rescan);
+        if is_lost {
+            said.call_once(|| tracing::warn!("the system lost events: the tree is looked at as a whole"));
+        }
+        if is_lost || event.as_ref().is_ok_and(moves_folders) {
             sink.moved.store(true, Ordering::Relaxed);
         }
         if event.map_or(true, |event| matters(&tree, &elsewhere, &event)) {
