@@ -145,6 +145,11 @@ impl Parts {
             .collect()
     }
 
+    /// Drops all components but these.
+    pub fn retain(&mut self, keep: impl Fn(&ComponentId) -> bool) {
+        self.members.retain(|part| keep(&part.member.id));
+    }
+
     /// The engine that can run all of them: one component that needs the event loop has it turn for all that
     /// it may meet in a store.
     pub(super) fn kind(&self) -> Kind {

@@ -9,6 +9,8 @@ use crate::{
 };
 
 const COUNT: (&str, &str) = ("cart", "count: func() -> u32;");
+const TRAPS_AT_START: &str = "(component
+    (core module $m (func $f unreachable) (start $f)) (core instance (instantiate $m)))";
 
 #[test]
 fn files_that_are_no_components() {
@@ -358,6 +360,9 @@ fn what_does_not_fit_outside_of_the_group_with_what_does_not_inside() {
         ("shop/one.wat", record("u32").as_bytes()),
         ("shop/two.wat", record("u64").as_bytes()),
         ("shop/six.wat", record("string").as_bytes()),
+        ("shop/bomb.wat", TRAPS_AT_START.as_bytes()),
+        ("shop/mine.wat", TRAPS_AT_START.as_bytes()),
+        ("shop/good.wasm", &page()),
     ]);
     check("outside-and-inside", &tree, 1);
 }
