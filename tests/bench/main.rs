@@ -3,6 +3,7 @@
 //! ```sh
 //! cargo bench --bench swap                            # all that follows but the endurance run
 //! cargo bench --bench swap -- soak --swaps 5000       # the endurance run
+//! cargo bench --bench swap -- edits                   # one component of a group changes, alone
 //! cargo bench --bench swap -- load                    # requests while swaps go on, alone
 //! cargo bench --bench swap -- engines                 # JavaScript and Python pages
 //! ```
@@ -43,6 +44,7 @@ fn main() {
         .collect();
     match arguments.first().map(String::as_str) {
         Some("soak") => soak::run(swaps(&arguments)),
+        Some("edits") => edits::run(),
         Some("engines") => engine_pages::run(),
         Some("load") => load::run(),
         None => {
@@ -53,7 +55,7 @@ fn main() {
             engine_pages::run();
             load::run();
         }
-        Some(other) => panic!("{other}: there are `load`, `engines` and `soak`"),
+        Some(other) => panic!("{other}: there are `edits`, `load`, `engines` and `soak`"),
     }
 }
 
