@@ -39,6 +39,7 @@ mod shutdown;
 mod simulation;
 mod site;
 mod slow_clients;
+mod static_files;
 mod tidy;
 mod tls;
 mod wasi03;

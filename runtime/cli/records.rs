@@ -68,7 +68,10 @@ pub fn refusal(record: &Value) -> String {
 pub fn causes(record: &Value) -> String {
     let causes = record["causes"].as_array().into_iter().flatten();
     let causes: Vec<String> = causes
-        .map(|cause| format!("{} {}", plain(&cause["component"]), plain(&cause["change"])))
+        .map(|cause| {
+            let content = cause.get("file").unwrap_or(&cause["component"]);
+            format!("{} {}", plain(content), plain(&cause["change"]))
+        })
         .collect();
     match causes.as_slice() {
         [] => "the manifest changed".into(),

@@ -1,4 +1,4 @@
-//! Runs one artifact: its stores, who is admitted to it, and its end. Knows neither files nor routes,
+//! Runs one artifact: its stores, who is admitted to it, and its end. Knows neither trees nor routes,
 //! nor whether it is the newest.
 //!
 //! ```text
@@ -11,6 +11,7 @@
 mod call;
 mod concurrent;
 mod drain;
+mod held;
 mod interleaved;
 mod isolated;
 mod lasting;
@@ -34,12 +35,14 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     drain::{Drained, drain},
+    held::HeldBody,
     lease::{Lease, LeasedBody},
     setting::FailedStart,
 };
 use self::{setting::Setting, stores::Stores};
 use crate::{
     artifact::{Artifact, Entry},
+    files::Files,
     host::Provision,
     project::{ComponentId, Grants, Instances, Limits},
 };
@@ -93,6 +96,7 @@ pub struct Generation {
     id: GenerationId,
     /// A copy: the code itself belongs to the tasks of the stores, and goes with them.
     entries: BTreeMap<ComponentId, Entry>,
+    files: Files,
     limits: Limits,
     stores: Stores,
     /// One for each request in flight.
@@ -112,7 +116,7 @@ pub struct Retirement {
 
 impl Generation {
     /// Instantiates every component of `artifact`, in stores as `instances` has them; they reach what
-    /// `grants` says.
+    /// `grants` says. `files` is served beside them.
     /// Errors: a start that traps, or that takes longer than the start-time.
     pub async fn start(
         id: GenerationId,
@@ -120,6 +124,7 @@ impl Generation {
         instances: Instances,
         limits: Limits,
         grants: &Grants,
+        files: Files,
         observer: Observer,
     ) -> Result<(Arc<Self>, Retirement), FailedStart> {
         let end = CancellationToken::new();
@@ -136,6 +141,7 @@ impl Generation {
         let generation = Arc::new(Self {
             id: id.clone(),
             entries,
+            files,
             stores,
             in_flight: Arc::new(Semaphore::new(limits.in_flight)),
             queue: Arc::new(Semaphore::new(limits.queue)),
@@ -158,6 +164,11 @@ impl Generation {
     /// The page components of this generation.
     pub fn pages(&self) -> impl Iterator<Item = &ComponentId> {
         self.entries.keys()
+    }
+
+    /// How many static files it has.
+    pub fn files(&self) -> usize {
+        self.files.len()
     }
 
     fn entry(&self, component: &ComponentId) -> Option<&Entry> {

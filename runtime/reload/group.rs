@@ -1,11 +1,11 @@
 //! What is known of one group that serves, or would.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::causes::Contents;
 use crate::{
     generation::{Generation, Retirement},
-    project::{ComponentId, Digest, Route},
+    project::{ComponentId, Digest, Route, StaticFile},
     router::{GroupRoutes, Serving},
 };
 
@@ -16,6 +16,8 @@ pub struct Group {
     pub routes: Vec<Route>,
     /// The components of a group that does not run yet.
     pub components: Vec<ComponentId>,
+    /// Whether a group that does not run yet has static files.
+    pub files: bool,
     /// How long requests for a group that does not run yet wait for it, if they do.
     pub waits: Option<Duration>,
 }
@@ -26,6 +28,7 @@ pub struct Running {
     pub retirement: Retirement,
     pub digest: Digest,
     pub contents: Contents,
+    pub files: BTreeMap<String, StaticFile>,
     pub routes: Vec<Route>,
     pub exports: Vec<String>,
     pub drain: Duration,
@@ -46,6 +49,7 @@ impl Group {
                 waits: *waits,
                 routes,
                 down: &[],
+                files: generation.files() > 0,
             },
             None => GroupRoutes {
                 name,
@@ -53,6 +57,7 @@ impl Group {
                 waits: self.waits,
                 routes: &self.routes,
                 down: &self.components,
+                files: self.files,
             },
         }
     }

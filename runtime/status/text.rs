@@ -74,7 +74,7 @@ fn render_swapped(swapped: &Swapped) -> String {
                 Change::Changed => "~",
                 Change::Removed => "-",
             };
-            format!("{sign}{}", cause.component)
+            format!("{sign}{}", cause.content)
         })
         .collect();
     let causes = if causes.is_empty() {
@@ -113,6 +113,13 @@ fn table(groups: &[ReadyGroup]) -> Table {
                 std::mem::take(&mut name),
                 component.to_string(),
                 routes.join("  "),
+            ]);
+        }
+        if group.files > 0 {
+            table.add_row([
+                name,
+                format!("{} static files", group.files),
+                format!("/{}/static/", group.group),
             ]);
         }
     }

@@ -506,6 +506,36 @@ fn warnings() {
     check("warnings", &tree, 0);
 }
 
+#[test]
+fn static_files_that_cannot_be_served() {
+    let manifest = "[groups.site]\nnamespaces = [\"shop\", \"blog\"]\n[groups.large.limits]\nstatic = \"1KiB\"\n\
+                    [groups.taken.routes]\n\"/taken/static/{*path}\" = \"taken.index\"\n";
+    let tree = tree(&[
+        ("wasmhost.toml", manifest.as_bytes()),
+        ("shop/index.wasm", &page()),
+        ("shop/static/site.css", b"1"),
+        ("blog/static/site.css", b"2"),
+        ("blog/static/back\\slash.css", b""),
+        ("large/index.wasm", &page()),
+        ("large/static/a.css", &[b'a'; 600]),
+        ("large/static/b.css", &[b'b'; 600]),
+        ("links/index.wasm", &page()),
+        ("links/static/site.css", b""),
+        ("nobody/static/site.css", b""),
+        ("taken/index.wasm", &page()),
+        ("taken/static/site.css", b""),
+    ]);
+    for (target, link) in [
+        ("..", "out"),
+        (".", "again"),
+        ("missing", "dead.css"),
+        ("site.css", "good.css"),
+    ] {
+        std::os::unix::fs::symlink(target, tree.path("links/static").join(link)).unwrap();
+    }
+    check("static", &tree, 1);
+}
+
 /// Codes that no test can bring about, and why.
 const NOT_TESTED: &[(&str, &str)] = &[
     (
