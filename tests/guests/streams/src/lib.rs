@@ -32,6 +32,7 @@ impl Guest for Streams {
         let (what, how) = query.split_once('=').unwrap_or((query, ""));
         let upload = Upload::open(&request);
         match what {
+            "scheme" => answer(response, &format!("{:?}", request.scheme())),
             "count" => answer(response, &CALLS.get().to_string()),
             "lockstep" => lockstep(&upload, Download::open(response, &[])),
             "flood" => flood(Download::open(response, &[])),
