@@ -27,7 +27,12 @@ pub fn text(record: &Value) -> String {
             field("ms"),
             field("aborted")
         ),
-        Some("trapped") => format!("{of}: {}: {}", field("component"), field("message")),
+        Some("trapped") => format!(
+            "{of}: {}, request {}: {}",
+            field("component"),
+            or_none(&record["request"]),
+            field("message")
+        ),
         Some("recovered") => of,
         Some("lost") => format!("{} events are missing here", field("count")),
         Some("reverted") => format!(

@@ -43,7 +43,7 @@ use self::{setting::Setting, stores::Stores};
 use crate::{
     artifact::{Artifact, Entry},
     files::Files,
-    host::Provision,
+    host::{CallName, Provision},
     project::{ComponentId, Grants, Instances, Limits},
 };
 
@@ -64,7 +64,7 @@ impl fmt::Display for GenerationId {
 #[derive(Clone, Debug)]
 pub enum Incident {
     /// A guest trapped or ran out of time; its store is gone.
-    Trapped { component: ComponentId, message: String },
+    Trapped { name: CallName, message: String },
     /// A new store of the same generation took over.
     Recovered,
 }

@@ -336,10 +336,12 @@ impl Serving {
         Arc::new(move |id: &GenerationId, incident| {
             let (group, generation) = (id.group.to_string(), id.number);
             reporter.publish(match incident {
-                Incident::Trapped { component, message } => Event::Trapped {
+                Incident::Trapped { name, message } => Event::Trapped {
                     group,
                     generation,
-                    component,
+                    request: name.request().map(str::to_owned),
+                    trace: name.trace().map(str::to_owned),
+                    component: name.component,
                     message,
                 },
                 Incident::Recovered => Event::Recovered { group, generation },

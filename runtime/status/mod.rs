@@ -54,6 +54,12 @@ pub enum Event {
         generation: u64,
         component: ComponentId,
         message: String,
+        /// The id of the request that it happened in.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        request: Option<String>,
+        /// The id of the trace that the request belongs to.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        trace: Option<String>,
     },
     /// A new store of the same generation replaced a dead one.
     Recovered {

@@ -46,8 +46,11 @@ pub fn render(event: &Event) -> String {
             generation,
             component,
             message,
+            request,
+            ..
         } => {
-            format!("trapped {group}@{generation}: {component}: {message}")
+            let request = request.as_deref().unwrap_or("unknown");
+            format!("trapped {group}@{generation}: {component}, request {request}: {message}")
         }
         Event::Recovered { group, generation } => format!("recovered {group}@{generation} with a new store"),
         Event::Lost { count } => format!("lost: {count} events were not printed"),
