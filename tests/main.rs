@@ -31,6 +31,7 @@ mod linker;
 mod linking;
 mod listeners;
 mod outgoing;
+mod outgoing_tls;
 mod policies;
 mod recipe;
 mod restart;

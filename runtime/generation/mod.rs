@@ -129,8 +129,13 @@ impl Generation {
     ) -> Result<(Arc<Self>, Retirement), FailedStart> {
         let end = CancellationToken::new();
         let entries = artifact.entries.clone();
+        let provision = Provision::new(&id.group, limits.memory, grants, limits.request_time);
+        let provision = provision.map_err(|diagnostic| FailedStart {
+            component: None,
+            diagnostic,
+        })?;
         let setting = Setting {
-            provision: Provision::new(&id.group, limits.memory, grants, limits.request_time),
+            provision,
             id: id.clone(),
             artifact,
             limits: limits.clone(),

@@ -35,6 +35,7 @@ pub use self::{
     limits::OverLimit,
 };
 use crate::{
+    diagnostic::Diagnostic,
     engine::{Engines, Kind},
     project::{Directory, Grants},
 };
@@ -210,15 +211,20 @@ pub fn linker(engines: &Engines, kind: Kind) -> wasmtime::Result<Linker<Host>> {
 
 impl Provision {
     /// `memory` is a store's limit in bytes, all its components together; `request_time` that of whatever
-    /// they send.
-    pub fn new(group: &Arc<str>, memory: u64, grants: &Grants, request_time: Duration) -> Self {
-        Self {
+    /// they send. Errors: the authorities that they are to trust cannot be read.
+    pub fn new(
+        group: &Arc<str>,
+        memory: u64,
+        grants: &Grants,
+        request_time: Duration,
+    ) -> Result<Self, Diagnostic> {
+        Ok(Self {
             group: group.clone(),
             memory,
             config: Arc::new(grants.config.clone().into_iter().collect()),
-            reach: Reach::new(grants, request_time),
+            reach: Reach::new(grants, request_time)?,
             grants: grants.clone(),
-        }
+        })
     }
 
     /// A new store. Errors: a directory that was granted cannot be opened any more.

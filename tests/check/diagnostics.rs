@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use super::{check, page, run, tree};
-use crate::support::{Tree, golden, goldens, wit};
+use crate::support::{Tree, golden, goldens, wasmhost, wit};
 
 const COUNT: (&str, &str) = ("cart", "count: func() -> u32;");
 
@@ -534,6 +534,33 @@ fn static_files_that_cannot_be_served() {
         std::os::unix::fs::symlink(target, tree.path("links/static").join(link)).unwrap();
     }
     check("static", &tree, 1);
+}
+
+#[test]
+fn authorities_that_cannot_be_trusted() {
+    let tree = tree(&[
+        ("shop/index.wasm", &page()),
+        (
+            "wasmhost.toml",
+            b"[groups.shop.grants]\nhttp = [\"https://api.example.com\"]\n",
+        ),
+        ("none.pem", b"no certificate"),
+    ]);
+    let mut reports = String::new();
+    for file in ["none.pem", "missing.pem"] {
+        let output = wasmhost()
+            .arg("check")
+            .arg(tree.root())
+            .env("SSL_CERT_FILE", tree.path(file))
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        reports += &String::from_utf8(output.stdout).unwrap();
+    }
+    golden(
+        "check-authorities",
+        &reports.replace(tree.root().to_str().unwrap(), "ROOT"),
+    );
 }
 
 /// Codes that no test can bring about, and why.
