@@ -21,6 +21,9 @@ pub mod engine;
 // What a guest may reach.
 pub mod host;
 
+// What is served without a guest.
+pub mod files;
+
 // A group's components, linked and compiled.
 pub mod artifact;
 

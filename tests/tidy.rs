@@ -20,6 +20,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     // `certificate` reads what `server` serves with: `check` has to read it too.
     ("tokio_rustls", &["certificate", "server", "host/outgoing.rs"]),
     ("rustls", &["certificate", "server"]),
+    ("tower_http", &["files"]),
     ("notify", &["reload/watch.rs"]),
     ("clap", &["cli"]),
     ("anyhow", &["cli", "testing"]),

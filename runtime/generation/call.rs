@@ -21,19 +21,18 @@ use super::{
 use crate::{
     artifact::Entry,
     host::{
-        self, Handler, Host, OverLimit,
+        self, CallName, Handler, Host, OverLimit,
         body::{Body, BodyError},
         exchange::Exchange,
         http03, page,
     },
-    project::ComponentId,
 };
 
 pub type Answer = Result<http::Response<Body>, RequestError>;
 
 /// One request for a store.
 pub struct Call {
-    pub component: ComponentId,
+    pub name: CallName,
     pub entry: Entry,
     pub params: page::Params,
     pub request: http::Request<Body>,
@@ -115,7 +114,7 @@ impl Live {
     /// Runs one call. Errors: the store is dead; the client has been answered all the same.
     pub async fn call(&mut self, call: Call, limit: Duration, end: &CancellationToken) -> Result<(), Death> {
         let function = self.function(&call.entry).map_err(Death::trap)?;
-        let _calling = self.store.data().calling(&call.component);
+        let _calling = self.store.data().calling(&call.name);
         // What was refused before this call is not its fault.
         self.store.data_mut().take_refused_memory();
         // The ticks since the last call were not this one's.

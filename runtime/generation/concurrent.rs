@@ -26,10 +26,7 @@ use super::{
     call::{Call, Death, Live, PageFunction, WasiHttp03Function, WasiHttpFunction, forward},
     registry::Registry,
 };
-use crate::{
-    host::{self, Handler, Host, exchange::Exchange, http03, page},
-    project::ComponentId,
-};
+use crate::host::{self, CallName, Handler, Host, exchange::Exchange, http03, page};
 
 /// Where a store takes its calls from. Whoever holds it takes them all.
 pub type Intake = OwnedMutexGuard<Calls>;
@@ -100,7 +97,7 @@ pub async fn serve(
     live: &mut Live,
     intake: Intake,
     terms: &Terms<'_>,
-    fell: &(dyn Fn(ComponentId, &Death) + Sync),
+    fell: &(dyn Fn(CallName, &Death) + Sync),
 ) -> Result<(), Death> {
     let registry = Arc::new(Registry::new(terms.request_time));
     let instance = live.instance;
@@ -125,8 +122,8 @@ pub async fn serve(
         Ok(false) => Death::TimeOver(terms.request_time),
         Err(death) => {
             let death = death.with_memory(&mut live.store);
-            if let Some(component) = registry.eldest() {
-                fell(component, &death);
+            if let Some(name) = registry.eldest() {
+                fell(name, &death);
             }
             death
         }
@@ -175,11 +172,7 @@ struct Lingering {
 
 impl Loop<'_> {
     /// True where it went to its end; false where a guest was late.
-    async fn turn(
-        &self,
-        intake: Intake,
-        fell: &(dyn Fn(ComponentId, &Death) + Sync),
-    ) -> wasmtime::Result<bool> {
+    async fn turn(&self, intake: Intake, fell: &(dyn Fn(CallName, &Death) + Sync)) -> wasmtime::Result<bool> {
         let mut intake = Some(intake);
         let (mut running, mut lingering) = (FuturesUnordered::new(), Vec::new());
         let (mut line_is_free, mut on_time) = (true, true);
@@ -199,9 +192,9 @@ impl Loop<'_> {
                     After::Nothing => {}
                 },
                 () = self.some_are_gone(&mut lingering), if !lingering.is_empty() => {}
-                component = self.registry.retire(), if on_time => {
+                name = self.registry.retire(), if on_time => {
                     on_time = false;
-                    fell(component, &Death::TimeOver(self.registry.limit()));
+                    fell(name, &Death::TimeOver(self.registry.limit()));
                     intake = None;
                 }
                 call = next(&mut intake, line_is_free), if has_room && intake.is_some() => match call {
@@ -269,15 +262,15 @@ impl Loop<'_> {
     /// Puts a request into the store; `None` where that cannot be, which its client was told.
     async fn begin(&self, call: Call) -> wasmtime::Result<Option<Begun>> {
         let Call {
-            component,
+            name,
             entry,
             params,
             request,
             reply,
         } = call;
         let exchange = Exchange::default();
-        let calling = self.with_host(|host| host.calling(&component));
-        let id = self.registry.begin(component, calling, exchange.clone(), reply);
+        let calling = self.with_host(|host| host.calling(&name));
+        let id = self.registry.begin(name, calling, exchange.clone(), reply);
         let kind = match entry.handler {
             Handler::Page => {
                 let (parts, body) = request.into_parts();

@@ -74,8 +74,8 @@ async fn serve(setting: Arc<Setting>, mut live: Live, intake: Intake) {
         end: &setting.end,
     };
     // It was reported when it came to that.
-    let _ = concurrent::serve(&mut live, intake, &terms, &|component, death| {
-        setting.report(component, death);
+    let _ = concurrent::serve(&mut live, intake, &terms, &|name, death| {
+        setting.report(name, death);
     })
     .await;
 }

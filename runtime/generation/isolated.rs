@@ -46,13 +46,13 @@ impl Isolated {
 
     async fn answer(&self, call: Call) {
         let Setting { limits, end, .. } = &*self.setting;
-        let component = call.component.clone();
+        let name = call.name.clone();
         let mut live = match self.setting.start(call.entry.slice).await {
             Ok(live) => live,
             Err(death) => return self.setting.give_up(call, death),
         };
         if let Err(death) = live.call(call, limits.request_time, end).await {
-            self.setting.report(component, &death);
+            self.setting.report(name, &death);
         }
         live.break_off();
     }

@@ -26,7 +26,7 @@ impl LastingStore {
     }
 
     pub async fn answer(&mut self, call: Call) {
-        let component = call.component.clone();
+        let name = call.name.clone();
         let (limit, end) = (self.setting.limits.request_time, self.setting.end.clone());
         if self.live.is_none() {
             Box::pin(self.restart()).await;
@@ -38,7 +38,7 @@ impl LastingStore {
         };
         if let Err(death) = live.call(call, limit, &end).await {
             self.live = None;
-            self.setting.report(component, &death);
+            self.setting.report(name, &death);
             Box::pin(self.restart()).await;
         }
     }

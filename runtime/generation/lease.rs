@@ -18,7 +18,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use super::{Generation, GenerationId, RequestError, call::Call};
 use crate::{
     host::{
-        Handler,
+        CallName, Handler,
         body::{self, Body, BodyError},
         page::Params,
     },
@@ -62,7 +62,7 @@ impl Lease {
         }
         let (reply, answer) = oneshot::channel();
         let call = Call {
-            component: component.clone(),
+            name: CallName::new(component, request.headers()),
             entry,
             params,
             request,

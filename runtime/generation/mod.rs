@@ -1,4 +1,4 @@
-//! Runs one artifact: its stores, who is admitted to it, and its end. Knows neither files nor routes,
+//! Runs one artifact: its stores, who is admitted to it, and its end. Knows neither trees nor routes,
 //! nor whether it is the newest.
 //!
 //! ```text
@@ -11,6 +11,7 @@
 mod call;
 mod concurrent;
 mod drain;
+mod held;
 mod interleaved;
 mod isolated;
 mod lasting;
@@ -34,13 +35,15 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     drain::{Drained, drain},
+    held::HeldBody,
     lease::{Lease, LeasedBody},
     setting::FailedStart,
 };
 use self::{setting::Setting, stores::Stores};
 use crate::{
     artifact::{Artifact, Entry},
-    host::Provision,
+    files::Files,
+    host::{CallName, Provision},
     project::{ComponentId, Grants, Instances, Limits},
 };
 
@@ -61,7 +64,7 @@ impl fmt::Display for GenerationId {
 #[derive(Clone, Debug)]
 pub enum Incident {
     /// A guest trapped or ran out of time; its store is gone.
-    Trapped { component: ComponentId, message: String },
+    Trapped { name: CallName, message: String },
     /// A new store of the same generation took over.
     Recovered,
 }
@@ -93,6 +96,7 @@ pub struct Generation {
     id: GenerationId,
     /// A copy: the code itself belongs to the tasks of the stores, and goes with them.
     entries: BTreeMap<ComponentId, Entry>,
+    files: Files,
     limits: Limits,
     stores: Stores,
     /// One for each request in flight.
@@ -112,7 +116,7 @@ pub struct Retirement {
 
 impl Generation {
     /// Instantiates every component of `artifact`, in stores as `instances` has them; they reach what
-    /// `grants` says.
+    /// `grants` says. `files` is served beside them.
     /// Errors: a start that traps, or that takes longer than the start-time.
     pub async fn start(
         id: GenerationId,
@@ -120,12 +124,18 @@ impl Generation {
         instances: Instances,
         limits: Limits,
         grants: &Grants,
+        files: Files,
         observer: Observer,
     ) -> Result<(Arc<Self>, Retirement), FailedStart> {
         let end = CancellationToken::new();
         let entries = artifact.entries.clone();
+        let provision = Provision::new(&id.group, limits.memory, grants, limits.request_time);
+        let provision = provision.map_err(|diagnostic| FailedStart {
+            component: None,
+            diagnostic,
+        })?;
         let setting = Setting {
-            provision: Provision::new(&id.group, limits.memory, grants, limits.request_time),
+            provision,
             id: id.clone(),
             artifact,
             limits: limits.clone(),
@@ -136,6 +146,7 @@ impl Generation {
         let generation = Arc::new(Self {
             id: id.clone(),
             entries,
+            files,
             stores,
             in_flight: Arc::new(Semaphore::new(limits.in_flight)),
             queue: Arc::new(Semaphore::new(limits.queue)),
@@ -158,6 +169,11 @@ impl Generation {
     /// The page components of this generation.
     pub fn pages(&self) -> impl Iterator<Item = &ComponentId> {
         self.entries.keys()
+    }
+
+    /// How many static files it has.
+    pub fn files(&self) -> usize {
+        self.files.len()
     }
 
     fn entry(&self, component: &ComponentId) -> Option<&Entry> {

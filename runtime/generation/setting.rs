@@ -13,7 +13,7 @@ use super::{
 use crate::{
     artifact::{Artifact, Entry},
     diagnostic::Diagnostic,
-    host::{Handler, Provision},
+    host::{CallName, Handler, Provision},
     project::{ComponentId, Limits},
 };
 
@@ -80,26 +80,22 @@ impl Setting {
     pub fn give_up(&self, call: Call, death: Death) {
         // Its client may be gone, which is all the same here.
         let _ = call.reply.send(Err(death.as_request_error()));
-        match death {
-            Death::Ended => {}
-            Death::TimeOver(_) | Death::Trap(..) => {
-                let (component, message) = (
-                    self.blamed(&death).cloned().unwrap_or(call.component),
-                    self.refusal(&death).message,
-                );
-                (self.observer)(&self.id, Incident::Trapped { component, message });
-            }
-        }
+        self.tell(call.name, &death, self.refusal(&death).message);
     }
 
-    /// Says why a store died in a call of `component`.
-    pub fn report(&self, component: ComponentId, death: &Death) {
+    /// Says why a store died in a call.
+    pub fn report(&self, name: CallName, death: &Death) {
+        self.tell(name, death, death.to_string());
+    }
+
+    fn tell(&self, mut name: CallName, death: &Death, message: String) {
         if matches!(death, Death::Ended) {
             return;
         }
-        let component = self.blamed(death).cloned().unwrap_or(component);
-        let message = death.to_string();
-        (self.observer)(&self.id, Incident::Trapped { component, message });
+        if let Some(blamed) = self.blamed(death) {
+            name.component = blamed.clone();
+        }
+        (self.observer)(&self.id, Incident::Trapped { name, message });
     }
 
     fn blamed(&self, death: &Death) -> Option<&ComponentId> {

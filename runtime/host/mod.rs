@@ -4,6 +4,7 @@
 //! Knows neither artifacts nor generations nor routes.
 
 pub mod body;
+mod callers;
 pub mod exchange;
 pub mod http;
 pub mod http03;
@@ -23,15 +24,20 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-pub use self::{limits::OverLimit, output::Calling};
 use self::{
+    callers::Callers,
     limits::StoreMemory,
     outgoing::{Outgoing, Reach},
-    output::{Callers, GuestOutput},
+    output::GuestOutput,
+};
+pub use self::{
+    callers::{CallName, Calling, REQUEST_ID, TRACEPARENT},
+    limits::OverLimit,
 };
 use crate::{
+    diagnostic::Diagnostic,
     engine::{Engines, Kind},
-    project::{ComponentId, Directory, Grants},
+    project::{Directory, Grants},
 };
 
 /// The state of one store.
@@ -205,15 +211,20 @@ pub fn linker(engines: &Engines, kind: Kind) -> wasmtime::Result<Linker<Host>> {
 
 impl Provision {
     /// `memory` is a store's limit in bytes, all its components together; `request_time` that of whatever
-    /// they send.
-    pub fn new(group: &Arc<str>, memory: u64, grants: &Grants, request_time: Duration) -> Self {
-        Self {
+    /// they send. Errors: the authorities that they are to trust cannot be read.
+    pub fn new(
+        group: &Arc<str>,
+        memory: u64,
+        grants: &Grants,
+        request_time: Duration,
+    ) -> Result<Self, Diagnostic> {
+        Ok(Self {
             group: group.clone(),
             memory,
             config: Arc::new(grants.config.clone().into_iter().collect()),
-            reach: Reach::new(grants, request_time),
+            reach: Reach::new(grants, request_time)?,
             grants: grants.clone(),
-        }
+        })
     }
 
     /// A new store. Errors: a directory that was granted cannot be opened any more.
@@ -257,9 +268,9 @@ impl Provision {
 }
 
 impl Host {
-    /// Notes that a component is being called, as long as the value lives: what the store prints is its.
-    pub fn calling(&self, component: &ComponentId) -> Calling {
-        self.callers.calling(component)
+    /// Notes that a call is under way, as long as the value lives: what the store prints is its.
+    pub fn calling(&self, name: &CallName) -> Calling {
+        self.callers.calling(name)
     }
 
     /// The last growth of its store's memory that was refused, since this was asked.

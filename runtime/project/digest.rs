@@ -27,12 +27,23 @@ impl Digest {
         hash.finish()
     }
 
+    /// Its first bits.
+    pub fn numbers(&self) -> (u64, u64) {
+        let number = |at: usize| {
+            self.0[at..at + 8]
+                .iter()
+                .fold(0, |n, byte| n << 8 | u64::from(*byte))
+        };
+        (number(0), number(8))
+    }
+
     /// Of all that a generation of the group depends on.
     pub(super) fn of_group(group: &GroupSpec) -> Self {
         // Taken apart in full: a field that is added has to be decided on here.
         let GroupSpec {
             name,
             components,
+            files,
             routes,
             wire,
             instances,
@@ -51,6 +62,10 @@ impl Digest {
         hash.count(components.len());
         for (id, component) in components {
             hash.text(id.as_str()).bytes(&component.digest.0);
+        }
+        hash.count(files.len());
+        for (name, file) in files {
+            hash.text(name).bytes(&file.digest.0);
         }
         hash.count(routes.len());
         for route in routes {
@@ -75,8 +90,10 @@ impl Digest {
             in_flight,
             queue,
             body,
+            static_files,
         } = limits;
         hash.number((*memory).into()).number((*body).into());
+        hash.number((*static_files).into());
         hash.number(request_time.as_nanos()).number(start_time.as_nanos());
         hash.count(*in_flight).count(*queue);
         hash.number(drain.as_nanos());
@@ -190,7 +207,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::project::{Component, ComponentId, Content, Origin, Route};
+    use crate::project::{Component, ComponentId, Content, Origin, Route, StaticFile};
 
     fn id(text: &str) -> ComponentId {
         ComponentId::parse(text).expect("an id")
@@ -206,6 +223,15 @@ mod tests {
         (id(name), component)
     }
 
+    fn file(name: &str, content: &'static [u8]) -> (String, StaticFile) {
+        let file = StaticFile {
+            path: "x".into(),
+            digest: Digest::of(content),
+            bytes: Bytes::from_static(content),
+        };
+        (name.into(), file)
+    }
+
     fn route(pattern: &str, component: &str) -> Route {
         Route {
             pattern: pattern.into(),
@@ -217,6 +243,7 @@ mod tests {
         GroupSpec {
             name: "shop".into(),
             components: BTreeMap::from([component("shop.a", b"1"), component("shop.b", b"2")]),
+            files: BTreeMap::from([file("site.css", b"1")]),
             routes: vec![route("/", "shop.a"), route("/b", "shop.b")],
             wire: BTreeMap::new(),
             instances: Instances::Shared,
@@ -239,11 +266,14 @@ mod tests {
 
     #[test]
     fn every_part_of_a_group_counts() {
-        let changes: [fn(&mut GroupSpec); 22] = [
+        let changes: [fn(&mut GroupSpec); 26] = [
             |group| group.name = "shop2".into(),
             |group| group.components.extend([component("shop.a", b"11")]),
             |group| group.components.extend([component("shop.c", b"")]),
             |group| drop(group.components.remove(&id("shop.b"))),
+            |group| group.files.extend([file("site.css", b"2")]),
+            |group| group.files.extend([file("site.js", b"")]),
+            |group| group.files.clear(),
             |group| drop(group.grants.env.insert("LANG".into(), "en".into())),
             |group| drop(group.grants.config.insert("LANG".into(), "en".into())),
             |group| group.grants.http.extend(Origin::parse("http://127.0.0.1:9000")),
@@ -268,6 +298,7 @@ mod tests {
             |group| group.instances = Instances::Pool(2),
             |group| group.limits.memory += 1,
             |group| group.limits.body += 1,
+            |group| group.limits.static_files += 1,
             |group| group.limits.request_time += Duration::from_nanos(1),
             |group| group.limits.start_time += Duration::from_nanos(1),
             |group| group.limits.in_flight += 1,
@@ -291,6 +322,9 @@ mod tests {
         moved.routes.reverse();
         for component in moved.components.values_mut() {
             component.path = "elsewhere".into();
+        }
+        for file in moved.files.values_mut() {
+            file.path = "elsewhere".into();
         }
         assert_eq!(Digest::of_group(&moved), Digest::of_group(&group()));
     }

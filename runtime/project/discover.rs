@@ -2,7 +2,7 @@
 //! The only order of work here is what must be known before what; nothing is decided about a group.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{self, Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -14,10 +14,11 @@ use rayon::prelude::*;
 use crate::diagnostic::{Diagnostic, Position};
 
 use super::{
-    ComponentId, Digest, DiscoveryLimits, MANIFEST, Project, Survey,
+    ComponentId, Digest, DiscoveryLimits, Limits, MANIFEST, Project, Survey,
     content::{Content, Known},
     groups::{self, Folders, Found, Understood},
     manifest::{self, Manifest},
+    static_files::{self, StaticFolder},
     tree::{self, ReadError, SKIPPED_FOLDERS, Tree},
 };
 
@@ -88,15 +89,33 @@ impl Written {
             known,
         )
         .map_err(|diagnostic| vec![diagnostic])?;
+        let static_folders = static_folders(&self.root, &self.manifest, limits);
         let faults = std::mem::take(&mut self.tree.faults);
         let granted = granted_folders(&self.root, &self.manifest);
         let file = self.root.join(MANIFEST);
-        let understood = groups::understand(&self.manifest, &file, found, faults, &granted);
+        let understood = groups::understand(&self.manifest, &file, found, static_folders, faults, &granted);
         if understood.groups.is_empty() && self.mistakes.is_empty() {
             return Err(vec![root_empty(&self.root)]);
         }
         Ok(understood)
     }
+}
+
+/// Reads the static files in the top folders of all groups: those that the manifest names, else those that
+/// form groups by themselves.
+fn static_folders(root: &Path, manifest: &Manifest, limits: &DiscoveryLimits) -> Vec<StaticFolder> {
+    let named = manifest.claims.iter().map(|(prefix, _)| prefix.to_vec());
+    let folders: BTreeSet<Vec<String>> = named
+        .chain([Vec::new()])
+        .chain(tree::top_folders(root).map(|name| vec![name]))
+        .collect();
+    let no_limits = Limits::default();
+    let read = |folders: Vec<String>| {
+        let group = manifest.groups.get(groups::owner(manifest, &folders));
+        let most = group.map_or(&no_limits, |group| &group.limits).static_files;
+        static_files::read(root, folders, most, limits)
+    };
+    folders.into_iter().filter_map(read).collect()
 }
 
 /// Looks for the folders that groups are granted.

@@ -2,7 +2,10 @@
 //! Decides only: all files are read before, nothing is read here.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{
+        BTreeMap, BTreeSet,
+        btree_map::{Entry, OccupiedEntry},
+    },
     path::{Path, PathBuf},
 };
 
@@ -15,6 +18,7 @@ use super::{
     empty,
     manifest::{DirectoryLine, GroupManifest, Manifest, RouteLine, WireLine},
     names,
+    static_files::{STATIC, StaticFile, StaticFolder},
     toml_reader::Placed,
     tree::Fault,
 };
@@ -55,6 +59,7 @@ pub fn understand(
     manifest: &Manifest,
     manifest_file: &Path,
     found: Vec<Found>,
+    static_folders: Vec<StaticFolder>,
     faults: Vec<Fault>,
     granted: &Folders,
 ) -> Understood {
@@ -83,6 +88,19 @@ pub fn understand(
         draft.found.entry(found.id.clone()).or_default().push(found);
         places.insert(folders);
     }
+    let mut unserved = Vec::new();
+    for folder in static_folders {
+        let group = &owner(manifest, &folder.folders).to_owned();
+        match drafts.get_mut(group) {
+            Some(draft) => {
+                let unclaimed = unclaimed(manifest, manifest_file, group, &folder.folders);
+                draft.diagnostics.extend(unclaimed);
+                places.insert(folder.folders.clone());
+                draft.add_files(group, folder);
+            }
+            None => unserved.push(nobodys(group, &folder)),
+        }
+    }
     let no_lines = GroupManifest::default();
     let finish = |(name, draft): (String, Draft)| {
         let written = manifest.groups.get(&name).unwrap_or(&no_lines);
@@ -94,9 +112,11 @@ pub fn understand(
         };
         draft.finish(&name, written, &references)
     };
+    let mut warnings = empty::namespaces(&manifest.claims, manifest_file, &places);
+    warnings.extend(unserved);
     Understood {
         groups: drafts.into_iter().map(finish).collect(),
-        warnings: empty::namespaces(&manifest.claims, manifest_file, &places),
+        warnings,
     }
 }
 
@@ -110,7 +130,7 @@ fn folders(id: &ComponentId) -> Vec<String> {
 }
 
 /// The group that claims the folders, else the one that the top folder forms.
-fn owner<'a>(manifest: &'a Manifest, folders: &'a [String]) -> &'a str {
+pub fn owner<'a>(manifest: &'a Manifest, folders: &'a [String]) -> &'a str {
     let top = || folders.first().map_or(ROOT_GROUP, String::as_str);
     manifest.claims.owner(folders).unwrap_or_else(top)
 }
@@ -137,17 +157,43 @@ fn unclaimed(manifest: &Manifest, file: &Path, group: &str, folders: &[String]) 
     )
 }
 
+/// Static files of a group that there is none of.
+fn nobodys(group: &str, folder: &StaticFolder) -> Diagnostic {
+    let path = &folder.path;
+    let message = format!(
+        "the files in {} are not served: the group {group} has no component",
+        path.display()
+    );
+    Diagnostic::new("static-without-group", message)
+        .file(path)
+        .help("a page has to be in the group; move the folder to one that has")
+        .warning()
+}
+
 /// A group while it is put together.
 #[derive(Default)]
 struct Draft {
     found: BTreeMap<ComponentId, Vec<Found>>,
+    files: BTreeMap<String, StaticFile>,
     diagnostics: Vec<Diagnostic>,
 }
 
 impl Draft {
+    /// A group of several namespaces may have several folders; they are served as one.
+    fn add_files(&mut self, group: &str, folder: StaticFolder) {
+        self.diagnostics.extend(folder.faults);
+        for (name, file) in folder.files {
+            match self.files.entry(name) {
+                Entry::Vacant(entry) => drop(entry.insert(file)),
+                Entry::Occupied(entry) => self.diagnostics.push(file_twice(group, &entry, &file)),
+            }
+        }
+    }
+
     fn finish(self, name: &str, written: &GroupManifest, references: &References<'_>) -> PartialGroup {
         let Self {
             found,
+            files,
             mut diagnostics,
         } = self;
         let (mut components, mut unread) = (BTreeMap::new(), BTreeSet::new());
@@ -172,6 +218,7 @@ impl Draft {
         let spec = GroupSpec {
             name: name.to_owned(),
             components,
+            files,
             routes: written.routes.iter().map(route).collect(),
             wire: wire(&written.wire),
             instances: written.instances,
@@ -188,6 +235,18 @@ impl Draft {
             diagnostics,
         }
     }
+}
+
+fn file_twice(group: &str, known: &OccupiedEntry<'_, String, StaticFile>, other: &StaticFile) -> Diagnostic {
+    let (name, first) = (known.key(), known.get());
+    let message = format!(
+        "/{group}/{STATIC}/{name} is two files: {} and {}",
+        first.path.display(),
+        other.path.display()
+    );
+    Diagnostic::new("static-duplicate", message)
+        .file(&other.path)
+        .help("rename one, or remove it: the namespaces of a group share its URLs")
 }
 
 fn component(id: &ComponentId, mut files: Vec<Found>) -> Result<Component, Diagnostic> {

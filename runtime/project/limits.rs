@@ -24,12 +24,15 @@ pub struct Limits {
     pub queue: usize,
     /// Bytes of one request's body. 8 MiB; 0 is no bodies.
     pub body: u64,
+    /// Bytes of all static files together; they are held in memory. 64 MiB.
+    pub static_files: u64,
 }
 
 impl Limits {
     /// What a manifest may write. The upper ends keep sums of sizes and of points in time from overflowing.
     pub(super) const MEMORY: RangeInclusive<u64> = 1..=1 << 40;
     pub(super) const BODY: RangeInclusive<u64> = 0..=1 << 40;
+    pub(super) const STATIC_FILES: RangeInclusive<u64> = 0..=1 << 40;
     pub(super) const IN_FLIGHT: RangeInclusive<u64> = 1..=1_000_000;
     pub(super) const QUEUE: RangeInclusive<u64> = 0..=1_000_000;
     /// Stores of one page component in a group with `instances = { pool = N }`.
@@ -51,6 +54,7 @@ impl Default for Limits {
             in_flight: 1024,
             queue: 1024,
             body: 8 * MIB,
+            static_files: 64 * MIB,
         }
     }
 }
@@ -114,6 +118,8 @@ pub struct DiscoveryLimits {
     pub entries: usize,
     /// Component files in the tree.
     pub components: usize,
+    /// Files in one folder `static`.
+    pub static_files: usize,
     /// One core is used, however many there are.
     pub one_core: bool,
 }
@@ -136,6 +142,7 @@ impl DiscoveryLimits {
         depth: 16,
         entries: 500_000,
         components: 10_000,
+        static_files: 10_000,
         one_core: false,
     };
 }

@@ -232,6 +232,7 @@ fn limits(section: &mut Section<'_>) -> Limits {
     let mut size = |key, range, default| section.get(key).and_then(|v| v.size(range)).unwrap_or(default);
     let memory = size("memory", Limits::MEMORY, default.memory);
     let body = size("body", Limits::BODY, default.body);
+    let static_files = size("static", Limits::STATIC_FILES, default.static_files);
     let mut time = |key, default| {
         section
             .get(key)
@@ -256,6 +257,7 @@ fn limits(section: &mut Section<'_>) -> Limits {
         in_flight,
         queue,
         body,
+        static_files,
     }
 }
 

@@ -24,7 +24,7 @@ use super::{
     subject::{Pending, Subject},
     unsettled::Unsettled,
 };
-use crate::project::{ComponentId, Digest};
+use crate::project::{ContentId, Digest};
 
 /// How long content that is no component may stay so: a build tool may be in the middle of writing it.
 pub const UNFINISHED: Duration = Duration::from_secs(2);
@@ -37,7 +37,7 @@ pub const CONFIRM: Duration = Duration::from_millis(10);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sight {
     pub digest: Digest,
-    pub components: BTreeSet<ComponentId>,
+    pub contents: BTreeSet<ContentId>,
     pub state: State,
 }
 
@@ -131,7 +131,7 @@ struct Group {
 #[derive(Debug)]
 struct Content {
     digest: Digest,
-    components: BTreeSet<ComponentId>,
+    contents: BTreeSet<ContentId>,
 }
 
 #[derive(Debug)]
@@ -476,13 +476,13 @@ impl Group {
     fn lacks_nothing(&self, sight: &Sight) -> bool {
         self.serving
             .as_ref()
-            .is_none_or(|serving| serving.components.is_subset(&sight.components))
+            .is_none_or(|serving| serving.contents.is_subset(&sight.contents))
     }
 
     fn serve(&mut self, sight: Sight) {
         self.serving = Some(Content {
             digest: sight.digest,
-            components: sight.components,
+            contents: sight.contents,
         });
         self.subject = Subject::default();
     }
@@ -510,7 +510,10 @@ mod tests {
             .filter_map(|part| part.split('=').next());
         Sight {
             digest: Digest::of(text.as_bytes()),
-            components: names.filter_map(|name| ComponentId::parse(name).ok()).collect(),
+            contents: names
+                .filter(|name| !name.is_empty())
+                .map(|name| ContentId::File(name.into()))
+                .collect(),
             state,
         }
     }

@@ -279,7 +279,12 @@ impl Reloader {
         }
     }
 
-    fn order(&self, wanted: Wanted, stages: Stages) -> Order {
+    fn order(&self, mut wanted: Wanted, stages: Stages) -> Order {
+        let spec = wanted.spec_mut();
+        if let Some(served) = self.serving.files(&spec.name) {
+            // What did not change is not held twice.
+            spec.share(served);
+        }
         Order {
             builder: self.builder.clone(),
             number: self.serving.next_number(&wanted.spec().name),
@@ -373,6 +378,13 @@ impl Wanted {
     fn spec(&self) -> &GroupSpec {
         match self {
             Self::Readable(readable) => &readable.spec,
+            Self::Unread(spec) => spec,
+        }
+    }
+
+    fn spec_mut(&mut self) -> &mut GroupSpec {
+        match self {
+            Self::Readable(readable) => &mut readable.spec,
             Self::Unread(spec) => spec,
         }
     }

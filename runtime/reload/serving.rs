@@ -20,7 +20,7 @@ use crate::{
     generation::{GenerationId, Incident, Observer, drain},
     kept::{Expected, Folder, Keeper},
     prepare::{Exports, Prepared, Refused},
-    project::{ComponentId, Digest, GroupSpec, Known, Refusal, Requests},
+    project::{ComponentId, ContentId, Digest, GroupSpec, Known, Refusal, Requests, StaticFile},
     router::{Publisher, RouteTable, Shadowed, patterns},
     status::{Event, ReadyGroup, Reporter, RouteLine, Stages, Swapped},
 };
@@ -75,6 +75,11 @@ impl Serving {
             .iter()
             .filter_map(|(name, group)| Some((name.clone(), group.running.as_ref()?.exports.clone())))
             .collect()
+    }
+
+    /// The static files of what serves for a group.
+    pub fn files(&self, group: &str) -> Option<&BTreeMap<String, StaticFile>> {
+        Some(&self.groups.get(group)?.running.as_ref()?.files)
     }
 
     /// What serves, by content.
@@ -185,7 +190,7 @@ impl Serving {
             ..
         } = prepared;
         let group = self.groups.entry(spec.name.clone()).or_default();
-        let contents = causes::contents(&spec);
+        let contents = spec.contents().collect();
         let waits = waits(&spec);
         let old = group.running.take();
         let number = generation.id().number;
@@ -206,6 +211,7 @@ impl Serving {
             digest: spec.digest,
             contents,
             known: Known::of(spec.components.values()),
+            files: spec.files,
             routes: spec.routes,
             exports,
             drain: spec.drain,
@@ -236,8 +242,14 @@ impl Serving {
                 component,
                 by,
             } = new;
-            if let Some(by) = by {
-                tracing::warn!("{pattern} is answered by {by}, not by {component}: see `wasmhost check`");
+            let Some(by) = by else {
+                continue;
+            };
+            match component {
+                Some(component) => {
+                    tracing::warn!("{pattern} is answered by {by}, not by {component}: see `wasmhost check`");
+                }
+                None => tracing::warn!("{pattern} is answered by {by}, not by files: see `wasmhost check`"),
             }
         }
         self.shadowed = shadowed.to_vec();
@@ -278,6 +290,7 @@ impl Serving {
         group.waits = waits(spec);
         group.routes.clone_from(&spec.routes);
         group.components = spec.components.keys().cloned().collect();
+        group.files = !spec.files.is_empty();
     }
 
     pub fn reject_read(&mut self, refused: Refused) {
@@ -301,9 +314,8 @@ impl Serving {
             .get(&spec.name)
             .and_then(|group| group.running.as_ref());
         let serves = running.map(|running| &running.contents);
-        let changed = causes::causes(serves, &causes::contents(spec));
-        let ids = changed.iter().map(|cause| &cause.component);
-        let files = ids.filter_map(|id| Some(&spec.components.get(id)?.path));
+        let changed = causes::causes(serves, &spec.contents().collect());
+        let files = changed.iter().filter_map(|cause| spec.path(&cause.content));
         let diagnostics = files.map(|file| {
             let message = format!(
                 "{} has been changing for {} without a pause, and is not taken before it rests",
@@ -333,10 +345,12 @@ impl Serving {
         Arc::new(move |id: &GenerationId, incident| {
             let (group, generation) = (id.group.to_string(), id.number);
             reporter.publish(match incident {
-                Incident::Trapped { component, message } => Event::Trapped {
+                Incident::Trapped { name, message } => Event::Trapped {
                     group,
                     generation,
-                    component,
+                    request: name.request().map(str::to_owned),
+                    trace: name.trace().map(str::to_owned),
+                    component: name.component,
                     message,
                 },
                 Incident::Recovered => Event::Recovered { group, generation },
@@ -366,7 +380,8 @@ impl Serving {
                     pattern,
                     component: component.clone(),
                 });
-                (contents.keys().cloned().collect(), routes.collect())
+                let components = contents.keys().filter_map(ContentId::component);
+                (components.cloned().collect(), routes.collect())
             }
             None => (group.components.clone(), Vec::new()),
         };
@@ -375,13 +390,14 @@ impl Serving {
             generation: group.serving(),
             components,
             routes,
+            files: group.running.as_ref().map_or(0, |running| running.files.len()),
         }
     }
 
     fn is_shadowed(&self, pattern: &str, page: &ComponentId) -> bool {
         self.shadowed
             .iter()
-            .any(|route| route.pattern == pattern && route.component == *page)
+            .any(|route| route.pattern == pattern && route.component.as_ref() == Some(page))
     }
 }
 

@@ -51,6 +51,17 @@ pub fn failed(error: &RequestError) -> Response<Body> {
     })
 }
 
+/// The answer of a group's static files. Where there is no file, the host says so.
+pub fn file(mut response: Response<Body>, label: HeaderValue) -> Response<Body> {
+    if response.status().is_client_error() {
+        let (mut head, body) = plain(response.status()).into_parts();
+        head.headers.extend(std::mem::take(response.headers_mut()));
+        response = Response::from_parts(head, body);
+    }
+    name_generation(&mut response, label);
+    response
+}
+
 /// Says which generation a response is of, whatever the guest wrote there.
 pub fn name_generation(response: &mut Response<Body>, label: HeaderValue) {
     response.headers_mut().insert(GENERATION, label);

@@ -12,7 +12,7 @@ use super::{activity::Activity, answer, conform, identity, stream_body::StreamBo
 use crate::{
     generation::RequestError,
     host::body::{self, Body},
-    router::{Routed, Router, Wait},
+    router::{Routed, RoutedPage, Router, Wait},
     status::Inbox,
 };
 
@@ -80,9 +80,14 @@ impl Responder {
             Box::pin(self.inbox.fresh(group, limit)).await;
         }
         match self.router.route(path) {
-            Ok(routed) => {
+            Ok(Routed::Page(page)) => {
                 let request = request.map(|body| Upload::new(body, activity).boxed_unsync());
-                lead(routed, request, id).await
+                lead(page, request, id).await
+            }
+            Ok(Routed::File { generation, label }) => {
+                // Boxed: pages are not to carry its size.
+                let file = Box::pin(generation.file(method, request.uri(), request.headers()));
+                answer::file(file.await.map(BodyExt::boxed_unsync), label)
             }
             Err(error) => answer::unrouted(&error),
         }
@@ -90,8 +95,8 @@ impl Responder {
 }
 
 /// Leads a request to its component.
-async fn lead(routed: Routed, request: Request<Body>, id: &HeaderValue) -> Response<Body> {
-    let Routed {
+async fn lead(routed: RoutedPage, request: Request<Body>, id: &HeaderValue) -> Response<Body> {
+    let RoutedPage {
         generation,
         component,
         label,

@@ -79,6 +79,7 @@ start-time = "500ms"
 in-flight = 1_0
 queue = 0
 body = 0x10
+static = "1MiB"
 [groups.shop.grants]
 http = []
 env = {}
@@ -100,6 +101,7 @@ path = "../home.wasm"
         in_flight: 10,
         queue: 0,
         body: 16,
+        static_files: 1 << 20,
     };
     assert_eq!((&group.limits, group.drain), (&limits, Duration::ZERO));
     let patterns: Vec<_> = group.routes.iter().map(|route| route.pattern.as_str()).collect();

@@ -32,6 +32,7 @@ impl Guest for Streams {
         let (what, how) = query.split_once('=').unwrap_or((query, ""));
         let upload = Upload::open(&request);
         match what {
+            "scheme" => answer(response, &format!("{:?}", request.scheme())),
             "count" => answer(response, &CALLS.get().to_string()),
             "lockstep" => lockstep(&upload, Download::open(response, &[])),
             "flood" => flood(Download::open(response, &[])),
@@ -154,9 +155,14 @@ fn reach() -> String {
     )
 }
 
-fn outgoing(authority: &str) -> String {
+/// `how` is `AUTHORITY`, behind `tls:` for https.
+fn outgoing(how: &str) -> String {
+    let (scheme, authority) = match how.strip_prefix("tls:") {
+        Some(authority) => (Scheme::Https, authority),
+        None => (Scheme::Http, how),
+    };
     let request = OutgoingRequest::new(Fields::new());
-    let _ = request.set_scheme(Some(&Scheme::Http));
+    let _ = request.set_scheme(Some(&scheme));
     let _ = request.set_authority(Some(authority));
     let _ = request.set_path_with_query(Some("/"));
     let response = match outgoing_handler::handle(request, None) {
