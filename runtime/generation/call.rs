@@ -134,6 +134,7 @@ impl Live {
                     request_time: limit,
                     most: 1,
                     end,
+                    answered: &|_| (),
                 };
                 return Box::pin(concurrent::serve_one(self, call, &terms)).await;
             }
@@ -269,6 +270,10 @@ impl Death {
             Self::Trap(error, _) => Self::Trap(error, store.data_mut().take_refused_memory()),
             other => other,
         }
+    }
+
+    pub fn is_trap(&self) -> bool {
+        matches!(self, Self::Trap(..))
     }
 
     pub fn as_request_error(&self) -> RequestError {

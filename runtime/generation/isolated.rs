@@ -46,13 +46,22 @@ impl Isolated {
 
     async fn answer(&self, call: Call) {
         let Setting { limits, end, .. } = &*self.setting;
+        let Some(call) = self.setting.admit(call) else {
+            return;
+        };
         let component = call.component.clone();
         let mut live = match self.setting.start(call.entry.slice).await {
             Ok(live) => live,
             Err(death) => return self.setting.give_up(call, death),
         };
-        if let Err(death) = live.call(call, limits.request_time, end).await {
-            self.setting.report(component, &death);
+        match live.call(call, limits.request_time, end).await {
+            Ok(()) => self.setting.succeeded(&component),
+            Err(death) => {
+                if death.is_trap() {
+                    self.setting.failed_at_once(&component);
+                }
+                self.setting.report(component, &death);
+            }
         }
         live.break_off();
     }

@@ -5,15 +5,18 @@ use std::sync::Arc;
 
 use super::{
     Incident, RequestError,
-    call::{Call, Live},
+    call::{Call, Death, Live},
     setting::Setting,
 };
+use crate::project::ComponentId;
 
 pub struct LastingStore {
     setting: Arc<Setting>,
     slice: usize,
     /// `None` after a trap, until the next store is there.
     live: Option<Live>,
+    /// A call has ended well in it.
+    has_served: bool,
 }
 
 impl LastingStore {
@@ -22,6 +25,7 @@ impl LastingStore {
             setting,
             slice,
             live: Some(live),
+            has_served: false,
         }
     }
 
@@ -34,12 +38,27 @@ impl LastingStore {
         let Some(live) = &mut self.live else {
             // Its client may be gone, which is all the same here.
             let _ = call.reply.send(Err(RequestError::Trapped));
-            return;
+            return self.setting.failed_at_once(&component);
         };
-        if let Err(death) = live.call(call, limit, &end).await {
-            self.live = None;
-            self.setting.report(component, &death);
-            Box::pin(self.restart()).await;
+        match live.call(call, limit, &end).await {
+            Ok(()) => {
+                self.has_served = true;
+                self.setting.succeeded(&component);
+            }
+            Err(death) => Box::pin(self.replace(component, death)).await,
+        }
+    }
+
+    /// A new store in the place of one that died in a call of `component`; later, where that rests.
+    async fn replace(&mut self, component: ComponentId, death: Death) {
+        self.live = None;
+        if death.is_trap() && !self.has_served {
+            self.setting.failed_at_once(&component);
+        }
+        let rests = self.setting.rests(&component);
+        self.setting.report(component, &death);
+        if !rests {
+            self.restart().await;
         }
     }
 
@@ -48,6 +67,7 @@ impl LastingStore {
         if self.setting.end.is_cancelled() {
             return;
         }
+        self.has_served = false;
         match self.setting.start(self.slice).await {
             Ok(live) => {
                 self.live = Some(live);

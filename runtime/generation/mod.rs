@@ -8,6 +8,7 @@
 //! ```
 //! In flight is who holds an `Arc<Generation>`: the table, and the [`Lease`] of each request.
 
+mod breaker;
 mod call;
 mod concurrent;
 mod drain;
@@ -32,12 +33,12 @@ use std::{
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+use self::{breaker::Breakers, setting::Setting, stores::Stores};
 pub use self::{
     drain::{Drained, drain},
     lease::{Lease, LeasedBody},
     setting::FailedStart,
 };
-use self::{setting::Setting, stores::Stores};
 use crate::{
     artifact::{Artifact, Entry},
     host::Provision,
@@ -74,6 +75,8 @@ pub type Observer = Arc<dyn Fn(&GenerationId, Incident) + Send + Sync>;
 pub enum RequestError {
     #[error("the component trapped")]
     Trapped,
+    #[error("the component trapped at once again and again; it is tried again in {0:?}")]
+    Resting(Duration),
     #[error("the component gave no valid response: {0}")]
     BadResponse(String),
     #[error("the request took longer than the group's request-time")]
@@ -130,6 +133,7 @@ impl Generation {
             artifact,
             limits: limits.clone(),
             observer,
+            breakers: Breakers::new(),
             end: end.clone(),
         };
         let (stores, over) = Stores::start(instances, Arc::new(setting)).await?;

@@ -73,6 +73,9 @@ impl Pools {
     }
 
     async fn answer(&self, call: Call) {
+        let Some(call) = self.setting.admit(call) else {
+            return;
+        };
         let slice = call.entry.slice;
         let pool = &self.pools[slice];
         let mut store = match pool.take() {

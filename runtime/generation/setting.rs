@@ -1,13 +1,14 @@
 //! What all stores of a generation have in common: what they are made of, their limits, and who is told
 //! of their end. Knows neither how many there are nor who calls them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     GenerationId, Incident, Observer, RequestError,
+    breaker::{Breakers, Change, IN_A_ROW},
     call::{Call, Death, Live},
 };
 use crate::{
@@ -29,6 +30,7 @@ pub struct Setting {
     pub limits: Limits,
     pub provision: Provision,
     pub observer: Observer,
+    pub breakers: Breakers,
     /// The drain deadline.
     pub end: CancellationToken,
 }
@@ -76,8 +78,47 @@ impl Setting {
         }
     }
 
+    /// The call, unless its page rests: then it is answered here.
+    pub fn admit(&self, call: Call) -> Option<Call> {
+        match self.breakers.admit(&call.component, Instant::now()) {
+            Ok(()) => Some(call),
+            Err(left) => {
+                // Its client may be gone, which is all the same here.
+                let _ = call.reply.send(Err(RequestError::Resting(left)));
+                None
+            }
+        }
+    }
+
+    /// True where calls of this page are refused for now.
+    pub fn rests(&self, page: &ComponentId) -> bool {
+        self.breakers.rests(page)
+    }
+
+    /// A call of this page ended well.
+    pub fn succeeded(&self, page: &ComponentId) {
+        if self.breakers.succeeded(page).is_some() {
+            tracing::info!(generation = %self.id, component = %page, "the component answers again");
+        }
+    }
+
+    /// A new store of this page did not live to the end of its first call.
+    pub fn failed_at_once(&self, page: &ComponentId) {
+        if self.breakers.failed(page, Instant::now()) == Some(Change::Rests) {
+            tracing::error!(
+                generation = %self.id,
+                component = %page,
+                "the component trapped at once in {IN_A_ROW} new stores, one after another: its requests are \
+                 answered with 503, and one is tried from time to time"
+            );
+        }
+    }
+
     /// Answers the call of a store that did not start, and says why.
     pub fn give_up(&self, call: Call, death: Death) {
+        if !matches!(death, Death::Ended) {
+            self.failed_at_once(&call.component);
+        }
         // Its client may be gone, which is all the same here.
         let _ = call.reply.send(Err(death.as_request_error()));
         match death {

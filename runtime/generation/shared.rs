@@ -42,7 +42,9 @@ impl Shared {
             store = store.lock_owned() => store,
         };
         tasks::run(async move {
-            store.answer(call).await;
+            if let Some(call) = self.setting.admit(call) {
+                store.answer(call).await;
+            }
             drop((store, self));
         })
         .await;
