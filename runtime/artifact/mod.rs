@@ -66,6 +66,8 @@ pub struct Artifact {
     pub slices: Vec<InstancePre<Host>>,
     /// The page components, and where each one's handler is found in an instance.
     pub entries: BTreeMap<ComponentId, Entry>,
+    /// What its stores run on.
+    pub engines: Engines,
     /// The code of each core module and whose it is.
     modules: Vec<(ComponentId, Arc<Module>)>,
     /// With the modules, what stays in the builder's caches as long as this artifact lives.
@@ -120,6 +122,7 @@ struct Skeleton {
 
 /// Builds artifacts; one for the whole server, so that code is shared.
 pub struct Builder {
+    engines: Engines,
     reader: Reader,
     compiler: Compiler,
     compositions: Cache<Digest, Composition>,
@@ -132,6 +135,7 @@ impl Builder {
     /// Errors: the host's own interfaces cannot be linked, or threads cannot be started.
     pub fn new(engines: &Engines, caches: Caches) -> wasmtime::Result<Self> {
         Ok(Self {
+            engines: engines.clone(),
             reader: Reader::new(Splitting::default()),
             compiler: Compiler::new(engines.clone(), caches)?,
             compositions: Cache::default(),
@@ -202,6 +206,7 @@ impl Builder {
         let artifact = Artifact {
             slices,
             entries: composition.entries.clone(),
+            engines: self.engines.clone(),
             modules: parts
                 .modules()
                 .map(|(part, _)| part.member.id.clone())

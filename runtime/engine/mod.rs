@@ -2,6 +2,7 @@
 //! Knows neither groups nor routes.
 
 mod functions;
+mod memory;
 mod seals;
 
 use std::{
@@ -17,6 +18,7 @@ use std::{
 
 use wasmtime::{Cache, CacheConfig, Config, Engine, WasmBacktraceDetails};
 
+pub use self::memory::{Exhausted, Taker, TotalMemory, by_default as memory_by_default};
 use self::{functions::FunctionStore, seals::Seals};
 use crate::diagnostic::Diagnostic;
 
@@ -51,6 +53,8 @@ pub struct Ticking {
 pub struct Engines {
     plain: Engine,
     concurrent: Engine,
+    /// Of the stores of both.
+    pub memory: Arc<TotalMemory>,
 }
 
 /// What an engine does with calls.
@@ -105,6 +109,7 @@ pub fn start_within(cache: Option<&Path>, limits: DiskLimits) -> wasmtime::Resul
     let engine = Engines {
         plain: engine(Kind::Plain, &caches)?,
         concurrent: engine(Kind::Concurrent, &caches)?,
+        memory: Arc::default(),
     };
     let (stop, stopped) = channel();
     let clock = engine.clone();

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     artifact::Entry,
     host::{
-        self, Handler, Host, OverLimit,
+        self, Handler, Host, OverLimit, Whose,
         body::{Body, BodyError},
         exchange::Exchange,
         http03, page,
@@ -270,6 +270,11 @@ impl Death {
             Self::Trap(error, _) => Self::Trap(error, store.data_mut().take_refused_memory()),
             other => other,
         }
+    }
+
+    /// True where the server as a whole had no memory left.
+    pub fn is_for_want_of_memory(&self) -> bool {
+        matches!(self, Self::Trap(_, Some(over)) if over.of == Whose::Server)
     }
 
     pub fn is_trap(&self) -> bool {

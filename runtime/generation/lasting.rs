@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{
-    Incident, RequestError,
+    Incident,
     call::{Call, Death, Live},
     setting::Setting,
 };
@@ -32,13 +32,9 @@ impl LastingStore {
     pub async fn answer(&mut self, call: Call) {
         let component = call.component.clone();
         let (limit, end) = (self.setting.limits.request_time, self.setting.end.clone());
-        if self.live.is_none() {
-            Box::pin(self.restart()).await;
-        }
-        let Some(live) = &mut self.live else {
-            // Its client may be gone, which is all the same here.
-            let _ = call.reply.send(Err(RequestError::Trapped));
-            return self.setting.failed_at_once(&component);
+        let live = match self.living().await {
+            Ok(live) => live,
+            Err(death) => return self.setting.give_up(call, death),
         };
         match live.call(call, limit, &end).await {
             Ok(()) => {
@@ -57,26 +53,26 @@ impl LastingStore {
         }
         let rests = self.setting.rests(&component);
         self.setting.report(component, &death);
-        if !rests {
-            self.restart().await;
+        if rests || self.setting.end.is_cancelled() {
+            return;
+        }
+        if let Err(death) = self.living().await {
+            let reason = self.setting.refusal(&death).message;
+            tracing::error!(generation = %self.setting.id, "no new store: {reason}");
         }
     }
 
-    /// A new store of the same generation where the last one died.
-    async fn restart(&mut self) {
-        if self.setting.end.is_cancelled() {
-            return;
-        }
-        self.has_served = false;
-        match self.setting.start(self.slice).await {
-            Ok(live) => {
-                self.live = Some(live);
+    /// The store, or a new one of the same generation where the last one died.
+    async fn living(&mut self) -> Result<&mut Live, Death> {
+        let live = match self.live.take() {
+            Some(live) => live,
+            None => {
+                let live = Box::pin(self.setting.start(self.slice)).await?;
+                self.has_served = false;
                 (self.setting.observer)(&self.setting.id, Incident::Recovered);
+                live
             }
-            Err(death) => {
-                let reason = self.setting.refusal(&death).message;
-                tracing::error!(generation = %self.setting.id, "no new store: {reason}");
-            }
-        }
+        };
+        Ok(self.live.insert(live))
     }
 }

@@ -81,6 +81,8 @@ pub enum RequestError {
     BadResponse(String),
     #[error("the request took longer than the group's request-time")]
     TimeOver,
+    #[error("the stores of all groups take all the memory that the server may have")]
+    NoMemory,
     #[error("the group's queue is full")]
     QueueFull,
     #[error("the generation was ended at its drain deadline")]
@@ -128,7 +130,7 @@ impl Generation {
         let end = CancellationToken::new();
         let entries = artifact.entries.clone();
         let setting = Setting {
-            provision: Provision::new(&id.group, limits.memory, grants, limits.request_time),
+            provision: Provision::new(&id.group, &limits, grants, &artifact.engines.memory),
             id: id.clone(),
             artifact,
             limits: limits.clone(),
@@ -136,7 +138,9 @@ impl Generation {
             breakers: Breakers::new(),
             end: end.clone(),
         };
-        let (stores, over) = Stores::start(instances, Arc::new(setting)).await?;
+        let setting = Arc::new(setting);
+        let (stores, over) = Stores::start(instances, setting.clone()).await?;
+        setting.provision.serves();
         let generation = Arc::new(Self {
             id: id.clone(),
             entries,

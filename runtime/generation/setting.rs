@@ -116,11 +116,16 @@ impl Setting {
 
     /// Answers the call of a store that did not start, and says why.
     pub fn give_up(&self, call: Call, death: Death) {
-        if !matches!(death, Death::Ended) {
+        if !matches!(death, Death::Ended) && !death.is_for_want_of_memory() {
             self.failed_at_once(&call.component);
         }
+        let error = if death.is_for_want_of_memory() {
+            RequestError::NoMemory
+        } else {
+            death.as_request_error()
+        };
         // Its client may be gone, which is all the same here.
-        let _ = call.reply.send(Err(death.as_request_error()));
+        let _ = call.reply.send(Err(error));
         match death {
             Death::Ended => {}
             Death::TimeOver(_) | Death::Trap(..) => {
@@ -165,6 +170,10 @@ impl Setting {
             .map_or_else(|| format!("the group {group}"), ToString::to_string);
         let message = format!("{who} failed while it was instantiated: {death}");
         let diagnostic = Diagnostic::new("start-trapped", message);
+        if death.is_for_want_of_memory() {
+            let help = "wait until others need less, or raise `memory` in [server.limits]";
+            return diagnostic.help(help);
+        }
         if matches!(death, Death::Trap(_, Some(_))) {
             return diagnostic.help(format!("raise `memory` in [groups.{group}.limits]"));
         }

@@ -13,7 +13,10 @@ mod outgoing;
 mod output;
 pub mod page;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use wasmtime::{
     Engine, Store,
@@ -23,15 +26,18 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-pub use self::{limits::OverLimit, output::Calling};
 use self::{
-    limits::StoreMemory,
+    limits::{MemorySource, StoreMemory},
     outgoing::{Outgoing, Reach},
     output::{Callers, GuestOutput},
 };
+pub use self::{
+    limits::{OverLimit, Whose},
+    output::Calling,
+};
 use crate::{
-    engine::{Engines, Kind},
-    project::{ComponentId, Directory, Grants},
+    engine::{Engines, Kind, TotalMemory},
+    project::{ComponentId, Directory, Grants, Limits},
 };
 
 /// The state of one store.
@@ -48,7 +54,8 @@ pub struct Host {
 /// What all stores of a generation are given.
 pub struct Provision {
     group: Arc<str>,
-    memory: u64,
+    limits: Limits,
+    memory: MemorySource,
     grants: Grants,
     config: Arc<WasiConfigVariables>,
     reach: Option<Arc<Reach>>,
@@ -204,32 +211,46 @@ pub fn linker(engines: &Engines, kind: Kind) -> wasmtime::Result<Linker<Host>> {
 }
 
 impl Provision {
-    /// `memory` is a store's limit in bytes, all its components together; `request_time` that of whatever
-    /// they send.
-    pub fn new(group: &Arc<str>, memory: u64, grants: &Grants, request_time: Duration) -> Self {
+    /// `total` is what the stores of all groups take their memory from.
+    pub fn new(group: &Arc<str>, limits: &Limits, grants: &Grants, total: &Arc<TotalMemory>) -> Self {
         Self {
             group: group.clone(),
-            memory,
+            limits: limits.clone(),
+            memory: MemorySource {
+                limit: limits.memory,
+                instances: limits.instances,
+                total: total.clone(),
+                serves: Arc::new(AtomicBool::new(false)),
+            },
             config: Arc::new(grants.config.clone().into_iter().collect()),
-            reach: Reach::new(grants, request_time),
+            reach: Reach::new(grants, limits.request_time),
             grants: grants.clone(),
         }
+    }
+
+    /// From now on its stores take memory as those that serve.
+    pub fn serves(&self) {
+        self.memory.serves.store(true, Ordering::Relaxed);
     }
 
     /// A new store. Errors: a directory that was granted cannot be opened any more.
     pub fn store(&self, engine: &Engine) -> wasmtime::Result<Store<Host>> {
         let callers = Callers::default();
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(self.limits.handles);
         let host = Host {
             wasi: self.wasi(&callers)?,
             http: WasiHttpCtx::new(),
-            hooks: Outgoing::new(&self.group, self.reach.clone()),
+            hooks: Outgoing::new(&self.group, self.reach.clone(), self.limits.connections),
             config: self.config.clone(),
-            table: ResourceTable::new(),
-            memory: StoreMemory::new(self.memory),
+            table,
+            memory: StoreMemory::new(self.memory.clone()),
             callers,
         };
         let mut store = Store::new(engine, host);
         store.limiter(|host| &mut host.memory);
+        store.set_max_component_handles(self.limits.handles);
+        store.set_hostcall_fuel(usize::try_from(self.limits.call_size).unwrap_or(usize::MAX));
         // A guest that computes gives the thread back at every tick; who calls it keeps the deadline.
         store.epoch_deadline_async_yield_and_update(1);
         Ok(store)

@@ -75,10 +75,19 @@ impl Digest {
             in_flight,
             queue,
             body,
+            handles,
+            files,
+            connections,
+            instances,
+            call_size,
+            output,
         } = limits;
         hash.number((*memory).into()).number((*body).into());
         hash.number(request_time.as_nanos()).number(start_time.as_nanos());
         hash.count(*in_flight).count(*queue);
+        hash.count(*handles).count(*files).count(*connections);
+        hash.count(*instances);
+        hash.number((*call_size).into()).number((*output).into());
         hash.number(drain.as_nanos());
         hash.number(u128::from(*requests == Requests::Wait));
         hash.grants(grants);
@@ -233,7 +242,7 @@ mod tests {
 
     #[test]
     fn every_part_of_a_group_counts() {
-        let changes: [fn(&mut GroupSpec); 22] = [
+        let changes: [fn(&mut GroupSpec); 28] = [
             |group| group.name = "shop2".into(),
             |group| group.components.extend([component("shop.a", b"11")]),
             |group| group.components.extend([component("shop.c", b"")]),
@@ -266,6 +275,12 @@ mod tests {
             |group| group.limits.start_time += Duration::from_nanos(1),
             |group| group.limits.in_flight += 1,
             |group| group.limits.queue += 1,
+            |group| group.limits.handles += 1,
+            |group| group.limits.files += 1,
+            |group| group.limits.connections += 1,
+            |group| group.limits.instances += 1,
+            |group| group.limits.call_size += 1,
+            |group| group.limits.output += 1,
             |group| group.drain = Duration::ZERO,
             |group| group.requests = Requests::Wait,
         ];

@@ -44,7 +44,7 @@ pub fn failed(error: &RequestError) -> Response<Body> {
     let mut response = plain(match error {
         RequestError::Trapped => StatusCode::INTERNAL_SERVER_ERROR,
         RequestError::BadResponse(_) => StatusCode::BAD_GATEWAY,
-        RequestError::QueueFull | RequestError::Ended | RequestError::Resting(_) => {
+        RequestError::QueueFull | RequestError::NoMemory | RequestError::Ended | RequestError::Resting(_) => {
             StatusCode::SERVICE_UNAVAILABLE
         }
         RequestError::TimeOver => StatusCode::GATEWAY_TIMEOUT,
