@@ -117,6 +117,8 @@ pub async fn serve(
 ) -> Result<(), Death> {
     let registry = Arc::new(Registry::new(terms.request_time));
     let instance = live.instance;
+    // Its successor begins when this is free: not before all is told of it.
+    let mut intake = Some(intake);
     let turning = live.store.run_concurrent(async |accessor| {
         let store = Loop {
             accessor,
@@ -125,7 +127,7 @@ pub async fn serve(
             most: terms.most,
             answered: terms.answered,
         };
-        store.turn(intake, fell).await
+        store.turn(&mut intake, fell).await
     });
     let result = tokio::select! {
         biased;
@@ -192,10 +194,9 @@ impl Loop<'_> {
     /// True where it went to its end; false where a guest was late.
     async fn turn(
         &self,
-        intake: Intake,
+        intake: &mut Option<Intake>,
         fell: &(dyn Fn(ComponentId, &Death) + Sync),
     ) -> wasmtime::Result<bool> {
-        let mut intake = Some(intake);
         let (mut running, mut lingering) = (FuturesUnordered::new(), Vec::new());
         let (mut line_is_free, mut on_time) = (true, true);
         loop {
@@ -217,10 +218,10 @@ impl Loop<'_> {
                 component = self.registry.retire(), if on_time => {
                     on_time = false;
                     fell(component, &Death::TimeOver(self.registry.limit()));
-                    intake = None;
+                    *intake = None;
                 }
-                call = next(&mut intake, line_is_free), if has_room && intake.is_some() => match call {
-                    None => intake = None,
+                call = next(intake, line_is_free), if has_room && intake.is_some() => match call {
+                    None => *intake = None,
                     Some(call) if call.reply.is_closed() => {}
                     Some(call) => {
                         line_is_free &= !runs_in_line(&call);

@@ -64,7 +64,10 @@ async fn run(setting: Arc<Setting>, mut live: Option<Live>, inbox: mpsc::Receive
             None => successor(&setting).await,
         };
         match next {
-            Some(live) => drop(stores.spawn(serve(setting.clone(), live, intake))),
+            Some(live) => {
+                let (pace, setting) = (setting.pace.clone(), setting.clone());
+                stores.spawn(async move { pace.carry(serve(setting, live, intake)).await });
+            }
             None => refuse(&setting, intake).await,
         }
     }

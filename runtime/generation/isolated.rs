@@ -36,7 +36,8 @@ impl Isolated {
     /// Answers the call in a store of its own, which goes on where its client goes away.
     pub async fn hand_over(self: Arc<Self>, call: Call) -> Result<(), RequestError> {
         let turn = self.setting.turn(&self.turns).await?;
-        tasks::run(async move {
+        let pace = self.setting.pace.clone();
+        pace.run((call.entry.slice, call.entry.place), async move {
             self.answer(call).await;
             drop(turn);
         })

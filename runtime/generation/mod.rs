@@ -16,6 +16,7 @@ mod interleaved;
 mod isolated;
 mod lasting;
 mod lease;
+mod pace;
 mod pool;
 mod registry;
 mod setting;
@@ -33,7 +34,7 @@ use std::{
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use self::{breaker::Breakers, setting::Setting, stores::Stores};
+use self::{breaker::Breakers, pace::Pace, setting::Setting, stores::Stores};
 pub use self::{
     drain::{Drained, drain},
     lease::{Lease, LeasedBody},
@@ -132,6 +133,7 @@ impl Generation {
         let setting = Setting {
             provision: Provision::new(&id.group, &limits, grants, &artifact.engines.memory),
             id: id.clone(),
+            pace: Pace::new(&id.group, &artifact),
             artifact,
             limits: limits.clone(),
             observer,

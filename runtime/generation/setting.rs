@@ -10,6 +10,7 @@ use super::{
     GenerationId, Incident, Observer, RequestError,
     breaker::{Breakers, Change, IN_A_ROW},
     call::{Call, Death, Live},
+    pace::Pace,
 };
 use crate::{
     artifact::{Artifact, Entry},
@@ -31,6 +32,7 @@ pub struct Setting {
     pub provision: Provision,
     pub observer: Observer,
     pub breakers: Breakers,
+    pub pace: Arc<Pace>,
     /// The drain deadline.
     pub end: CancellationToken,
 }

@@ -41,7 +41,8 @@ impl Shared {
             () = self.setting.end.cancelled() => return Err(RequestError::Ended),
             store = store.lock_owned() => store,
         };
-        tasks::run(async move {
+        let pace = self.setting.pace.clone();
+        pace.run((call.entry.slice, call.entry.place), async move {
             if let Some(call) = self.setting.admit(call) {
                 store.answer(call).await;
             }

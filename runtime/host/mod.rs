@@ -19,7 +19,7 @@ use std::sync::{
 };
 
 use wasmtime::{
-    Engine, Store,
+    Engine, Store, UpdateDeadline,
     component::{Linker, ResourceTable},
 };
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
@@ -36,7 +36,7 @@ pub use self::{
     output::Calling,
 };
 use crate::{
-    engine::{Engines, Kind, TotalMemory},
+    engine::{self, Engines, Kind, TotalMemory},
     project::{ComponentId, Directory, Grants, Limits},
 };
 
@@ -252,7 +252,11 @@ impl Provision {
         store.set_max_component_handles(self.limits.handles);
         store.set_hostcall_fuel(usize::try_from(self.limits.call_size).unwrap_or(usize::MAX));
         // A guest that computes gives the thread back at every tick; who calls it keeps the deadline.
-        store.epoch_deadline_async_yield_and_update(1);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|_| {
+            engine::note_tick();
+            Ok(UpdateDeadline::Yield(1))
+        });
         Ok(store)
     }
 

@@ -100,6 +100,7 @@ path = "../home.wasm"
         in_flight: 10,
         queue: 0,
         body: 16,
+        ..Limits::default()
     };
     assert_eq!((&group.limits, group.drain), (&limits, Duration::ZERO));
     let patterns: Vec<_> = group.routes.iter().map(|route| route.pattern.as_str()).collect();
@@ -138,6 +139,32 @@ fn syntax() {
             "4:7 manifest-syntax: invalid basic string, expected `\"`",
         ],
     );
+}
+
+#[test]
+fn every_limit_of_a_store_is_read() {
+    let (manifest, mistakes) = parse(
+        Path::new("wasmhost.toml"),
+        r#"[groups.shop.limits]
+handles = 100
+files = 10
+connections = 3
+instances = 50
+call-size = "1MiB"
+output = 0
+"#,
+    );
+    assert!(mistakes.is_empty(), "{mistakes:?}");
+    let expected = Limits {
+        handles: 100,
+        files: 10,
+        connections: 3,
+        instances: 50,
+        call_size: 1 << 20,
+        output: 0,
+        ..Limits::default()
+    };
+    assert_eq!(manifest.groups["shop"].limits, expected);
 }
 
 #[test]
@@ -190,6 +217,7 @@ header-time = "5s"
 idle-time = "1m"
 write-time = "20s"
 shutdown-time = "100ms"
+memory = "2GiB"
 "#,
     );
     let ServerSpec { listen, tls, limits } = manifest.server;
@@ -210,6 +238,7 @@ shutdown-time = "100ms"
         idle_time: Duration::from_secs(60),
         write_time: Duration::from_secs(20),
         shutdown_time: Duration::from_millis(100),
+        memory: Some(2 << 30),
     };
     assert_eq!(limits, expected);
 }
