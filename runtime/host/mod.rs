@@ -3,6 +3,7 @@
 //! but those that its group was granted.
 //! Knows neither artifacts nor generations nor routes.
 
+mod allowance;
 pub mod body;
 pub mod exchange;
 pub mod http;
@@ -13,9 +14,12 @@ mod outgoing;
 mod output;
 pub mod page;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
 };
 
 use wasmtime::{
@@ -27,6 +31,7 @@ use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use self::{
+    allowance::Allowance,
     limits::{MemorySource, StoreMemory},
     outgoing::{Outgoing, Reach},
     output::{Callers, GuestOutput},
@@ -59,6 +64,8 @@ pub struct Provision {
     grants: Grants,
     config: Arc<WasiConfigVariables>,
     reach: Option<Arc<Reach>>,
+    /// What they may print.
+    output: Arc<Allowance>,
 }
 
 /// Which handler a page component exports; the later one is served where it exports several.
@@ -225,6 +232,7 @@ impl Provision {
             config: Arc::new(grants.config.clone().into_iter().collect()),
             reach: Reach::new(grants, limits.request_time),
             grants: grants.clone(),
+            output: Arc::new(Allowance::new(limits.output, Instant::now())),
         }
     }
 
@@ -262,8 +270,8 @@ impl Provision {
 
     fn wasi(&self, callers: &Callers) -> wasmtime::Result<WasiCtx> {
         let mut wasi = WasiCtx::builder();
-        wasi.stdout(GuestOutput::new(&self.group, "stdout", callers))
-            .stderr(GuestOutput::new(&self.group, "stderr", callers));
+        let output = |stream| GuestOutput::new(&self.group, stream, callers, &self.output);
+        wasi.stdout(output("stdout")).stderr(output("stderr"));
         for (name, value) in &self.grants.env {
             wasi.env(name, value);
         }

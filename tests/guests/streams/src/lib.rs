@@ -42,6 +42,11 @@ impl Guest for Streams {
             "write-late" => write_late(&upload, Download::open(response, &[])),
             "reach" => answer(response, &reach()),
             "outgoing" => answer(response, &outgoing(how)),
+            "outgoing-flood" => answer(response, &outgoing_flood(how.parse().unwrap_or_default())),
+            "write-at-once" => {
+                let download = Download::open(response, &[]);
+                let _ = download.stream.write(&vec![b'x'; how.parse().unwrap_or_default()]);
+            }
             "pass-on" => pass_on(how, &upload, response),
             "print" => {
                 println!("words in turn");
@@ -169,6 +174,17 @@ fn outgoing(authority: &str) -> String {
         Some(Ok(Err(code))) => format!("{code:?}"),
         other => format!("{other:?}"),
     }
+}
+
+/// Begins so many requests and waits for none; how many of them were taken.
+fn outgoing_flood(many: usize) -> String {
+    let begun = (0..many).map(|_| {
+        let request = OutgoingRequest::new(Fields::new());
+        let _ = request.set_scheme(Some(&Scheme::Http));
+        let _ = request.set_authority(Some("127.0.0.1:9"));
+        outgoing_handler::handle(request, None).is_ok()
+    });
+    begun.filter(|taken| *taken).count().to_string()
 }
 
 /// Sends the upload on, and then the answer back, part by part. `how` is `AUTHORITY/PATH`.
