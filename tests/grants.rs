@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::symlink};
 
-use crate::support::{Client, Server, Tree, guests};
+use crate::support::{Client, Server, Tree, guests, wasmhost};
 
 /// The same guests in two groups; `odd` is granted something.
 fn two_groups(grants: &str) -> Tree {
@@ -82,6 +82,38 @@ fn a_folder_is_read_or_written_as_it_was_granted() {
         tree.remove("data/out/new");
         assert!(ask(&mut client, "poor", "read=/data/file").starts_with("Err("));
     }
+}
+
+#[test]
+fn a_store_has_so_many_files_open_and_no_more() {
+    let grants = "directories = [{ host = \"data\", guest = \"/data\" }]";
+    let limits = "[groups.odd.limits]\nfiles = 20";
+    for page in ["streams?hold-files=/data/file", "flows?hold-files=file"] {
+        let tree = two_groups(&format!("{grants}\n{limits}"));
+        tree.put("data/file", "there is one");
+        let server = Server::start(tree.root());
+        let mut client = server.client();
+        let before = server.holds().handles;
+        let held: usize = client.get(&format!("/odd/{page}")).text().parse().unwrap();
+        // The folder itself, and what the guests' own libraries have opened of it.
+        assert!((16..20).contains(&held), "{page}: {held}");
+        assert!(server.holds().handles <= before + 20);
+        assert_eq!(client.get("/odd/streams?count").status, 200);
+    }
+}
+
+#[test]
+fn nothing_of_the_host_is_inherited() {
+    let tree = two_groups("env = { LANG = \"en\" }");
+    let mut command = wasmhost();
+    command.arg("serve").arg(tree.root()).env("SECRET", "of the host");
+    let server = Server::start_command(command);
+    let mut client = server.client();
+    let reach = client.get("/odd/streams?inherits").text();
+    assert_eq!(
+        reach,
+        "arguments [], directory None, input \"\", environment [(\"LANG\", \"en\")]"
+    );
 }
 
 #[test]

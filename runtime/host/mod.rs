@@ -6,6 +6,7 @@
 mod allowance;
 pub mod body;
 pub mod exchange;
+mod files;
 pub mod http;
 pub mod http03;
 mod limits;
@@ -53,6 +54,8 @@ pub struct Host {
     config: Arc<WasiConfigVariables>,
     table: ResourceTable,
     memory: StoreMemory,
+    /// Files and folders that may be open.
+    files: usize,
     callers: Callers,
 }
 
@@ -208,9 +211,11 @@ pub fn is_concurrent(interface: &str) -> bool {
 pub fn linker(engines: &Engines, kind: Kind) -> wasmtime::Result<Linker<Host>> {
     let mut linker = Linker::new(engines.of(kind));
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    files::limit(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     if kind == Kind::Concurrent {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+        files::limit_03(&mut linker)?;
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     }
     wasmtime_wasi_config::add_to_linker(&mut linker, |host: &mut Host| WasiConfig::from(&*host.config))?;
@@ -253,6 +258,7 @@ impl Provision {
             config: self.config.clone(),
             table,
             memory: StoreMemory::new(self.memory.clone()),
+            files: self.limits.files,
             callers,
         };
         let mut store = Store::new(engine, host);
