@@ -1,7 +1,7 @@
 //! Guests that mean harm, each under all three policies: what its client gets, what the next client of the
 //! same page gets, what a client of another group gets meanwhile, and what is left of it afterwards.
 
-mod wat;
+pub mod wat;
 
 use std::{
     fs,

@@ -16,6 +16,7 @@ mod output;
 pub mod page;
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -43,7 +44,7 @@ pub use self::{
 };
 use crate::{
     engine::{self, Engines, Kind, TotalMemory},
-    project::{ComponentId, Directory, Grants, Limits},
+    project::{ComponentId, Directory, Grants, Limits, Text},
 };
 
 /// The state of one store.
@@ -222,6 +223,12 @@ pub fn linker(engines: &Engines, kind: Kind) -> wasmtime::Result<Linker<Host>> {
     Ok(linker)
 }
 
+/// With their secrets.
+fn texts(granted: &BTreeMap<String, Text>) -> impl Iterator<Item = (String, String)> {
+    let granted = granted.iter();
+    granted.map(|(name, text)| (name.clone(), text.reveal().to_owned()))
+}
+
 impl Provision {
     /// `total` is what the stores of all groups take their memory from.
     pub fn new(group: &Arc<str>, limits: &Limits, grants: &Grants, total: &Arc<TotalMemory>) -> Self {
@@ -234,7 +241,7 @@ impl Provision {
                 total: total.clone(),
                 serves: Arc::new(AtomicBool::new(false)),
             },
-            config: Arc::new(grants.config.clone().into_iter().collect()),
+            config: Arc::new(texts(&grants.config).collect()),
             reach: Reach::new(grants, limits.request_time),
             grants: grants.clone(),
             output: Arc::new(Allowance::new(limits.output, Instant::now())),
@@ -278,7 +285,7 @@ impl Provision {
         let mut wasi = WasiCtx::builder();
         let output = |stream| GuestOutput::new(&self.group, stream, callers, &self.output);
         wasi.stdout(output("stdout")).stderr(output("stderr"));
-        for (name, value) in &self.grants.env {
+        for (name, value) in texts(&self.grants.env) {
             wasi.env(name, value);
         }
         for Directory { host, guest, write } in &self.grants.directories {

@@ -124,7 +124,7 @@ impl Content {
     }
 
     /// The group as it was, its components' bytes by `read`.
-    pub fn spec(self, name: &str, read: impl Fn(Digest) -> io::Result<Vec<u8>>) -> io::Result<GroupSpec> {
+    pub fn spec(mut self, name: &str, read: impl Fn(Digest) -> io::Result<Vec<u8>>) -> io::Result<GroupSpec> {
         let component = |(id, blob): (ComponentId, Blob)| {
             let component = Component {
                 id: id.clone(),
@@ -134,6 +134,8 @@ impl Content {
             };
             Ok((id, component))
         };
+        // They are not kept: they are where they were, or this content is not to be had.
+        self.grants.fetch().map_err(io::Error::other)?;
         let components = self.components.into_iter().map(component);
         let spec = GroupSpec {
             name: name.to_owned(),

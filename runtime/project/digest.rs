@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use crate::diagnostic::Diagnostic;
 
-use super::{Directory, Grants, GroupSpec, Instances, Limits, Requests};
+use super::{Directory, Grants, GroupSpec, Instances, Limits, Requests, Text};
 
 /// A blake3 hash; shown in lower case hex.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -170,7 +170,12 @@ impl Fields {
         for texts in [env, config] {
             self.count(texts.len());
             for (key, value) in texts {
-                self.text(key).text(value);
+                self.text(key);
+                match value {
+                    Text::Written(text) => self.number(0).text(text),
+                    // Its digest, so that no more of it is in memory for longer.
+                    Text::Secret(_) => self.number(1).bytes(&Digest::of(value.reveal().as_bytes()).0),
+                };
             }
         }
         self.count(directories.len());

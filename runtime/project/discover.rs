@@ -15,8 +15,8 @@ use crate::diagnostic::{Diagnostic, Position};
 
 use super::{
     ComponentId, Digest, DiscoveryLimits, MANIFEST, Project, Survey,
-    groups::{self, Folders, Found, Understood},
-    manifest::{self, Manifest},
+    groups::{self, Found, Granted, Understood},
+    manifest::{self, Manifest, TextLine},
     tree::{self, ReadError, SKIPPED_FOLDERS, Tree},
 };
 
@@ -87,7 +87,7 @@ impl Written {
         )
         .map_err(|diagnostic| vec![diagnostic])?;
         let faults = std::mem::take(&mut self.tree.faults);
-        let granted = granted_folders(&self.root, &self.manifest);
+        let granted = granted(&self.root, &self.manifest);
         let file = self.root.join(MANIFEST);
         let understood = groups::understand(&self.manifest, &file, found, faults, &granted);
         if understood.groups.is_empty() && self.mistakes.is_empty() {
@@ -97,12 +97,10 @@ impl Written {
     }
 }
 
-/// Looks for the folders that groups are granted.
-fn granted_folders(root: &Path, manifest: &Manifest) -> Folders {
-    let lines = manifest
-        .groups
-        .values()
-        .flat_map(|group| &group.grants.directories);
+/// Looks for the folders and the secrets that groups are granted.
+fn granted(root: &Path, manifest: &Manifest) -> Granted {
+    let grants = || manifest.groups.values().map(|group| &group.grants);
+    let folders = grants().flat_map(|grants| &grants.directories);
     let look = |written: &PathBuf| {
         let path = root.join(written);
         match fs::metadata(&path) {
@@ -111,9 +109,19 @@ fn granted_folders(root: &Path, manifest: &Manifest) -> Folders {
             Err(error) => Err(format!("{} cannot be opened: {error}", path.display())),
         }
     };
-    lines
-        .map(|line| (line.host.value.clone(), look(&line.host.value)))
-        .collect()
+    let texts = grants().flat_map(|grants| grants.env.values().chain(grants.config.values()));
+    let sources = texts.filter_map(|line| match line {
+        TextLine::Written(_) => None,
+        TextLine::Secret(source) => Some(&source.value),
+    });
+    Granted {
+        folders: folders
+            .map(|line| (line.host.value.clone(), look(&line.host.value)))
+            .collect(),
+        secrets: sources
+            .map(|source| (source.clone(), source.relative_to(root).read()))
+            .collect(),
+    }
 }
 
 /// The components that are built elsewhere.

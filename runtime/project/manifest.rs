@@ -22,7 +22,7 @@ mod patterns;
 mod server;
 
 pub use claims::Claims;
-pub use grants::{DirectoryLine, GrantLines};
+pub use grants::{DirectoryLine, GrantLines, TextLine};
 use patterns::Patterns;
 
 #[derive(Debug, Default)]

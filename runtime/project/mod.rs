@@ -23,6 +23,7 @@ mod groups;
 mod limits;
 mod manifest;
 mod names;
+mod secrets;
 mod state;
 mod toml_reader;
 mod tree;
@@ -32,6 +33,7 @@ pub use digest::Digest;
 pub use grants::{Directory, Grants, Origin};
 pub use limits::{DiscoveryLimits, Limits, ServerLimits};
 pub use names::{ComponentId, InvalidId, nearest};
+pub use secrets::{Source, Text};
 pub use state::make_state_folder;
 pub use tree::is_skipped;
 

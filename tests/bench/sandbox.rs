@@ -6,11 +6,12 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    thread::{JoinHandle, sleep, spawn},
+    thread::{JoinHandle, spawn},
     time::{Duration, Instant},
 };
 
 use crate::{
+    load::pause,
     process::sizes,
     support::{Server, Tree, guests, wat_site},
     table::{median, per_mille},
@@ -48,7 +49,7 @@ fn neighbours() {
         let stop = Arc::new(AtomicBool::new(false));
         let loops: Vec<_> = (0..LOOPS).map(|_| looping(&server, stop.clone())).collect();
         // Until all have begun.
-        sleep(Duration::from_secs(1));
+        pause(Duration::from_secs(1));
         show(name, "32 loops beside it", window(&server), Some(quiet));
         stop.store(true, Ordering::Relaxed);
         for thread in loops {
@@ -78,7 +79,7 @@ fn window(server: &Server) -> Vec<f64> {
                 let began = Instant::now();
                 assert_eq!(wat_site::version(&mut client, "calm"), 1);
                 latencies.push(began.elapsed().as_secs_f64() * 1e3);
-                sleep(Duration::from_millis(1));
+                pause(Duration::from_millis(1));
             }
             latencies
         })

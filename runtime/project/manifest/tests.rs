@@ -1,7 +1,7 @@
 //! Manifest text and what is said about it.
 
 use super::*;
-use crate::project::{ServerLimits, TlsFiles};
+use crate::project::{ServerLimits, Source, TlsFiles};
 
 /// One line per diagnostic: `line:column code: message | help`.
 fn check(text: &str, expected: &[&str]) {
@@ -500,7 +500,7 @@ fn what_is_granted() {
     let manifest = good(
         r#"[groups.shop.grants]
 http = ["https://API.example.com", "http://127.0.0.1:9000/"]
-env = { LANG = "en" }
+env = { LANG = "en", TOKEN = { file = "secrets/token" }, KEY = { env = "API_KEY" } }
 config = { greeting = "hello" }
 directories = [{ host = "data", guest = "/data" }, { host = "../more", guest = "/more", write = true }]
 "#,
@@ -509,9 +509,18 @@ directories = [{ host = "data", guest = "/data" }, { host = "../more", guest = "
     let http: Vec<_> = grants.http.iter().map(ToString::to_string).collect();
     assert_eq!(http, ["http://127.0.0.1:9000", "https://api.example.com"]);
     assert_eq!(
-        (grants.env["LANG"].as_str(), grants.config["greeting"].as_str()),
-        ("en", "hello")
+        (&grants.env["LANG"], &grants.config["greeting"]),
+        (
+            &TextLine::Written("en".into()),
+            &TextLine::Written("hello".into())
+        )
     );
+    let source = |key: &str| match &grants.env[key] {
+        TextLine::Secret(source) => source.value.clone(),
+        TextLine::Written(text) => panic!("{text}"),
+    };
+    assert_eq!(source("TOKEN"), Source::File("secrets/token".into()));
+    assert_eq!(source("KEY"), Source::Env("API_KEY".into()));
     let directories: Vec<_> = grants
         .directories
         .iter()
