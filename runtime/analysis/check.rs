@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     against::{self, Comparison},
-    routes,
+    routes, sound,
     surface::{GroupSurface, ReadTree, Surface},
 };
 use crate::{
@@ -117,10 +117,33 @@ async fn check_group(tree: &ReadTree, group: PartlyReadable) -> Result<Prepared,
             Err((_, refused)) => reasons = refused,
         }
     }
-    let more = group.diagnose(&tree.builder, &tree.exports).await;
-    let new: Vec<_> = more.into_iter().filter(|more| !reasons.contains(more)).collect();
-    reasons.extend(new);
+    add_new(&mut reasons, group.diagnose(&tree.builder, &tree.exports).await);
+    start_the_rest(tree, &group, &mut reasons).await;
     Err((group.readable.spec, reasons))
+}
+
+/// Starts what is left without the components that are at fault, as often as that finds another one.
+async fn start_the_rest(tree: &ReadTree, group: &PartlyReadable, reasons: &mut Vec<Diagnostic>) {
+    let resolution = group.readable.resolve(&tree.exports, &group.unread);
+    while let Some(rest) = sound::without_faulty(&group.readable, &resolution, reasons) {
+        let refused = prepare(tree, rest)
+            .await
+            .map_or_else(|(_, refused)| refused, |_| Vec::new());
+        if !add_new(reasons, refused) {
+            return;
+        }
+    }
+}
+
+/// True where something was not among the reasons before.
+fn add_new(reasons: &mut Vec<Diagnostic>, more: Vec<Diagnostic>) -> bool {
+    let before = reasons.len();
+    for diagnostic in more {
+        if !reasons.contains(&diagnostic) {
+            reasons.push(diagnostic);
+        }
+    }
+    reasons.len() > before
 }
 
 /// The generation that comes back serves nobody, and ends when it is dropped.

@@ -8,6 +8,7 @@ pub mod check;
 pub mod drawing;
 pub mod inspect;
 mod routes;
+mod sound;
 mod surface;
 
 pub use self::{

@@ -5,24 +5,25 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Builder, Parts,
-    compose::{Composer, Mismatch},
-    graph::{self, Finding, Graph, Resolution, Surroundings},
+    compose::Composer,
+    graph::{self, Finding, Graph, Surroundings},
     parts,
+    probe::Outside,
 };
-use crate::{
-    diagnostic::Diagnostic,
-    project::{ComponentId, GroupSpec},
-};
+use crate::{diagnostic::Diagnostic, project::GroupSpec};
 
 impl Builder {
     /// All that does not fit together in a group that is refused, some of whose components may be
     /// missing among the parts. `build` ends with the first stage that fails; this one goes on as far as
     /// what is there can be looked at.
     pub fn diagnose(&self, spec: &GroupSpec, parts: &Parts, world: &impl Surroundings) -> Vec<Diagnostic> {
-        let resolution = graph::resolve_all(&spec.name, &parts.interfaces(), &spec.wire, world);
-        let Resolution { graph, findings, .. } = resolution;
+        let mut resolution = graph::resolve_all(&spec.name, &parts.interfaces(), &spec.wire, world);
+        let mut findings = std::mem::take(&mut resolution.findings);
+        findings.extend(mismatches(parts, &resolution.graph));
+        let outside = Outside::of(parts, &resolution);
+        findings.extend(outside.against_host(self));
+        findings.extend(outside.against_each_other());
         let mut found = with_files(findings, spec);
-        found.extend(with_files(mismatches(parts, &graph), spec));
         let refused = self.refused(spec, parts);
         if refused.is_empty() {
             found.extend(
@@ -34,6 +35,24 @@ impl Builder {
         }
         found.extend(refused);
         found
+    }
+
+    /// Who is at fault where the host has an import otherwise than it is asked for. The engine names one
+    /// such import, but not who asks.
+    pub(super) fn host_mismatch(
+        &self,
+        spec: &GroupSpec,
+        parts: &Parts,
+        world: &impl Surroundings,
+        error: &wasmtime::Error,
+    ) -> Vec<Diagnostic> {
+        let resolution = graph::resolve_all(&spec.name, &parts.interfaces(), &spec.wire, world);
+        let findings = Outside::of(parts, &resolution).against_host(self);
+        if findings.is_empty() {
+            vec![unlinkable(spec, &format!("{error:#}"))]
+        } else {
+            with_files(findings, spec)
+        }
     }
 
     /// Who is at fault where the engine refuses a composition: the components that it refuses alone, for
@@ -61,78 +80,8 @@ impl Builder {
 
 /// Whose types disagree, along the edges that there are.
 fn mismatches(parts: &Parts, graph: &Graph) -> Vec<Finding> {
-    let composer = || Composer::new(parts.members.iter().map(|part| &*part.member));
-    let Ok(mut all) = composer() else {
-        return Vec::new();
-    };
-    let findings = all.wire(graph);
-    if !findings.is_empty() {
-        return findings;
-    }
-    // What several import from outside has to be of one type too, which shows when it is encoded.
-    let graph = graph::without_circles(graph);
-    let composed = composer().and_then(|composer| composer.compose(&graph, |_, _| false));
-    match composed {
-        Err(Mismatch::Components(findings)) => findings,
-        Ok(_) | Err(Mismatch::Group(_)) => Vec::new(),
-    }
-}
-
-/// Importers and what they import from nobody in the group.
-fn from_host(spec: &GroupSpec, parts: &Parts, world: &impl Surroundings) -> Vec<(ComponentId, String)> {
-    let members = parts.interfaces();
-    let graph = graph::resolve_all(&spec.name, &members, &spec.wire, world).graph;
-    let has_edge = |importer: &ComponentId, name: &str| {
-        let mut edges = graph.edges.get(importer).into_iter().flatten();
-        edges.any(|edge| edge.import == name)
-    };
-    let imports = members
-        .iter()
-        .flat_map(|(id, interface)| interface.imports.iter().map(move |import| (id, &import.name)));
-    imports
-        .filter(|(importer, name)| !has_edge(importer, name))
-        .map(|(importer, name)| (importer.clone(), name.clone()))
-        .collect()
-}
-
-/// The engine names the import that the host does not offer as it is asked for, but not who asks: the
-/// importers are found by that name.
-pub fn host_mismatch(
-    spec: &GroupSpec,
-    parts: &Parts,
-    world: &impl Surroundings,
-    error: &wasmtime::Error,
-) -> Vec<Diagnostic> {
-    let named = error.to_string();
-    let reason = difference(&error.chain().skip(1).map(ToString::to_string).collect::<Vec<_>>());
-    let path = |name: &str| name.split('@').next().unwrap_or_default().to_owned();
-    let findings: Vec<_> = from_host(spec, parts, world)
-        .iter()
-        .filter(|(_, name)| named.contains(&format!("`{}@", path(name))))
-        .map(|(importer, name)| {
-            let message = format!("{importer} and the host disagree about {name}: {reason}");
-            let help = "build it against an interface of WASI 0.2 or 0.3 that this host has";
-            Finding::new(importer, Diagnostic::new("import-mismatch", message).help(help))
-        })
-        .collect();
-    if findings.is_empty() {
-        vec![unlinkable(spec, &format!("{error:#}"))]
-    } else {
-        with_files(findings, spec)
-    }
-}
-
-/// What the engine says of an import that differs. It calls what is not there at all of the wrong type.
-fn difference(causes: &[String]) -> String {
-    let nothing = causes
-        .iter()
-        .rev()
-        .find_map(|cause| cause.strip_suffix(" implementation is missing"));
-    let named = causes.iter().rev().find_map(|cause| cause.split('`').nth(1));
-    match (nothing, named) {
-        (Some(kind), Some(name)) => format!("the host has no {kind} `{name}` in it"),
-        _ => causes.join(": "),
-    }
+    let composer = Composer::new(parts.members.iter().map(|part| &*part.member));
+    composer.map_or_else(|_| Vec::new(), |mut all| all.wire(graph))
 }
 
 /// What does not fit, with the files that it is about.

@@ -153,11 +153,6 @@ pub fn resolve_all(group: &str, members: &Members, wire: &Wire, world: &impl Sur
     resolution
 }
 
-/// The graph without the imports that make circles.
-pub fn without_circles(graph: &Graph) -> Graph {
-    cycles::without_circles(graph)
-}
-
 /// Who exports some version of an interface, by its name without the version.
 type Exporters<'a> = BTreeMap<&'a str, Vec<(&'a ComponentId, &'a Interface)>>;
 

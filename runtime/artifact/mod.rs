@@ -15,6 +15,7 @@ mod mismatch;
 mod module_type;
 mod modules;
 mod parts;
+mod probe;
 mod renumber;
 mod segments;
 mod slices;
@@ -38,7 +39,6 @@ use wasmtime::{
 use self::{
     cache::Cache,
     compose::{Composer, Mismatch},
-    faults::host_mismatch,
     graph::{Graph, Surroundings},
     modules::{Compiler, Job},
     parts::{Member, Reader},
@@ -202,7 +202,7 @@ impl Builder {
 
         let slices = self
             .instantiate_pre(&composition, parts, &compiled)
-            .map_err(|error| host_mismatch(spec, parts, world, &error))?;
+            .map_err(|error| self.host_mismatch(spec, parts, world, &error))?;
         let artifact = Artifact {
             slices,
             entries: composition.entries.clone(),
@@ -290,10 +290,7 @@ impl Builder {
         parts: &Parts,
         compiled: &[Arc<Module>],
     ) -> wasmtime::Result<Vec<InstancePre<Host>>> {
-        let mut linker = match parts.kind() {
-            Kind::Plain => self.plain.clone(),
-            Kind::Concurrent => self.concurrent.clone(),
-        };
+        let mut linker = self.linker(parts.kind()).clone();
         for ((_, module), compiled) in parts.modules().zip(compiled) {
             linker.root().module(&module.slot, compiled)?;
         }
@@ -301,6 +298,14 @@ impl Builder {
         slices
             .map(|skeleton| linker.instantiate_pre(&skeleton.component))
             .collect()
+    }
+
+    /// With what the host offers.
+    fn linker(&self, kind: Kind) -> &Linker<Host> {
+        match kind {
+            Kind::Plain => &self.plain,
+            Kind::Concurrent => &self.concurrent,
+        }
     }
 
     fn compile(
@@ -314,7 +319,10 @@ impl Builder {
             .map(|(part, module)| Job {
                 digest: module.digest,
                 is_data: module.is_data(),
-                bytes: Box::new(|| module.bytes(&part.binary)),
+                bytes: Box::new(|| match part.binary() {
+                    Ok(binary) => Ok(module.bytes(&binary).into_owned()),
+                    Err(diagnostic) => Err(diagnostic.message),
+                }),
             })
             .collect();
         self.compiler

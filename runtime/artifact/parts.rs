@@ -29,11 +29,11 @@ pub struct Parts {
     pub(super) members: Vec<Part>,
 }
 
-/// A component of the group and the binary that its modules lie in.
+/// A component of the group and the file that its modules lie in.
 #[derive(Clone)]
 pub(super) struct Part {
     pub member: Arc<Member>,
-    pub binary: Bytes,
+    component: Component,
 }
 
 /// A component taken apart. It does not hold its modules, only where they lie.
@@ -90,12 +90,13 @@ impl Reader {
     }
 
     fn part(&self, component: &Component, known: &dyn Fn(Digest) -> bool) -> Result<Part, Diagnostic> {
-        let binary = binary(component)?;
         let key = (component.id.clone(), component.digest);
-        let (member, _) = self
-            .members
-            .get_or_make(key, || self.take_apart(component, &binary, known))?;
-        Ok(Part { member, binary })
+        let take_apart = || self.take_apart(component, &binary(component)?, known);
+        let (member, _) = self.members.get_or_make(key, take_apart)?;
+        Ok(Part {
+            member,
+            component: component.clone(),
+        })
     }
 
     fn take_apart(
@@ -127,6 +128,13 @@ impl Reader {
     }
 }
 
+impl Part {
+    /// What the ranges of the member's modules are in. Errors: the file was not held, and is another by now.
+    pub fn binary(&self) -> Result<Bytes, Diagnostic> {
+        binary(&self.component)
+    }
+}
+
 impl Member {
     pub fn is_page(&self) -> bool {
         self.interface
@@ -143,6 +151,11 @@ impl Parts {
         members
             .map(|member| (member.id.clone(), member.interface.clone()))
             .collect()
+    }
+
+    /// Drops all components but these.
+    pub fn retain(&mut self, keep: impl Fn(&ComponentId) -> bool) {
+        self.members.retain(|part| keep(&part.member.id));
     }
 
     /// The engine that can run all of them: one component that needs the event loop has it turn for all that
@@ -208,9 +221,10 @@ fn kind(skeleton: &[u8], interface: &Interface) -> Kind {
 /// The component's binary: as read, or encoded from its text. Errors: neither text nor a component.
 fn binary(component: &Component) -> Result<Bytes, Diagnostic> {
     let is_text = component.path.extension().is_some_and(|ending| ending == "wat");
-    let binary = match is_text.then(|| wat::parse_bytes(&component.bytes)).transpose() {
+    let content = component.bytes()?;
+    let binary = match is_text.then(|| wat::parse_bytes(&content)).transpose() {
         Ok(Some(Cow::Owned(encoded))) => Bytes::from(encoded),
-        Ok(_) => component.bytes.clone(),
+        Ok(_) => content,
         Err(mut error) => {
             error.set_path(&component.path);
             return Err(invalid(component, &error.to_string()));

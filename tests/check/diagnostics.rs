@@ -3,9 +3,14 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use super::{check, page, run, tree};
-use crate::support::{Tree, golden, goldens, wit};
+use crate::{
+    linking::wat,
+    support::{Tree, golden, goldens, wit},
+};
 
 const COUNT: (&str, &str) = ("cart", "count: func() -> u32;");
+const TRAPS_AT_START: &str = "(component
+    (core module $m (func $f unreachable) (start $f)) (core instance (instantiate $m)))";
 
 #[test]
 fn files_that_are_no_components() {
@@ -329,6 +334,42 @@ fn an_import_that_the_host_has_otherwise() {
         ("brain/graph.wasm", &graph("export", "")),
     ]);
     check("host-mismatch", &tree, 1);
+}
+
+#[test]
+fn what_does_not_fit_outside_of_the_group_with_what_does_not_inside() {
+    let outside = |random: &str, clock: &str| {
+        wit::component(&format!(
+            "package site:shop; world it {{ import wasi:random/random@0.2.0; import wasi:clocks/wall-clock@0.2.0; \
+             export wasmhost:page/handler@0.1.0; }} \
+             package wasi:random@0.2.0 {{ interface random {{ {random} }} }} \
+             package wasi:clocks@0.2.0 {{ interface wall-clock {{ {clock} }} }}"
+        ))
+    };
+    let record = wat::types_importer;
+    let tree = tree(&[
+        ("shop/cart.wasm", &wit::library(&[COUNT])),
+        (
+            "shop/home.wasm",
+            &wit::page(&[("cart", "count: func(of: string) -> u32;")]),
+        ),
+        ("shop/item.wasm", &wit::page(&[("theme", "f: func();")])),
+        (
+            "shop/dice.wasm",
+            &outside("roll: func() -> u32;", "tick: func();"),
+        ),
+        (
+            "shop/slots.wasm",
+            &outside("get-random-u64: func() -> u64;", "tock: func();"),
+        ),
+        ("shop/one.wat", record("u32").as_bytes()),
+        ("shop/two.wat", record("u64").as_bytes()),
+        ("shop/six.wat", record("string").as_bytes()),
+        ("shop/bomb.wat", TRAPS_AT_START.as_bytes()),
+        ("shop/mine.wat", TRAPS_AT_START.as_bytes()),
+        ("shop/good.wasm", &page()),
+    ]);
+    check("outside-and-inside", &tree, 1);
 }
 
 #[test]

@@ -34,18 +34,6 @@ pub fn untangle(graph: &mut Graph, members: &Members) -> Vec<Finding> {
         .collect()
 }
 
-/// The graph without what goes round in it.
-pub fn without_circles(graph: &Graph) -> Graph {
-    let mut graph = graph.clone();
-    for knot in knots(&graph) {
-        for id in &knot {
-            let edges = graph.edges.get_mut(id).into_iter();
-            edges.for_each(|edges| edges.retain(|edge| !knot.contains(&edge.exporter)));
-        }
-    }
-    graph
-}
-
 fn edges_of<'a>(graph: &'a Graph, id: &ComponentId) -> &'a [Edge] {
     graph.edges.get(id).map(Vec::as_slice).unwrap_or_default()
 }
