@@ -5,12 +5,16 @@ pub mod wat;
 
 use std::{
     fs,
+    io::Read,
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
 };
+
+use serde_json::Value;
 
 use self::wat::{ALARMS, CLOCK, Page, RANDOM, RESOURCE, act};
 use crate::support::{Client, Reply, Server, Tree, guests, touched, wasmhost, wat_site};
@@ -458,4 +462,71 @@ fn a_new_generation_is_refused_before_a_request_that_runs() {
     server.wait("swapped");
     assert_status(&mut client, "/more/page?act", 200);
     assert_status(&mut client, "/odd/misbehave?count", 200);
+}
+
+#[test]
+fn a_trap_is_traced_to_its_function_and_its_line() {
+    let source = fs::read_to_string("tests/guests/misbehave/src/lib.rs").unwrap();
+    let line = source.lines().position(|line| line.contains("\"trap\" =>"));
+    let place = format!("misbehave/src/lib.rs:{}:", line.unwrap() + 1);
+    for (_, instances) in POLICIES {
+        let tree = odd(instances);
+        let server = Server::start_with(tree.root(), &["--frozen"]);
+        assert_status(&mut server.client(), "/odd/misbehave?trap", 500);
+        server.wait_for_log("the component trapped in");
+        server.wait_for_log("\n  0: odd.misbehave: ");
+        server.wait_for_log(&place);
+        drop(server);
+
+        // What lies there is no longer what trapped: its lines are others.
+        let server = Server::start_with(tree.root(), &["--frozen"]);
+        let file = "odd/misbehave.wasm";
+        tree.put(file, touched(&tree.read(file), 1));
+        assert_status(&mut server.client(), "/odd/misbehave?trap", 500);
+        server.wait_for_log("\n  0: odd.misbehave: ");
+        server.signal("TERM");
+        let (_, _, log) = server.ended();
+        assert!(!log.contains("src/lib.rs"), "{log}");
+    }
+}
+
+#[test]
+fn names_of_a_guest_are_no_lines_of_the_log() {
+    let tree = Tree::empty();
+    let forged = act("(call $forged)").text().replace(
+        "(global $acts",
+        "(func $forged (@name \"first\\nsecond\\1b[31m\") unreachable) (global $acts",
+    );
+    tree.put("odd/forged.wat", forged);
+    for format in ["text", "json"] {
+        let mut command = wasmhost();
+        command.arg("serve").arg(tree.root());
+        command.args(["--listen", "127.0.0.1:0", "--format", format]);
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let journal = tree.path(".wasmhost/journal.jsonl");
+        let url = loop {
+            let text = fs::read_to_string(&journal).unwrap_or_default();
+            let ready = text.lines().rfind(|line| line.contains("\"ready\""));
+            if let Some(ready) = ready.and_then(|line| serde_json::from_str::<Value>(line).ok()) {
+                break ready["url"].as_str().unwrap().to_owned();
+            }
+        };
+        assert_status(&mut Client::new(&url), "/odd/forged?act", 500);
+        let ended = Command::new("kill").arg(child.id().to_string()).status().unwrap();
+        assert!(ended.success());
+        let (mut said, mut logged) = (String::new(), String::new());
+        child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+        child.stderr.take().unwrap().read_to_string(&mut logged).unwrap();
+        child.wait().unwrap();
+        fs::remove_file(&journal).unwrap();
+        for text in [said, logged] {
+            assert!(text.contains("first"), "{text}");
+            let forged = text.contains("first\nsecond") || text.contains('\x1b');
+            assert!(!forged, "{text}");
+        }
+    }
 }

@@ -19,7 +19,7 @@ use super::{
     registry,
 };
 use crate::{
-    artifact::Entry,
+    artifact::{Entry, explain_trap},
     host::{
         self, Handler, Host, OverLimit, Whose,
         body::{Body, BodyError},
@@ -294,8 +294,8 @@ impl Death {
 impl fmt::Display for Death {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Trap(error, None) => write!(f, "{error:#}"),
-            Self::Trap(error, Some(over)) => write!(f, "{error:#}; {over}"),
+            Self::Trap(error, None) => f.write_str(&explain_trap(error)),
+            Self::Trap(error, Some(over)) => write!(f, "{}; {over}", explain_trap(error)),
             Self::TimeOver(limit) => {
                 write!(
                     f,

@@ -23,6 +23,7 @@ mod setting;
 mod shared;
 mod stores;
 mod tasks;
+mod traces;
 
 use std::{
     collections::BTreeMap,
@@ -34,7 +35,7 @@ use std::{
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use self::{breaker::Breakers, pace::Pace, setting::Setting, stores::Stores};
+use self::{breaker::Breakers, pace::Pace, setting::Setting, stores::Stores, traces::Traces};
 pub use self::{
     drain::{Drained, drain},
     lease::{Lease, LeasedBody},
@@ -136,6 +137,7 @@ impl Generation {
             pace: Pace::new(&id.group, &artifact),
             artifact,
             limits: limits.clone(),
+            traces: Traces::default(),
             observer,
             breakers: Breakers::new(),
             end: end.clone(),

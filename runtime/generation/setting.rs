@@ -11,6 +11,7 @@ use super::{
     breaker::{Breakers, Change, IN_A_ROW},
     call::{Call, Death, Live},
     pace::Pace,
+    traces::Traces,
 };
 use crate::{
     artifact::{Artifact, Entry},
@@ -32,6 +33,7 @@ pub struct Setting {
     pub provision: Provision,
     pub observer: Observer,
     pub breakers: Breakers,
+    pub traces: Traces,
     pub pace: Arc<Pace>,
     /// The drain deadline.
     pub end: CancellationToken,
@@ -146,6 +148,10 @@ impl Setting {
             return;
         }
         let component = self.blamed(death).cloned().unwrap_or(component);
+        if let Death::Trap(error, _) = death {
+            let find = || self.artifact.backtrace(error);
+            self.traces.tell(&self.id, &component, find);
+        }
         let message = death.to_string();
         (self.observer)(&self.id, Incident::Trapped { component, message });
     }
