@@ -530,3 +530,37 @@ fn names_of_a_guest_are_no_lines_of_the_log() {
         }
     }
 }
+
+#[test]
+fn a_path_is_a_name_of_a_route_and_of_nothing_else() {
+    let tree = odd("\"shared\"");
+    tree.put(
+        "wasmhost.toml",
+        "[groups.odd.routes]\n\"/items/{id}\" = \"odd.misbehave\"\n",
+    );
+    let server = Server::start(tree.root());
+    let mut client = server.client();
+    for path in [
+        "/odd/../odd/misbehave",
+        "/odd/./misbehave",
+        "/odd/%2e%2e/odd/misbehave",
+        "/odd/misbehave.wasm",
+        "/odd.misbehave",
+        "/odd/misbehave%00",
+        "/../../etc/passwd",
+        "/wasmhost.toml",
+        "/.wasmhost/journal.jsonl",
+        "//odd//misbehave",
+        "/items/../odd",
+        "/items/a/b",
+    ] {
+        assert_status(&mut client, path, 404);
+    }
+    // What looks like a path is a parameter like any other.
+    let reply = client.get("/items/..%2f..%2fetc%2fpasswd");
+    assert!(
+        reply.text().contains("param (\"id\", \"../../etc/passwd\")"),
+        "{reply:?}"
+    );
+    assert_status(&mut client, "/items/%ff", 400);
+}
