@@ -85,6 +85,9 @@ impl Config {
 
         let ticking = engine::start(Some(&state_dir.join("cache")))
             .map_err(|error| one(engine::unavailable(&error)))?;
+        if let Some(memory) = spec.limits.memory.or_else(engine::memory_by_default) {
+            ticking.engine.memory.set_limit(memory);
+        }
         let builder = Builder::new(&ticking.engine, ticking.caches.clone());
         let builder = builder.map_err(|error| one(engine::unavailable(&error)))?;
         let (reporter, writer) = status::start(self.format, open_journal(&state_dir))

@@ -23,6 +23,7 @@ mod events;
 mod fuzz;
 mod grants;
 mod handlers;
+mod hostile;
 mod http1;
 mod http2;
 mod identity;

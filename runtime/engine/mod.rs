@@ -1,10 +1,14 @@
-//! The wasmtime engines of a server: their settings, their caches, and the clock that interrupts guests.
+//! The wasmtime engines of a server: their settings, their caches, the clock that interrupts guests, and
+//! the threads for those that it interrupts.
 //! Knows neither groups nor routes.
 
+mod background;
 mod functions;
+mod memory;
 mod seals;
 
 use std::{
+    cell::Cell,
     fmt::Display,
     path::Path,
     sync::{
@@ -17,6 +21,8 @@ use std::{
 
 use wasmtime::{Cache, CacheConfig, Config, Engine, WasmBacktraceDetails};
 
+pub use self::background::{Background, Work};
+pub use self::memory::{Exhausted, Taker, TotalMemory, by_default as memory_by_default};
 use self::{functions::FunctionStore, seals::Seals};
 use crate::diagnostic::Diagnostic;
 
@@ -51,6 +57,10 @@ pub struct Ticking {
 pub struct Engines {
     plain: Engine,
     concurrent: Engine,
+    /// Of the stores of both.
+    pub memory: Arc<TotalMemory>,
+    /// For guests that compute for long.
+    pub background: Background,
 }
 
 /// What an engine does with calls.
@@ -105,6 +115,8 @@ pub fn start_within(cache: Option<&Path>, limits: DiskLimits) -> wasmtime::Resul
     let engine = Engines {
         plain: engine(Kind::Plain, &caches)?,
         concurrent: engine(Kind::Concurrent, &caches)?,
+        memory: Arc::default(),
+        background: Background::new(),
     };
     let (stop, stopped) = channel();
     let clock = engine.clone();
@@ -216,6 +228,20 @@ fn modules_on_disk(folder: &Path, limit: u64) -> Option<Modules> {
     }
 }
 
+thread_local! {
+    static TICKS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Notes that the clock has interrupted a guest on this thread.
+pub fn note_tick() {
+    TICKS.set(TICKS.get() + 1);
+}
+
+/// How often the clock has interrupted guests on this thread since this was asked.
+pub fn take_ticks() -> u32 {
+    TICKS.take()
+}
+
 fn tick(engines: &Engines, stopped: &Receiver<()>) {
     while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
         engines.plain.increment_epoch();
@@ -225,6 +251,8 @@ fn tick(engines: &Engines, stopped: &Receiver<()>) {
 
 impl Drop for Ticking {
     fn drop(&mut self) {
+        // Without a clock nothing there would ever give way.
+        self.engine.background.close();
         if let Some((stop, thread)) = self.ticker.take() {
             drop(stop);
             // A ticker that panicked has nothing left to clean up.

@@ -19,9 +19,9 @@ use super::{
     registry,
 };
 use crate::{
-    artifact::Entry,
+    artifact::{Entry, explain_trap},
     host::{
-        self, CallName, Handler, Host, OverLimit,
+        self, CallName, Handler, Host, OverLimit, Whose,
         body::{Body, BodyError},
         exchange::Exchange,
         http03, page,
@@ -133,6 +133,7 @@ impl Live {
                     request_time: limit,
                     most: 1,
                     end,
+                    answered: &|_| (),
                 };
                 return Box::pin(concurrent::serve_one(self, call, &terms)).await;
             }
@@ -270,6 +271,15 @@ impl Death {
         }
     }
 
+    /// True where the server as a whole had no memory left.
+    pub fn is_for_want_of_memory(&self) -> bool {
+        matches!(self, Self::Trap(_, Some(over)) if over.of == Whose::Server)
+    }
+
+    pub fn is_trap(&self) -> bool {
+        matches!(self, Self::Trap(..))
+    }
+
     pub fn as_request_error(&self) -> RequestError {
         match self {
             Self::Trap(..) => RequestError::Trapped,
@@ -283,8 +293,8 @@ impl Death {
 impl fmt::Display for Death {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Trap(error, None) => write!(f, "{error:#}"),
-            Self::Trap(error, Some(over)) => write!(f, "{error:#}; {over}"),
+            Self::Trap(error, None) => f.write_str(&explain_trap(error)),
+            Self::Trap(error, Some(over)) => write!(f, "{}; {over}", explain_trap(error)),
             Self::TimeOver(limit) => {
                 write!(
                     f,

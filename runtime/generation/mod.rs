@@ -8,6 +8,7 @@
 //! ```
 //! In flight is who holds an `Arc<Generation>`: the table, and the [`Lease`] of each request.
 
+mod breaker;
 mod call;
 mod concurrent;
 mod drain;
@@ -16,12 +17,14 @@ mod interleaved;
 mod isolated;
 mod lasting;
 mod lease;
+mod pace;
 mod pool;
 mod registry;
 mod setting;
 mod shared;
 mod stores;
 mod tasks;
+mod traces;
 
 use std::{
     collections::BTreeMap,
@@ -33,13 +36,13 @@ use std::{
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+use self::{breaker::Breakers, pace::Pace, setting::Setting, stores::Stores, traces::Traces};
 pub use self::{
     drain::{Drained, drain},
     held::HeldBody,
     lease::{Lease, LeasedBody},
     setting::FailedStart,
 };
-use self::{setting::Setting, stores::Stores};
 use crate::{
     artifact::{Artifact, Entry},
     files::Files,
@@ -77,10 +80,14 @@ pub type Observer = Arc<dyn Fn(&GenerationId, Incident) + Send + Sync>;
 pub enum RequestError {
     #[error("the component trapped")]
     Trapped,
+    #[error("the component trapped at once again and again; it is tried again in {0:?}")]
+    Resting(Duration),
     #[error("the component gave no valid response: {0}")]
     BadResponse(String),
     #[error("the request took longer than the group's request-time")]
     TimeOver,
+    #[error("the stores of all groups take all the memory that the server may have")]
+    NoMemory,
     #[error("the group's queue is full")]
     QueueFull,
     #[error("the generation was ended at its drain deadline")]
@@ -129,7 +136,7 @@ impl Generation {
     ) -> Result<(Arc<Self>, Retirement), FailedStart> {
         let end = CancellationToken::new();
         let entries = artifact.entries.clone();
-        let provision = Provision::new(&id.group, limits.memory, grants, limits.request_time);
+        let provision = Provision::new(&id.group, &limits, grants, &artifact.engines.memory);
         let provision = provision.map_err(|diagnostic| FailedStart {
             component: None,
             diagnostic,
@@ -137,12 +144,17 @@ impl Generation {
         let setting = Setting {
             provision,
             id: id.clone(),
+            pace: Pace::new(&id.group, &artifact),
             artifact,
             limits: limits.clone(),
+            traces: Traces::default(),
             observer,
+            breakers: Breakers::new(),
             end: end.clone(),
         };
-        let (stores, over) = Stores::start(instances, Arc::new(setting)).await?;
+        let setting = Arc::new(setting);
+        let (stores, over) = Stores::start(instances, setting.clone()).await?;
+        setting.provision.serves();
         let generation = Arc::new(Self {
             id: id.clone(),
             entries,

@@ -1,14 +1,17 @@
 //! What all stores of a generation have in common: what they are made of, their limits, and who is told
 //! of their end. Knows neither how many there are nor who calls them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     GenerationId, Incident, Observer, RequestError,
+    breaker::{Breakers, Change, IN_A_ROW},
     call::{Call, Death, Live},
+    pace::Pace,
+    traces::Traces,
 };
 use crate::{
     artifact::{Artifact, Entry},
@@ -29,6 +32,9 @@ pub struct Setting {
     pub limits: Limits,
     pub provision: Provision,
     pub observer: Observer,
+    pub breakers: Breakers,
+    pub traces: Traces,
+    pub pace: Arc<Pace>,
     /// The drain deadline.
     pub end: CancellationToken,
 }
@@ -76,10 +82,54 @@ impl Setting {
         }
     }
 
+    /// The call, unless its page rests: then it is answered here.
+    pub fn admit(&self, call: Call) -> Option<Call> {
+        match self.breakers.admit(&call.name.component, Instant::now()) {
+            Ok(()) => Some(call),
+            Err(left) => {
+                // Its client may be gone, which is all the same here.
+                let _ = call.reply.send(Err(RequestError::Resting(left)));
+                None
+            }
+        }
+    }
+
+    /// True where calls of this page are refused for now.
+    pub fn rests(&self, page: &ComponentId) -> bool {
+        self.breakers.rests(page)
+    }
+
+    /// A call of this page ended well.
+    pub fn succeeded(&self, page: &ComponentId) {
+        if self.breakers.succeeded(page).is_some() {
+            tracing::info!(generation = %self.id, component = %page, "the component answers again");
+        }
+    }
+
+    /// A new store of this page did not live to the end of its first call.
+    pub fn failed_at_once(&self, page: &ComponentId) {
+        if self.breakers.failed(page, Instant::now()) == Some(Change::Rests) {
+            tracing::error!(
+                generation = %self.id,
+                component = %page,
+                "the component trapped at once in {IN_A_ROW} new stores, one after another: its requests are \
+                 answered with 503, and one is tried from time to time"
+            );
+        }
+    }
+
     /// Answers the call of a store that did not start, and says why.
     pub fn give_up(&self, call: Call, death: Death) {
+        if !matches!(death, Death::Ended) && !death.is_for_want_of_memory() {
+            self.failed_at_once(&call.name.component);
+        }
+        let error = if death.is_for_want_of_memory() {
+            RequestError::NoMemory
+        } else {
+            death.as_request_error()
+        };
         // Its client may be gone, which is all the same here.
-        let _ = call.reply.send(Err(death.as_request_error()));
+        let _ = call.reply.send(Err(error));
         self.tell(call.name, &death, self.refusal(&death).message);
     }
 
@@ -94,6 +144,10 @@ impl Setting {
         }
         if let Some(blamed) = self.blamed(death) {
             name.component = blamed.clone();
+        }
+        if let Death::Trap(error, _) = death {
+            let find = || self.artifact.backtrace(error);
+            self.traces.tell(&self.id, &name.component, find);
         }
         (self.observer)(&self.id, Incident::Trapped { name, message });
     }
@@ -120,6 +174,10 @@ impl Setting {
             .map_or_else(|| format!("the group {group}"), ToString::to_string);
         let message = format!("{who} failed while it was instantiated: {death}");
         let diagnostic = Diagnostic::new("start-trapped", message);
+        if death.is_for_want_of_memory() {
+            let help = "wait until others need less, or raise `memory` in [server.limits]";
+            return diagnostic.help(help);
+        }
         if matches!(death, Death::Trap(_, Some(_))) {
             return diagnostic.help(format!("raise `memory` in [groups.{group}.limits]"));
         }

@@ -41,8 +41,11 @@ impl Shared {
             () = self.setting.end.cancelled() => return Err(RequestError::Ended),
             store = store.lock_owned() => store,
         };
-        tasks::run(async move {
-            store.answer(call).await;
+        let pace = self.setting.pace.clone();
+        pace.run((call.entry.slice, call.entry.place), async move {
+            if let Some(call) = self.setting.admit(call) {
+                store.answer(call).await;
+            }
             drop((store, self));
         })
         .await;

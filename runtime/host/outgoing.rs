@@ -32,9 +32,6 @@ use crate::{
     project::{Grants, Origin},
 };
 
-/// Requests that one store has under way at once; more wait for their turn.
-const MOST_AT_ONCE: usize = 64;
-
 /// How long an idle connection is kept.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -141,11 +138,12 @@ impl Reach {
 }
 
 impl Outgoing {
-    pub fn new(group: &Arc<str>, reach: Option<Arc<Reach>>) -> Self {
+    /// `most` requests are under way at once; more wait for their turn.
+    pub fn new(group: &Arc<str>, reach: Option<Arc<Reach>>, most: usize) -> Self {
         Self {
             group: group.clone(),
             reach,
-            turns: Arc::new(Semaphore::new(MOST_AT_ONCE)),
+            turns: Arc::new(Semaphore::new(most)),
         }
     }
 

@@ -7,12 +7,16 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
+    time::Instant,
 };
 
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 
-use super::callers::{Callers, Names};
+use super::{
+    allowance::Allowance,
+    callers::{Callers, Names},
+};
 
 /// Bytes of a line that are kept; a longer line is logged in pieces.
 const MAX_LINE: usize = 8 * 1024;
@@ -25,16 +29,23 @@ struct Output {
     group: Arc<str>,
     callers: Callers,
     stream: &'static str,
+    allowance: Arc<Allowance>,
     unfinished: Mutex<Vec<u8>>,
 }
 
 impl GuestOutput {
-    pub fn new(group: &Arc<str>, stream: &'static str, callers: &Callers) -> Self {
+    pub fn new(
+        group: &Arc<str>,
+        stream: &'static str,
+        callers: &Callers,
+        allowance: &Arc<Allowance>,
+    ) -> Self {
         let (group, unfinished) = (group.clone(), Mutex::default());
         Self(Arc::new(Output {
             group,
             callers: callers.clone(),
             stream,
+            allowance: allowance.clone(),
             unfinished,
         }))
     }
@@ -54,6 +65,17 @@ impl Output {
     }
 
     fn log(&self, line: &[u8]) {
+        let Some(unsaid) = self.allowance.take(line.len(), Instant::now()) else {
+            return;
+        };
+        if unsaid > 0 {
+            let group = &*self.group;
+            tracing::warn!(
+                group,
+                unsaid,
+                "so many bytes were printed and not logged: see `output` in [groups.{group}.limits]"
+            );
+        }
         let line = escaped(&String::from_utf8_lossy(line));
         let Names {
             components: component,

@@ -134,7 +134,7 @@ impl Content {
     }
 
     /// The group as it was, its files' bytes by `read`.
-    pub fn spec(self, name: &str, read: impl Fn(Digest) -> io::Result<Vec<u8>>) -> io::Result<GroupSpec> {
+    pub fn spec(mut self, name: &str, read: impl Fn(Digest) -> io::Result<Vec<u8>>) -> io::Result<GroupSpec> {
         let component = |(id, blob): (ComponentId, Blob)| {
             let component = Component {
                 id: id.clone(),
@@ -152,6 +152,8 @@ impl Content {
             };
             Ok((name, file))
         };
+        // They are not kept: they are where they were, or this content is not to be had.
+        self.grants.fetch().map_err(io::Error::other)?;
         let components = self.components.into_iter().map(component);
         let files = self.files.into_iter().map(file);
         let spec = GroupSpec {

@@ -91,6 +91,14 @@ impl Component {
         self.content.size()
     }
 
+    /// The same component without its bytes: they stay where they lie.
+    pub fn left(&self) -> Self {
+        Self {
+            content: Content::Left(self.size()),
+            ..self.clone()
+        }
+    }
+
     /// The file's content: a binary, or component text. Errors: it was left where it lay, and is another by
     /// now, or cannot be read.
     pub fn bytes(&self) -> Result<Bytes, Diagnostic> {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use crate::diagnostic::Diagnostic;
 
-use super::{Directory, Grants, GroupSpec, Instances, Limits, Requests};
+use super::{Directory, Grants, GroupSpec, Instances, Limits, Requests, Text};
 
 /// A blake3 hash; shown in lower case hex.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -83,19 +83,7 @@ impl Digest {
             Instances::Pool(most) => hash.number(1).count(*most),
             Instances::Isolated => hash.number(2),
         };
-        let Limits {
-            memory,
-            request_time,
-            start_time,
-            in_flight,
-            queue,
-            body,
-            static_files,
-        } = limits;
-        hash.number((*memory).into()).number((*body).into());
-        hash.number((*static_files).into());
-        hash.number(request_time.as_nanos()).number(start_time.as_nanos());
-        hash.count(*in_flight).count(*queue);
+        hash.limits(limits);
         hash.number(drain.as_nanos());
         hash.number(u128::from(*requests == Requests::Wait));
         hash.grants(grants);
@@ -170,6 +158,31 @@ impl Fields {
         self.bytes(text.as_bytes())
     }
 
+    fn limits(&mut self, limits: &Limits) -> &mut Self {
+        let Limits {
+            memory,
+            request_time,
+            start_time,
+            in_flight,
+            queue,
+            body,
+            static_files,
+            handles,
+            files,
+            connections,
+            instances,
+            call_size,
+            output,
+        } = limits;
+        self.number((*memory).into()).number((*body).into());
+        self.number((*static_files).into());
+        self.number(request_time.as_nanos()).number(start_time.as_nanos());
+        self.count(*in_flight).count(*queue);
+        self.count(*handles).count(*files).count(*connections);
+        self.count(*instances);
+        self.number((*call_size).into()).number((*output).into())
+    }
+
     fn grants(&mut self, grants: &Grants) -> &mut Self {
         let Grants {
             http,
@@ -184,7 +197,12 @@ impl Fields {
         for texts in [env, config] {
             self.count(texts.len());
             for (key, value) in texts {
-                self.text(key).text(value);
+                self.text(key);
+                match value {
+                    Text::Written(text) => self.number(0).text(text),
+                    // Its digest, so that no more of it is in memory for longer.
+                    Text::Secret(_) => self.number(1).bytes(&Digest::of(value.reveal().as_bytes()).0),
+                };
             }
         }
         self.count(directories.len());
@@ -266,7 +284,7 @@ mod tests {
 
     #[test]
     fn every_part_of_a_group_counts() {
-        let changes: [fn(&mut GroupSpec); 26] = [
+        let changes: [fn(&mut GroupSpec); 32] = [
             |group| group.name = "shop2".into(),
             |group| group.components.extend([component("shop.a", b"11")]),
             |group| group.components.extend([component("shop.c", b"")]),
@@ -303,6 +321,12 @@ mod tests {
             |group| group.limits.start_time += Duration::from_nanos(1),
             |group| group.limits.in_flight += 1,
             |group| group.limits.queue += 1,
+            |group| group.limits.handles += 1,
+            |group| group.limits.files += 1,
+            |group| group.limits.connections += 1,
+            |group| group.limits.instances += 1,
+            |group| group.limits.call_size += 1,
+            |group| group.limits.output += 1,
             |group| group.drain = Duration::ZERO,
             |group| group.requests = Requests::Wait,
         ];

@@ -16,8 +16,8 @@ use crate::diagnostic::{Diagnostic, Position};
 use super::{
     ComponentId, Digest, DiscoveryLimits, Limits, MANIFEST, Project, Survey,
     content::{Content, Known},
-    groups::{self, Folders, Found, Understood},
-    manifest::{self, Manifest},
+    groups::{self, Found, Granted, Understood},
+    manifest::{self, Manifest, TextLine},
     static_files::{self, StaticFolder},
     tree::{self, ReadError, SKIPPED_FOLDERS, Tree},
 };
@@ -91,7 +91,7 @@ impl Written {
         .map_err(|diagnostic| vec![diagnostic])?;
         let static_folders = static_folders(&self.root, &self.manifest, limits);
         let faults = std::mem::take(&mut self.tree.faults);
-        let granted = granted_folders(&self.root, &self.manifest);
+        let granted = granted(&self.root, &self.manifest);
         let file = self.root.join(MANIFEST);
         let understood = groups::understand(&self.manifest, &file, found, static_folders, faults, &granted);
         if understood.groups.is_empty() && self.mistakes.is_empty() {
@@ -118,12 +118,10 @@ fn static_folders(root: &Path, manifest: &Manifest, limits: &DiscoveryLimits) ->
     folders.into_iter().filter_map(read).collect()
 }
 
-/// Looks for the folders that groups are granted.
-fn granted_folders(root: &Path, manifest: &Manifest) -> Folders {
-    let lines = manifest
-        .groups
-        .values()
-        .flat_map(|group| &group.grants.directories);
+/// Looks for the folders and the secrets that groups are granted.
+fn granted(root: &Path, manifest: &Manifest) -> Granted {
+    let grants = || manifest.groups.values().map(|group| &group.grants);
+    let folders = grants().flat_map(|grants| &grants.directories);
     let look = |written: &PathBuf| {
         let path = root.join(written);
         match fs::metadata(&path) {
@@ -132,9 +130,19 @@ fn granted_folders(root: &Path, manifest: &Manifest) -> Folders {
             Err(error) => Err(format!("{} cannot be opened: {error}", path.display())),
         }
     };
-    lines
-        .map(|line| (line.host.value.clone(), look(&line.host.value)))
-        .collect()
+    let texts = grants().flat_map(|grants| grants.env.values().chain(grants.config.values()));
+    let sources = texts.filter_map(|line| match line {
+        TextLine::Written(_) => None,
+        TextLine::Secret(source) => Some(&source.value),
+    });
+    Granted {
+        folders: folders
+            .map(|line| (line.host.value.clone(), look(&line.host.value)))
+            .collect(),
+        secrets: sources
+            .map(|source| (source.clone(), source.relative_to(root).read()))
+            .collect(),
+    }
 }
 
 /// The components that are built elsewhere.

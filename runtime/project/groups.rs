@@ -16,8 +16,9 @@ use super::{
     Route,
     content::Content,
     empty,
-    manifest::{DirectoryLine, GroupManifest, Manifest, RouteLine, WireLine},
+    manifest::{DirectoryLine, GroupManifest, Manifest, RouteLine, TextLine, WireLine},
     names,
+    secrets::{Secrets, Source, Text},
     static_files::{STATIC, StaticFile, StaticFolder},
     toml_reader::Placed,
     tree::Fault,
@@ -31,8 +32,13 @@ pub struct Found {
     pub content: Result<(Digest, Content), Diagnostic>,
 }
 
-/// Folders that are granted, as written: where each is, or why it is none.
-pub type Folders = BTreeMap<PathBuf, Result<PathBuf, String>>;
+/// What the manifest grants by a path or a name, as it was found. By what is written.
+#[derive(Default)]
+pub struct Granted {
+    /// Where each folder is, or why it is none.
+    pub folders: BTreeMap<PathBuf, Result<PathBuf, String>>,
+    pub secrets: Secrets,
+}
 
 /// What a tree comes to.
 pub struct Understood {
@@ -61,7 +67,7 @@ pub fn understand(
     found: Vec<Found>,
     static_folders: Vec<StaticFolder>,
     faults: Vec<Fault>,
-    granted: &Folders,
+    granted: &Granted,
 ) -> Understood {
     let mut drafts: BTreeMap<String, Draft> = BTreeMap::new();
     let mut owners = Owners::new();
@@ -314,7 +320,7 @@ type Owners = BTreeMap<ComponentId, String>;
 struct References<'a> {
     group: &'a str,
     owners: &'a Owners,
-    granted: &'a Folders,
+    granted: &'a Granted,
     manifest_file: &'a Path,
 }
 
@@ -332,7 +338,7 @@ impl References<'_> {
             .flatten()
     }
 
-    /// What is granted, and what is wrong with its folders.
+    /// What is granted, and what is wrong with its folders and secrets.
     fn grants(&self, written: &GroupManifest) -> (Grants, Vec<Diagnostic>) {
         let lines = &written.grants;
         let (mut directories, mut missing) = (Vec::new(), Vec::new());
@@ -344,16 +350,47 @@ impl References<'_> {
         }
         let grants = Grants {
             http: lines.http.clone(),
-            env: lines.env.clone(),
-            config: lines.config.clone(),
+            env: self.texts(&lines.env, &mut missing),
+            config: self.texts(&lines.config, &mut missing),
             directories,
         };
         (grants, missing)
     }
 
+    fn texts(
+        &self,
+        lines: &BTreeMap<String, TextLine>,
+        missing: &mut Vec<Diagnostic>,
+    ) -> BTreeMap<String, Text> {
+        let mut texts = BTreeMap::new();
+        for (name, line) in lines {
+            let text = match line {
+                TextLine::Written(text) => Ok(Text::Written(text.clone())),
+                TextLine::Secret(source) => match self.granted.secrets.get(&source.value) {
+                    Some(Ok(secret)) => Ok(Text::Secret(secret.clone())),
+                    Some(Err(reason)) => Err(self.no_secret(name, source, reason)),
+                    None => Err(self.no_secret(name, source, "it was not looked for")),
+                },
+            };
+            match text {
+                Ok(text) => drop(texts.insert(name.clone(), text)),
+                Err(diagnostic) => missing.push(diagnostic),
+            }
+        }
+        texts
+    }
+
+    fn no_secret(&self, name: &str, source: &Placed<Source>, reason: &str) -> Diagnostic {
+        let message = format!("group {} is granted the secret {name}, but {reason}", self.group);
+        Diagnostic::new("secret-missing", message)
+            .file(self.manifest_file)
+            .position(source.position)
+            .help("a path is relative to the root; a variable is one that the server is started with")
+    }
+
     fn directory(&self, line: &DirectoryLine) -> Result<Directory, Diagnostic> {
         let DirectoryLine { host, guest, write } = line;
-        let path = match self.granted.get(&host.value) {
+        let path = match self.granted.folders.get(&host.value) {
             Some(Ok(path)) => path.clone(),
             Some(Err(reason)) => return Err(self.no_directory(host, reason)),
             None => return Err(self.no_directory(host, "it was not looked at")),

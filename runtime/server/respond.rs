@@ -141,7 +141,7 @@ fn log_failure(generation: &HeaderValue, error: &RequestError, component: &str, 
     let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
     let (generation, id) = (text(generation), text(id));
     match error {
-        RequestError::BadRequest(_) | RequestError::BodyTooLarge => {
+        RequestError::BadRequest(_) | RequestError::BodyTooLarge | RequestError::Resting(_) => {
             tracing::debug!(%generation, component, id, %error, "request refused");
         }
         _ => tracing::warn!(%generation, component, id, %error, "request failed"),

@@ -104,6 +104,11 @@ fn a_manifest_with_mistakes() {
         "directories",
         "[groups.shop.grants]\ndirectories = [{ host = \"data\", guest = \"/data\" }, { host = \"shop/home.wasm\", guest = \"/home\" }]\n",
     );
+    manifest(
+        "secrets",
+        "[groups.shop.grants]\nenv = { A = { file = \"secrets/a\" }, B = { env = \"NO_SUCH_VARIABLE_IS_SET\" }, C = { fil = \"c\" } }\n\
+         config = { d = { file = \"d\", env = \"D\" } }\n",
+    );
     manifest("not-yet", "[groups.shop]\nstate = \"migrate\"\n");
     manifest(
         "unknown-components",
