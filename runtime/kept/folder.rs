@@ -32,7 +32,7 @@ pub struct Folder {
 /// What is known of the folder. Who holds it may write files, but waits for no disk.
 #[derive(Default)]
 struct Written {
-    lock: Option<File>,
+    lock: Option<Lock>,
     blobs: BTreeMap<Digest, Blob>,
     /// What was said last of each group ahead of its record.
     next: BTreeMap<String, Option<Digest>>,
@@ -233,10 +233,21 @@ impl Drop for Expected {
     }
 }
 
-fn take_lock(path: &Path) -> io::Result<File> {
+/// The right to write, until it is dropped.
+struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing is not enough: a process that is just being started has the file open until it runs.
+    fn drop(&mut self) {
+        // Whatever fails here, the file is closed next.
+        let _ = self.0.unlock();
+    }
+}
+
+fn take_lock(path: &Path) -> io::Result<Lock> {
     let file = File::options().create(true).append(true).open(path)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(io::Error::other("another server keeps its contents here")),
         Err(TryLockError::Error(error)) => Err(error),
     }
