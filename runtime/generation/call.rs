@@ -1,7 +1,7 @@
 //! One call in one store, under its deadline. A call that has begun is never dropped by its client: that
 //! would poison the store. Knows neither whose store it is nor what becomes of it.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body::Body as _;
@@ -37,6 +37,23 @@ pub struct Call {
     pub params: page::Params,
     pub request: http::Request<Body>,
     pub reply: oneshot::Sender<Answer>,
+    /// Until a store takes it.
+    pub waits: Option<Waits>,
+}
+
+/// One for each call that no store has taken yet.
+pub type Waits = Arc<()>;
+
+impl Call {
+    /// It is a store's from here on, and told of its end.
+    pub fn begin(&mut self) {
+        self.waits = None;
+    }
+
+    /// What is told of it where its generation was ended before a store took it.
+    pub fn not_begun(self) -> RequestError {
+        RequestError::NotBegun(Box::new(self.request))
+    }
 }
 
 pub type PageFunction = TypedFunc<(page::Request,), (page::Response,)>;

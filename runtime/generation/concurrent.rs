@@ -43,6 +43,18 @@ pub struct Calls {
     line: VecDeque<Call>,
 }
 
+impl Drop for Calls {
+    /// At the drain deadline: what no store took can begin in a newer generation.
+    fn drop(&mut self) {
+        self.inbox.close();
+        while let Some(call) = self.line.pop_front().or_else(|| self.inbox.try_recv().ok()) {
+            let Call { request, reply, .. } = call;
+            // Its client may be gone, which is all the same here.
+            let _ = reply.send(Err(RequestError::NotBegun(Box::new(request))));
+        }
+    }
+}
+
 impl Calls {
     pub fn new(
         inbox: mpsc::Receiver<Call>,
@@ -285,13 +297,15 @@ impl Loop<'_> {
     }
 
     /// Puts a request into the store; `None` where that cannot be, which its client was told.
-    async fn begin(&self, call: Call) -> wasmtime::Result<Option<Begun>> {
+    async fn begin(&self, mut call: Call) -> wasmtime::Result<Option<Begun>> {
+        call.begin();
         let Call {
             name,
             entry,
             params,
             request,
             reply,
+            ..
         } = call;
         let exchange = Exchange::default();
         let calling = self.with_host(|host| host.calling(&name));

@@ -33,7 +33,7 @@ impl Interleaved {
     }
 
     pub async fn hand_over(&self, call: Call) -> Result<(), RequestError> {
-        self.calls.send(call).await.map_err(|_| RequestError::Ended)
+        self.calls.send(call).await.map_err(|unsent| unsent.0.not_begun())
     }
 }
 

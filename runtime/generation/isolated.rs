@@ -34,8 +34,11 @@ impl Isolated {
     }
 
     /// Answers the call in a store of its own, which goes on where its client goes away.
-    pub async fn hand_over(self: Arc<Self>, call: Call) -> Result<(), RequestError> {
-        let turn = self.setting.turn(&self.turns).await?;
+    pub async fn hand_over(self: Arc<Self>, mut call: Call) -> Result<(), RequestError> {
+        let Some(turn) = self.setting.turn(&self.turns).await else {
+            return Err(call.not_begun());
+        };
+        call.begin();
         let pace = self.setting.pace.clone();
         pace.run((call.entry.slice, call.entry.place), async move {
             self.answer(call).await;

@@ -67,6 +67,7 @@ impl Lease {
             params,
             request,
             reply,
+            waits: Some(generation.waits.clone()),
         };
         generation.stores.hand_over(call).await?;
         let answer = answer.await.map_err(|_| RequestError::Ended)?;

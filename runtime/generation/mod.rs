@@ -36,7 +36,7 @@ use std::{
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use self::{breaker::Breakers, pace::Pace, setting::Setting, stores::Stores, traces::Traces};
+use self::{breaker::Breakers, call::Waits, pace::Pace, setting::Setting, stores::Stores, traces::Traces};
 pub use self::{
     drain::{Drained, drain},
     held::HeldBody,
@@ -46,7 +46,7 @@ pub use self::{
 use crate::{
     artifact::{Artifact, Entry},
     files::Files,
-    host::{CallName, Provision},
+    host::{CallName, Provision, body::Body},
     project::{ComponentId, Grants, Instances, Limits},
 };
 
@@ -78,6 +78,9 @@ pub type Observer = Arc<dyn Fn(&GenerationId, Incident) + Send + Sync>;
 /// Why a request got no answer from its guest.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
+    /// The request is whole: it can be led to a newer generation.
+    #[error("the generation was ended before the request began")]
+    NotBegun(Box<http::Request<Body>>),
     #[error("the component trapped")]
     Trapped,
     #[error("the component trapped at once again and again; it is tried again in {0:?}")]
@@ -110,6 +113,8 @@ pub struct Generation {
     in_flight: Arc<Semaphore>,
     /// One for each request that waits to be in flight.
     queue: Arc<Semaphore>,
+    /// Held by what no store has taken yet.
+    waits: Waits,
     end: CancellationToken,
 }
 
@@ -117,6 +122,7 @@ pub struct Generation {
 pub struct Retirement {
     pub id: GenerationId,
     generation: Weak<Generation>,
+    waits: Weak<()>,
     end: CancellationToken,
     stores: JoinHandle<()>,
 }
@@ -163,11 +169,13 @@ impl Generation {
             in_flight: Arc::new(Semaphore::new(limits.in_flight)),
             queue: Arc::new(Semaphore::new(limits.queue)),
             limits,
+            waits: Waits::default(),
             end: end.clone(),
         });
         let retirement = Retirement {
             id,
             generation: Arc::downgrade(&generation),
+            waits: Arc::downgrade(&generation.waits),
             end,
             stores: over,
         };
@@ -202,6 +210,7 @@ impl Generation {
     }
 
     async fn admit_later(self: Arc<Self>) -> Result<Lease, RequestError> {
+        let _waits = self.waits.clone();
         let _place = self
             .queue
             .clone()
@@ -212,6 +221,15 @@ impl Generation {
             Ok(Err(_)) => Err(RequestError::Ended),
             Err(_) => Err(RequestError::QueueFull),
         }
+    }
+}
+
+impl Retirement {
+    /// Requests that have begun. Whoever still holds the generation is one in flight: the table let go of it
+    /// before.
+    fn begun(&self) -> usize {
+        let waiting = self.waits.strong_count().saturating_sub(1);
+        self.generation.strong_count().saturating_sub(waiting)
     }
 }
 

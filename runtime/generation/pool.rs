@@ -60,9 +60,12 @@ impl Pools {
     }
 
     /// Waits for a store, and has it answer the call.
-    pub async fn hand_over(self: Arc<Self>, call: Call) -> Result<(), RequestError> {
+    pub async fn hand_over(self: Arc<Self>, mut call: Call) -> Result<(), RequestError> {
         let pool = &self.pools[call.entry.slice];
-        let turn = self.setting.turn(&pool.turns).await?;
+        let Some(turn) = self.setting.turn(&pool.turns).await else {
+            return Err(call.not_begun());
+        };
+        call.begin();
         let pace = self.setting.pace.clone();
         pace.run((call.entry.slice, call.entry.place), async move {
             self.answer(call).await;

@@ -73,12 +73,12 @@ impl Setting {
         Ok(started)
     }
 
-    /// Waits for one of `turns`, in order of arrival. Errors: the generation is ended meanwhile.
-    pub async fn turn(&self, turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, RequestError> {
+    /// Waits for one of `turns`, in order of arrival. `None` where the generation is ended meanwhile.
+    pub async fn turn(&self, turns: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
         tokio::select! {
             biased;
-            () = self.end.cancelled() => Err(RequestError::Ended),
-            turn = turns.clone().acquire_owned() => turn.map_err(|_| RequestError::Ended),
+            () = self.end.cancelled() => None,
+            turn = turns.clone().acquire_owned() => turn.ok(),
         }
     }
 

@@ -8,8 +8,6 @@ use std::{
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::RequestError;
-
 /// In what all tasks of a generation hold; when the last of them drops it, all are over.
 pub type Alive = mpsc::Sender<Infallible>;
 
@@ -45,8 +43,8 @@ pub fn start<T: Send + Sync + 'static>(
 }
 
 impl<T> Caller<T> {
-    /// Errors: the generation was ended.
-    pub fn owner(&self) -> Result<Arc<T>, RequestError> {
-        self.owner.upgrade().ok_or(RequestError::Ended)
+    /// `None` where the generation was ended.
+    pub fn owner(&self) -> Option<Arc<T>> {
+        self.owner.upgrade()
     }
 }

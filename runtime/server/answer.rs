@@ -44,9 +44,11 @@ pub fn failed(error: &RequestError) -> Response<Body> {
     let mut response = plain(match error {
         RequestError::Trapped => StatusCode::INTERNAL_SERVER_ERROR,
         RequestError::BadResponse(_) => StatusCode::BAD_GATEWAY,
-        RequestError::QueueFull | RequestError::NoMemory | RequestError::Ended | RequestError::Resting(_) => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        RequestError::QueueFull
+        | RequestError::NoMemory
+        | RequestError::Ended
+        | RequestError::NotBegun(_)
+        | RequestError::Resting(_) => StatusCode::SERVICE_UNAVAILABLE,
         RequestError::TimeOver => StatusCode::GATEWAY_TIMEOUT,
         RequestError::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         RequestError::BadRequest(_) => StatusCode::BAD_REQUEST,

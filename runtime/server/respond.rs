@@ -82,7 +82,11 @@ impl Responder {
         match self.router.route(path) {
             Ok(Routed::Page(page)) => {
                 let request = request.map(|body| Upload::new(body, activity).boxed_unsync());
-                lead(page, request, id).await
+                match lead(page, request, id).await {
+                    Ok(response) => response,
+                    // Boxed, as all that few requests need.
+                    Err(unbegun) => Box::pin(self.lead_again(unbegun, id)).await,
+                }
             }
             Ok(Routed::File { generation, label }) => {
                 // Boxed: pages are not to carry its size.
@@ -94,8 +98,38 @@ impl Responder {
     }
 }
 
-/// Leads a request to its component.
-async fn lead(routed: RoutedPage, request: Request<Body>, id: &HeaderValue) -> Response<Body> {
+impl Responder {
+    /// A request whose turn did not come before its generation's drain deadline: a newer one answers it. Where
+    /// there is none, the server stops.
+    async fn lead_again(&self, unbegun: Unbegun, id: &HeaderValue) -> Response<Body> {
+        let mut unbegun = unbegun;
+        loop {
+            let page = match self.router.route(unbegun.request.uri().path()) {
+                Ok(Routed::Page(page)) if page.label != unbegun.label => page,
+                Ok(_) => return answer::failed(&RequestError::Ended),
+                Err(error) => return answer::unrouted(&error),
+            };
+            match lead(page, *unbegun.request, id).await {
+                Ok(response) => return response,
+                Err(again) => unbegun = again,
+            }
+        }
+    }
+}
+
+/// What is left of a request whose generation was ended before it began.
+struct Unbegun {
+    request: Box<Request<Body>>,
+    /// Of the generation.
+    label: HeaderValue,
+}
+
+/// Leads a request to its component. Errors: the generation was ended before the request began.
+async fn lead(
+    routed: RoutedPage,
+    request: Request<Body>,
+    id: &HeaderValue,
+) -> Result<Response<Body>, Unbegun> {
     let RoutedPage {
         generation,
         component,
@@ -104,17 +138,21 @@ async fn lead(routed: RoutedPage, request: Request<Body>, id: &HeaderValue) -> R
     } = routed;
     let answered = match generation.admit().await {
         Ok(lease) => lease.handle(&component, params, request).await,
+        Err(RequestError::Ended) => Err(RequestError::NotBegun(Box::new(request))),
         Err(error) => Err(error),
     };
     let mut response = match answered {
         Ok(response) => response.map(BodyExt::boxed_unsync),
+        Err(RequestError::NotBegun(request)) => {
+            return Err(Unbegun { request, label });
+        }
         Err(error) => {
             log_failure(&label, &error, component.as_str(), id);
             answer::failed(&error)
         }
     };
     answer::name_generation(&mut response, label);
-    response
+    Ok(response)
 }
 
 fn is_bodiless(status: StatusCode) -> bool {
