@@ -16,6 +16,7 @@ mod bodies;
 mod broken_files;
 mod caches;
 mod check;
+mod conformance;
 mod crash;
 mod detection;
 mod engines;
