@@ -42,6 +42,9 @@ pub mod router;
 // What the control plane tells all others.
 pub mod status;
 
+// What operators ask of the control plane.
+pub mod orders;
+
 // What a tree consists of, and what is wrong with it.
 pub mod analysis;
 
@@ -50,6 +53,9 @@ pub mod server;
 
 // Changes in, swaps out.
 pub mod reload;
+
+// Steering a running server.
+pub mod admin;
 
 // Everything put together.
 pub mod app;

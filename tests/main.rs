@@ -43,6 +43,7 @@ mod simulation;
 mod site;
 mod slow_clients;
 mod static_files;
+mod steering;
 mod tidy;
 mod tls;
 mod wasi03;

@@ -196,6 +196,18 @@ impl Generation {
         self.files.len()
     }
 
+    /// Requests that it answers.
+    pub fn in_flight(&self) -> usize {
+        self.limits
+            .in_flight
+            .saturating_sub(self.in_flight.available_permits())
+    }
+
+    /// Requests that wait to be in flight.
+    pub fn queued(&self) -> usize {
+        self.limits.queue.saturating_sub(self.queue.available_permits())
+    }
+
     fn entry(&self, component: &ComponentId) -> Option<&Entry> {
         self.entries.get(component)
     }
@@ -225,6 +237,11 @@ impl Generation {
 }
 
 impl Retirement {
+    /// Of a generation that serves no longer: upgradable as long as a request holds it.
+    pub fn generation(&self) -> Weak<Generation> {
+        self.generation.clone()
+    }
+
     /// Requests that have begun. Whoever still holds the generation is one in flight: the table let go of it
     /// before.
     fn begun(&self) -> usize {

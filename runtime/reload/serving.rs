@@ -3,11 +3,11 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::{
     begin::Beginning,
@@ -17,8 +17,9 @@ use super::{
 };
 use crate::{
     diagnostic::Diagnostic,
-    generation::{GenerationId, Incident, Observer, drain},
+    generation::{Generation, GenerationId, Incident, Observer, drain},
     kept::{Expected, Folder, Keeper},
+    orders::{DrainingStatus, GroupStatus},
     prepare::{Exports, Prepared, Refused},
     project::{ComponentId, ContentId, Digest, GroupSpec, Known, Refusal, Requests, StaticFile},
     router::{Publisher, RouteTable, Shadowed, patterns},
@@ -35,7 +36,15 @@ pub struct Serving {
     shadowed: Vec<Shadowed>,
     /// Keeps what serves for after a restart.
     keeper: Keeper,
-    draining: JoinSet<()>,
+    retiring: JoinSet<()>,
+    draining: Vec<Draining>,
+}
+
+/// An old generation that still answers requests.
+struct Draining {
+    id: GenerationId,
+    generation: Weak<Generation>,
+    task: AbortHandle,
 }
 
 /// A generation that is ready, and how long its way here took.
@@ -55,7 +64,8 @@ impl Serving {
             newest: BTreeMap::new(),
             shadowed: Vec::new(),
             keeper,
-            draining: JoinSet::new(),
+            retiring: JoinSet::new(),
+            draining: Vec::new(),
         }
     }
 
@@ -266,7 +276,8 @@ impl Serving {
         drop(generation);
         let reporter = self.reporter.clone();
         let id = retirement.id.clone();
-        self.draining.spawn(async move {
+        let (draining, generation) = (id.clone(), retirement.generation());
+        let task = self.retiring.spawn(async move {
             let drained = drain(retirement, deadline).await;
             reporter.publish(Event::Retired {
                 group: id.group.to_string(),
@@ -275,7 +286,13 @@ impl Serving {
                 aborted: drained.aborted,
             });
         });
-        while self.draining.try_join_next().is_some() {}
+        while self.retiring.try_join_next().is_some() {}
+        self.draining.retain(|draining| !draining.task.is_finished());
+        self.draining.push(Draining {
+            id: draining,
+            generation,
+            task,
+        });
     }
 
     /// Says that a group's content is not served. A group that never was gets routes that say so too.
@@ -364,6 +381,34 @@ impl Serving {
             .iter()
             .map(|(name, group)| self.ready_group(name, group))
             .collect()
+    }
+
+    /// All groups as they are at this moment.
+    pub fn status(&self) -> BTreeMap<String, GroupStatus> {
+        let groups = self.groups.iter();
+        groups
+            .map(|(name, group)| (name.clone(), self.group_status(name, group)))
+            .collect()
+    }
+
+    fn group_status(&self, name: &str, group: &Group) -> GroupStatus {
+        let running = group.running.as_ref().map(|running| &running.generation);
+        let draining = self
+            .draining
+            .iter()
+            .filter(|draining| &*draining.id.group == name && !draining.task.is_finished());
+        let draining = draining.map(|Draining { id, generation, .. }| DrainingStatus {
+            generation: id.number,
+            in_flight: generation
+                .upgrade()
+                .map_or(0, |generation| generation.in_flight()),
+        });
+        GroupStatus {
+            serving: self.ready_group(name, group),
+            in_flight: running.map_or(0, |generation| generation.in_flight()),
+            queued: running.map_or(0, |generation| generation.queued()),
+            draining: draining.collect(),
+        }
     }
 
     fn ready_group(&self, name: &str, group: &Group) -> ReadyGroup {

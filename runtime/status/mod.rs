@@ -4,6 +4,7 @@
 mod history;
 mod inbox;
 mod journal;
+mod live;
 mod queue;
 mod report;
 mod text;
@@ -16,6 +17,7 @@ pub use self::{
     history::{GroupHistory, STATE, histories},
     inbox::{Ask, Inbox, inbox},
     journal::{Journal, read_journal},
+    live::Live,
     report::{Reporter, Writer, start},
 };
 use crate::{
