@@ -20,6 +20,7 @@ const CONFINED: &[(&str, &[&str])] = &[
         &["server", "host/outgoing.rs", "host/names.rs", "admin/client.rs"],
     ),
     ("axum", &["admin"]),
+    ("prometheus", &["metrics"]),
     ("hyper_rustls", &["host/outgoing.rs"]),
     // `certificate` reads what `server` serves with: `check` has to read it too.
     ("tokio_rustls", &["certificate", "server", "host/outgoing.rs"]),
