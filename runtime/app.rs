@@ -17,8 +17,9 @@ use crate::{
     project::{Address, Project, ServerLimits},
     reload::{Mode, Reloader, Watch},
     router,
-    server::{self, Server},
+    server::{self, Accounts, Server},
     status::{self, Ask, Event, Format, Journal, Reporter, Writer},
+    tracer::Tracer,
 };
 
 /// What `wasmhost serve` can be told.
@@ -35,6 +36,8 @@ pub struct Config {
     /// How changes are noticed.
     pub watch: Mode,
     pub logging: Logging,
+    /// A line of the log for each request.
+    pub access_log: bool,
 }
 
 /// A server whose first generations are ready and whose sockets are bound.
@@ -47,6 +50,7 @@ pub struct App {
     admin: Admin,
     desk: Desk,
     reporter: Reporter,
+    tracer: Tracer,
     writer: Writer,
     /// Guests are interrupted as long as it lives.
     ticking: Ticking,
@@ -73,8 +77,10 @@ impl Config {
         let (ticking, builder) = start_engine(&state_dir, &spec.limits).map_err(one)?;
         let metrics = Metrics::new().map_err(|error| one(no_metrics(&error)))?;
         let no_thread = |error| one(no_thread(&root, &error));
+        let tracer = Tracer::start().map_err(one)?;
+        let (counting, tracing) = (metrics.clone(), tracer.clone());
         let (reporter, writer) =
-            status::start(self.format, open_journal(&state_dir), metrics.clone()).map_err(no_thread)?;
+            status::start(self.format, open_journal(&state_dir), counting, tracing).map_err(no_thread)?;
         let admin = Admin::bind(&state_dir, spec.admin.as_ref()).await.map_err(one)?;
         let keeper = Keeper::start(kept.clone()).map_err(no_thread)?;
         if let Ok(project) = &project {
@@ -107,6 +113,10 @@ impl Config {
             router,
             inbox,
             metrics,
+            accounts: Accounts {
+                tracer: tracer.clone(),
+                access_log: self.access_log,
+            },
             limits: spec.limits,
         };
         Ok(App {
@@ -118,6 +128,7 @@ impl Config {
             admin,
             desk,
             reporter,
+            tracer,
             writer,
             ticking,
         })
@@ -161,6 +172,7 @@ impl App {
             admin,
             desk,
             reporter,
+            tracer,
             writer,
             ticking,
         } = self;
@@ -187,6 +199,7 @@ impl App {
                 let _ = serving.await;
             }
         }
+        tracer.flush().await;
         drop(ticking);
         writer
     }

@@ -12,6 +12,9 @@ pub mod feed;
 // What is logged, and where to.
 pub mod logging;
 
+// Spans of requests and swaps.
+pub mod tracer;
+
 // The tree and the manifest, as understood.
 pub mod project;
 

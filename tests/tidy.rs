@@ -22,6 +22,9 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("axum", &["admin"]),
     ("prometheus", &["metrics"]),
     ("tracing_subscriber", &["logging"]),
+    ("opentelemetry", &["tracer", "server/account.rs"]),
+    ("opentelemetry_otlp", &["tracer"]),
+    ("opentelemetry_sdk", &["tracer"]),
     ("hyper_rustls", &["host/outgoing.rs"]),
     // `certificate` reads what `server` serves with: `check` has to read it too.
     ("tokio_rustls", &["certificate", "server", "host/outgoing.rs"]),

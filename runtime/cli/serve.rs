@@ -34,6 +34,9 @@ pub struct Arguments {
     /// How logs are printed, on standard error: for people, or one JSON object a line.
     #[arg(long, value_enum, default_value_t)]
     log_format: FormatArgument,
+    /// Log a line for each request.
+    #[arg(long)]
+    access_log: bool,
     /// Where the journal is kept [default: ROOT/.wasmhost].
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
@@ -77,6 +80,7 @@ pub fn run(arguments: Arguments, logging: Logging) -> Result<(), Vec<Diagnostic>
         listen,
         format,
         log_format: _,
+        access_log,
         state_dir,
         frozen,
         watch,
@@ -106,6 +110,7 @@ pub fn run(arguments: Arguments, logging: Logging) -> Result<(), Vec<Diagnostic>
             WatchArgument::Poll => Mode::Poll,
         },
         logging,
+        access_log,
     };
     let runtime = runtime()?;
     let served = runtime.block_on(async {
