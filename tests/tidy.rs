@@ -27,6 +27,9 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("rustls", &["certificate", "server"]),
     ("tower_http", &["files"]),
     ("notify", &["reload/watch.rs"]),
+    ("cargo_metadata", &["build"]),
+    ("toml_edit", &["scaffold"]),
+    ("indicatif", &["cli"]),
     ("clap", &["cli"]),
     ("anyhow", &["cli", "testing"]),
 ];
