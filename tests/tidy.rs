@@ -256,6 +256,10 @@ fn files() -> Vec<File> {
     fn walk(folder: &Path, files: &mut Vec<File>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
+            if path.ends_with("templates") {
+                // Other projects' sources.
+                continue;
+            }
             if path.is_dir() {
                 walk(&path, files);
             } else if path.extension().is_some_and(|ending| ending == "rs") {
