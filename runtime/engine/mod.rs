@@ -2,13 +2,14 @@
 //! Knows neither groups nor routes.
 
 mod functions;
+mod pool;
 mod seals;
 
 use std::{
     fmt::Display,
     path::Path,
     sync::{
-        Arc,
+        Arc, OnceLock,
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread::JoinHandle,
@@ -51,6 +52,13 @@ pub struct Ticking {
 pub struct Engines {
     plain: Engine,
     concurrent: Engine,
+    pooled: Arc<Pooled>,
+}
+
+/// Made when it is first asked for: most servers have no isolated group.
+struct Pooled {
+    engine: OnceLock<Engine>,
+    caches: Caches,
 }
 
 /// What an engine does with calls.
@@ -58,6 +66,9 @@ pub struct Engines {
 pub enum Kind {
     /// A call runs by itself. It knows no asynchronous functions, streams and futures.
     Plain,
+    /// As plain, with stores whose memories, tables and stacks are taken from a pool and given back: that
+    /// costs a fraction of mapping them anew. The pool can be exhausted, and not everything fits into it.
+    Pooled,
     /// Every call runs in the event loop of its store, which costs as much again as the call of a small page.
     Concurrent,
 }
@@ -88,7 +99,24 @@ impl Engines {
     pub fn of(&self, kind: Kind) -> &Engine {
         match kind {
             Kind::Plain => &self.plain,
+            Kind::Pooled => self.pooled.engine.get_or_init(|| self.pool()),
             Kind::Concurrent => &self.concurrent,
+        }
+    }
+
+    /// Where the machine has no room for a pool, stores are made on demand.
+    fn pool(&self) -> Engine {
+        engine(Kind::Pooled, &self.pooled.caches).unwrap_or_else(|error| {
+            tracing::warn!("no pool for the stores of isolated requests: {error:#}");
+            self.plain.clone()
+        })
+    }
+
+    fn tick(&self) {
+        self.plain.increment_epoch();
+        self.concurrent.increment_epoch();
+        if let Some(pooled) = self.pooled.engine.get() {
+            pooled.increment_epoch();
         }
     }
 }
@@ -105,6 +133,10 @@ pub fn start_within(cache: Option<&Path>, limits: DiskLimits) -> wasmtime::Resul
     let engine = Engines {
         plain: engine(Kind::Plain, &caches)?,
         concurrent: engine(Kind::Concurrent, &caches)?,
+        pooled: Arc::new(Pooled {
+            engine: OnceLock::new(),
+            caches: caches.clone(),
+        }),
     };
     let (stop, stopped) = channel();
     let clock = engine.clone();
@@ -126,8 +158,10 @@ fn engine(kind: Kind, caches: &Caches) -> wasmtime::Result<Engine> {
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .cache(caches.modules.as_ref().map(|modules| modules.cache.clone()))
         .enable_incremental_compilation(caches.functions.clone())?;
-    if kind == Kind::Concurrent {
-        config.wasm_component_model_async(true);
+    match kind {
+        Kind::Plain => {}
+        Kind::Pooled => drop(config.allocation_strategy(pool::config())),
+        Kind::Concurrent => drop(config.wasm_component_model_async(true)),
     }
     Engine::new(&config)
 }
@@ -218,8 +252,7 @@ fn modules_on_disk(folder: &Path, limit: u64) -> Option<Modules> {
 
 fn tick(engines: &Engines, stopped: &Receiver<()>) {
     while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-        engines.plain.increment_epoch();
-        engines.concurrent.increment_epoch();
+        engines.tick();
     }
 }
 

@@ -29,7 +29,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio::{
+    sync::{OnceCell, Semaphore},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
@@ -128,6 +131,7 @@ impl Generation {
             provision: Provision::new(&id.group, limits.memory, grants, limits.request_time),
             id: id.clone(),
             artifact,
+            on_demand: OnceCell::new(),
             limits: limits.clone(),
             observer,
             end: end.clone(),
