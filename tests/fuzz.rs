@@ -20,7 +20,7 @@ use std::{
 use arbtest::arbitrary::{Result, Unstructured};
 use wasmhost::{
     artifact::Splitting,
-    project::{Digest, GroupSpec, Project},
+    project::{Content, Digest, GroupSpec, Project},
 };
 
 use self::{
@@ -178,7 +178,7 @@ fn peak_memory() -> u64 {
 fn replace(spec: &mut GroupSpec, bytes: &[u8]) {
     for component in spec.components.values_mut() {
         component.digest = Digest::of(bytes);
-        component.bytes = bytes.to_vec().into();
+        component.content = Content::Held(bytes.to_vec().into());
     }
 }
 

@@ -26,7 +26,7 @@ pub struct Inspection {
     /// The interface by which a page is called.
     pub handler: Option<String>,
     /// Bytes.
-    pub size: usize,
+    pub size: u64,
     pub digest: Digest,
     pub imports: Vec<Interface>,
     pub exports: Vec<Interface>,
@@ -93,7 +93,7 @@ pub fn inspect(file: &Path) -> Result<Inspection, Vec<Diagnostic>> {
             Kind::Library
         },
         handler,
-        size: component.bytes.len(),
+        size: component.size(),
         digest: component.digest,
         imports: interfaces(&world.imports),
         exports: interfaces(&world.exports),
@@ -128,7 +128,7 @@ fn printable(text: &str) -> String {
 /// For a terminal.
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let size = bytesize::ByteSize(self.size as u64);
+        let size = bytesize::ByteSize(self.size);
         match &self.handler {
             Some(handler) => writeln!(f, "{}: a page, answers by {handler}", self.file.display())?,
             None => writeln!(f, "{}: a library", self.file.display())?,

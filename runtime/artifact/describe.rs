@@ -58,11 +58,13 @@ impl Parts {
         members.map(|member| (member.id.clone(), world(member))).collect()
     }
 
+    /// Of all whose files were held, or are still the same.
     pub fn descriptions(&self) -> BTreeMap<ComponentId, Description> {
-        let parts = self.members.iter();
-        parts
-            .map(|part| (part.member.id.clone(), describe(part)))
-            .collect()
+        let describe = |part: &Part| {
+            let binary = part.binary().ok()?;
+            Some((part.member.id.clone(), describe(&part.member, &binary)))
+        };
+        self.members.iter().filter_map(describe).collect()
     }
 }
 
@@ -76,8 +78,7 @@ fn world(member: &Member) -> World {
     }
 }
 
-fn describe(part: &Part) -> Description {
-    let Part { member, binary } = part;
+fn describe(member: &Member, binary: &[u8]) -> Description {
     let mut modules: Vec<CoreModule> = Vec::new();
     for module in &member.modules {
         let bytes = module.bytes(binary).len();

@@ -371,7 +371,10 @@ impl Builder {
             .map(|(part, module)| Job {
                 digest: module.digest,
                 is_data: module.is_data(),
-                bytes: Box::new(|| module.bytes(&part.binary)),
+                bytes: Box::new(|| match part.binary() {
+                    Ok(binary) => Ok(module.bytes(&binary).into_owned()),
+                    Err(diagnostic) => Err(diagnostic.message),
+                }),
             })
             .collect();
         self.compiler.modules(kind, &jobs, give_up).map_err(|refused| {

@@ -3,7 +3,6 @@
 //! those that serve are not held up. Knows neither groups nor what is running.
 
 use std::{
-    borrow::Cow,
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -57,8 +56,8 @@ pub struct Job<'a> {
     pub digest: Digest,
     /// It has no function of its own.
     pub is_data: bool,
-    /// Makes the binary; called only if it has to be compiled.
-    pub bytes: Box<dyn Fn() -> Cow<'a, [u8]> + Sync + 'a>,
+    /// Makes the binary; called only if it has to be compiled. Errors: it cannot be read any more.
+    pub bytes: Box<dyn Fn() -> Result<Vec<u8>, String> + Sync + 'a>,
 }
 
 impl Compiler {
@@ -172,7 +171,8 @@ impl Compiler {
     fn module(&self, kind: Kind, job: &Job<'_>, give_up: &CancellationToken) -> Made {
         let compile = || {
             wasmtime::ensure!(!give_up.is_cancelled(), "newer content is there already");
-            Module::from_binary(self.engines.of(kind), &(job.bytes)())
+            let bytes = (job.bytes)().map_err(wasmtime::Error::msg)?;
+            Module::from_binary(self.engines.of(kind), &bytes)
         };
         self.modules
             .get_or_make((kind, job.digest), compile)

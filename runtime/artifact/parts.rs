@@ -29,11 +29,11 @@ pub struct Parts {
     pub(super) members: Vec<Part>,
 }
 
-/// A component of the group and the binary that its modules lie in.
+/// A component of the group and the file that its modules lie in.
 #[derive(Clone)]
 pub(super) struct Part {
     pub member: Arc<Member>,
-    pub binary: Bytes,
+    component: Component,
 }
 
 /// A component taken apart. It does not hold its modules, only where they lie.
@@ -105,12 +105,13 @@ impl Reader {
         splitting: Splitting,
         known: &dyn Fn(Digest) -> bool,
     ) -> Result<Part, Diagnostic> {
-        let binary = binary(component)?;
         let key = (component.id.clone(), component.digest, splitting);
-        let (member, _) = self
-            .members
-            .get_or_make(key, || self.take_apart(component, &binary, splitting, known))?;
-        Ok(Part { member, binary })
+        let take_apart = || self.take_apart(component, &binary(component)?, splitting, known);
+        let (member, _) = self.members.get_or_make(key, take_apart)?;
+        Ok(Part {
+            member,
+            component: component.clone(),
+        })
     }
 
     fn take_apart(
@@ -140,6 +141,13 @@ impl Reader {
             modules: split.modules,
             whole: split.whole,
         })
+    }
+}
+
+impl Part {
+    /// What the ranges of the member's modules are in. Errors: the file was not held, and is another by now.
+    pub fn binary(&self) -> Result<Bytes, Diagnostic> {
+        binary(&self.component)
     }
 }
 
@@ -229,9 +237,10 @@ fn kind(skeleton: &[u8], interface: &Interface) -> Kind {
 /// The component's binary: as read, or encoded from its text. Errors: neither text nor a component.
 fn binary(component: &Component) -> Result<Bytes, Diagnostic> {
     let is_text = component.path.extension().is_some_and(|ending| ending == "wat");
-    let binary = match is_text.then(|| wat::parse_bytes(&component.bytes)).transpose() {
+    let content = component.bytes()?;
+    let binary = match is_text.then(|| wat::parse_bytes(&content)).transpose() {
         Ok(Some(Cow::Owned(encoded))) => Bytes::from(encoded),
-        Ok(_) => component.bytes.clone(),
+        Ok(_) => content,
         Err(mut error) => {
             error.set_path(&component.path);
             return Err(invalid(component, &error.to_string()));

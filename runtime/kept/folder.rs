@@ -200,7 +200,10 @@ impl Folder {
         }
         let is_new = self.kept.blob(digest).is_err();
         if is_new {
-            persist(&self.kept.blob_file(digest), &component.bytes, false)?;
+            let bytes = component
+                .bytes()
+                .map_err(|unreadable| io::Error::other(unreadable.message))?;
+            persist(&self.kept.blob_file(digest), &bytes, false)?;
         }
         written.blobs.insert(
             digest,

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, io, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::project::{
-    Component, ComponentId, Digest, Grants, GroupSpec, Instances, Limits, Requests, Route, ServerSpec,
+    self, Component, ComponentId, Digest, Grants, GroupSpec, Instances, Limits, Requests, Route, ServerSpec,
 };
 
 /// What is kept of one group.
@@ -130,7 +130,7 @@ impl Content {
                 id: id.clone(),
                 path: blob.path.into(),
                 digest: blob.digest,
-                bytes: read(blob.digest)?.into(),
+                content: project::Content::Held(read(blob.digest)?.into()),
             };
             Ok((id, component))
         };

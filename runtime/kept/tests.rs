@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::*;
 use crate::project::{
-    Component, ComponentId, Directory, Grants, Instances, Limits, Origin, Requests, Route, ServerLimits,
-    TlsFiles,
+    self, Component, ComponentId, Directory, Grants, Instances, Limits, Origin, Requests, Route,
+    ServerLimits, TlsFiles,
 };
 
 fn spec(name: &str, content: &str) -> GroupSpec {
@@ -17,7 +17,7 @@ fn spec(name: &str, content: &str) -> GroupSpec {
             id: id(name),
             path: Path::new("/site").join(name),
             digest: Digest::of(bytes.as_bytes()),
-            bytes: Bytes::from(bytes.to_owned()),
+            content: project::Content::Held(Bytes::from(bytes.to_owned())),
         };
         (id(name), component)
     };
@@ -88,7 +88,9 @@ impl Folder {
     fn contents(&self, group: &str) -> Vec<String> {
         let kept = self.kept("/site");
         kept.contents(group)
-            .map(|spec| String::from_utf8(spec.components.values().next().unwrap().bytes.to_vec()).unwrap())
+            .map(|spec| {
+                String::from_utf8(spec.components.values().next().unwrap().bytes().unwrap().to_vec()).unwrap()
+            })
             .collect()
     }
 

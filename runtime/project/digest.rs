@@ -97,6 +97,12 @@ impl Digest {
     }
 }
 
+impl From<blake3::Hash> for Digest {
+    fn from(hash: blake3::Hash) -> Self {
+        Self(hash.into())
+    }
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&blake3::Hash::from_bytes(self.0).to_hex())
@@ -184,7 +190,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::project::{Component, ComponentId, Origin, Route};
+    use crate::project::{Component, ComponentId, Content, Origin, Route};
 
     fn id(text: &str) -> ComponentId {
         ComponentId::parse(text).expect("an id")
@@ -195,7 +201,7 @@ mod tests {
             id: id(name),
             path: "x".into(),
             digest: Digest::of(content),
-            bytes: Bytes::from_static(content),
+            content: Content::Held(Bytes::from_static(content)),
         };
         (id(name), component)
     }

@@ -15,19 +15,20 @@ use crate::diagnostic::{Diagnostic, Position};
 
 use super::{
     ComponentId, Digest, DiscoveryLimits, MANIFEST, Project, Survey,
+    content::{Content, Known},
     groups::{self, Folders, Found, Understood},
     manifest::{self, Manifest},
     tree::{self, ReadError, SKIPPED_FOLDERS, Tree},
 };
 
 /// See `Project::discover`.
-pub fn discover(root: &Path, limits: &DiscoveryLimits) -> Result<Project, Vec<Diagnostic>> {
+pub fn discover(root: &Path, limits: &DiscoveryLimits, known: &Known) -> Result<Project, Vec<Diagnostic>> {
     let mut written = Written::read(root, limits)?;
     if !written.mistakes.is_empty() {
         let faults = written.tree.faults.into_iter().map(|fault| fault.diagnostic);
         return Err(written.mistakes.into_iter().chain(faults).collect());
     }
-    let Understood { groups, warnings } = written.understand(limits)?;
+    let Understood { groups, warnings } = written.understand(limits, known)?;
     let Written { root, manifest, .. } = written;
     Ok(Project {
         elsewhere: elsewhere(&root, &manifest),
@@ -41,7 +42,7 @@ pub fn discover(root: &Path, limits: &DiscoveryLimits) -> Result<Project, Vec<Di
 /// See `Survey::read`.
 pub fn survey(root: &Path, limits: &DiscoveryLimits) -> Result<Survey, Vec<Diagnostic>> {
     let mut written = Written::read(root, limits)?;
-    match written.understand(limits) {
+    match written.understand(limits, &Known::default()) {
         Ok(Understood { groups, warnings }) => Ok(Survey {
             server: written.manifest.server.relative_to(&written.root),
             root: written.root,
@@ -78,12 +79,13 @@ impl Written {
     }
 
     /// Reads the components and puts them into groups.
-    fn understand(&mut self, limits: &DiscoveryLimits) -> Result<Understood, Vec<Diagnostic>> {
+    fn understand(&mut self, limits: &DiscoveryLimits, known: &Known) -> Result<Understood, Vec<Diagnostic>> {
         let found = read_components(
             &self.root,
             &self.tree.files,
             &elsewhere(&self.root, &self.manifest),
             limits,
+            known,
         )
         .map_err(|diagnostic| vec![diagnostic])?;
         let faults = std::mem::take(&mut self.tree.faults);
@@ -161,7 +163,7 @@ fn read_manifest(file: &Path, limits: &DiscoveryLimits) -> (Manifest, Vec<Diagno
                 &error,
             ));
         }
-        Err(error @ (ReadError::NotAFile | ReadError::TooLarge(_))) => {
+        Err(error @ (ReadError::NotAFile | ReadError::TooLarge(_) | ReadError::Changed)) => {
             let message = format!("the manifest {} cannot be read: {error}", file.display());
             return unread(Diagnostic::new("manifest-unreadable", message).file(file));
         }
@@ -186,34 +188,43 @@ fn read_components(
     files: &[(ComponentId, PathBuf)],
     elsewhere: &BTreeMap<ComponentId, PathBuf>,
     limits: &DiscoveryLimits,
+    known: &Known,
 ) -> Result<Vec<Found>, Diagnostic> {
     let room = Room(AtomicU64::new(limits.total));
-    let taken = |content: Result<Bytes, Diagnostic>| match content {
-        Ok(bytes) if !room.take(bytes.len() as u64) => Err(TooMuch),
-        content => Ok(content.map(|bytes| (Digest::of(&bytes), bytes))),
-    };
-    let found = |id: &ComponentId, path: &Path, content| {
-        Ok(Found {
+    let found = |id: &ComponentId, path: &Path, content: Result<Read, Diagnostic>| match content {
+        Ok((_, content)) if !room.take(content.size()) => Err(TooMuch),
+        content => Ok(Found {
             id: id.clone(),
             path: path.to_owned(),
-            content: taken(content)?,
-        })
+            content,
+        }),
     };
+    let held = |bytes: Bytes| (Digest::of(&bytes), Content::Held(bytes));
     let at_a_time = if limits.one_core { files.len() } else { 1 };
     let in_tree = files.par_iter().with_min_len(at_a_time.max(1));
     let in_tree = in_tree.filter_map(|(id, path)| {
-        let content = tree::read_component(path, limits.of_file(path))?;
+        let content = match known.find(id, path) {
+            Some(left) => Ok(left),
+            None => tree::read_component(path, limits.of_file(path))?.map(held),
+        };
         Some(found(id, path, content))
     });
-    let elsewhere = elsewhere
-        .par_iter()
-        .map(|(id, path)| found(id, path, read_elsewhere(id, path, limits)));
+    let elsewhere = elsewhere.par_iter().map(|(id, path)| {
+        let content = match known.find(id, path) {
+            Some(left) => Ok(left),
+            None => read_elsewhere(id, path, limits).map(held),
+        };
+        found(id, path, content)
+    });
     let all: Result<Vec<Found>, TooMuch> = in_tree.chain(elsewhere).collect();
     all.map_err(|TooMuch| {
         let total = bytesize::ByteSize(limits.total);
         tree::too_large(root, total, "of components, all together")
     })
 }
+
+/// What a file holds.
+type Read = (Digest, Content);
 
 /// A tree has more bytes than it may have.
 struct TooMuch;

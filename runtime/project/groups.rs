@@ -6,13 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bytes::Bytes;
-
 use crate::diagnostic::Diagnostic;
 
 use super::{
     Component, ComponentId, Digest, Directory, Grants, GroupSpec, PartialGroup, Place, ROOT_GROUP, Refusal,
-    Route, empty,
+    Route,
+    content::Content,
+    empty,
     manifest::{DirectoryLine, GroupManifest, Manifest, RouteLine, WireLine},
     names,
     toml_reader::Placed,
@@ -24,7 +24,7 @@ use super::{
 pub struct Found {
     pub id: ComponentId,
     pub path: PathBuf,
-    pub content: Result<(Digest, Bytes), Diagnostic>,
+    pub content: Result<(Digest, Content), Diagnostic>,
 }
 
 /// Folders that are granted, as written: where each is, or why it is none.
@@ -192,11 +192,11 @@ impl Draft {
 
 fn component(id: &ComponentId, mut files: Vec<Found>) -> Result<Component, Diagnostic> {
     match files.pop() {
-        Some(Found { id, path, content }) if files.is_empty() => content.map(|(digest, bytes)| Component {
+        Some(Found { id, path, content }) if files.is_empty() => content.map(|(digest, content)| Component {
             id,
             path,
             digest,
-            bytes,
+            content,
         }),
         last => {
             let paths: Vec<_> = files

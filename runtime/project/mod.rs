@@ -9,12 +9,12 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::{Diagnostic, Position};
 
 mod address;
+mod content;
 mod digest;
 mod discover;
 mod empty;
@@ -28,6 +28,7 @@ mod toml_reader;
 mod tree;
 
 pub use address::Address;
+pub use content::{Content, Known};
 pub use digest::Digest;
 pub use grants::{Directory, Grants, Origin};
 pub use limits::{DiscoveryLimits, Limits, ServerLimits};
@@ -94,19 +95,20 @@ impl Project {
     /// Where nothing can be understood: no readable folder, a manifest with errors, no component at all.
     /// What is wrong inside one group is that group's `Refusal`.
     pub fn discover(root: &Path) -> Result<Self, Vec<Diagnostic>> {
-        discover::discover(root, &DiscoveryLimits::DEFAULT)
+        discover::discover(root, &DiscoveryLimits::DEFAULT, &Known::default())
     }
 
-    /// As `discover`, on one core, where the others have more urgent work.
+    /// As `discover`, but holds none of the contents that are known. On `one_core`, where the others have
+    /// more urgent work.
     ///
     /// # Errors
     /// As for `discover`.
-    pub fn discover_aside(root: &Path) -> Result<Self, Vec<Diagnostic>> {
+    pub fn discover_new(root: &Path, known: &Known, one_core: bool) -> Result<Self, Vec<Diagnostic>> {
         let limits = DiscoveryLimits {
-            one_core: true,
+            one_core,
             ..DiscoveryLimits::DEFAULT
         };
-        discover::discover(root, &limits)
+        discover::discover(root, &limits, known)
     }
 
     /// The root as [`Project::root`] has it, whatever lies below.
@@ -220,7 +222,7 @@ impl GroupSpec {
             id: id.clone(),
             path: path.to_owned(),
             digest: Digest::of(&bytes),
-            bytes,
+            content: Content::Held(bytes),
         };
         let group = Self {
             name: id.to_string(),
@@ -276,10 +278,9 @@ pub enum Requests {
 pub struct Component {
     pub id: ComponentId,
     pub path: PathBuf,
-    /// Of `bytes`.
+    /// Of the content.
     pub digest: Digest,
-    /// The file's content: a binary, or component text.
-    pub bytes: Bytes,
+    pub content: Content,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -107,7 +107,7 @@ fn every_top_folder_is_a_group() {
     let group = project.groups["shop"].as_ref().expect("a group");
     let component = group.components.values().next().expect("a component");
     assert_eq!(component.path, root.path().join("shop/home.wat"));
-    assert_eq!(component.bytes, "(component)");
+    assert_eq!(component.bytes().unwrap(), "(component)");
     assert_eq!(component.digest, Digest::of(b"(component)"));
     assert_eq!(
         (&group.limits, group.drain),
@@ -281,7 +281,8 @@ fn a_file_that_vanishes_is_not_there() {
 #[test]
 fn limits_of_the_tree() {
     let root = tree(&[("a/b/c.wasm", ""), ("a/d.wasm", "")]);
-    let discover = |limits: DiscoveryLimits| match discover::discover(root.path(), &limits) {
+    let discover = |limits: DiscoveryLimits| match discover::discover(root.path(), &limits, &Known::default())
+    {
         Ok(project) => project
             .groups
             .iter()
@@ -341,7 +342,7 @@ fn text_has_a_limit_of_its_own() {
         text: 10,
         ..DiscoveryLimits::DEFAULT
     };
-    let project = discover::discover(root.path(), &limits).expect("a project");
+    let project = discover::discover(root.path(), &limits, &Known::default()).expect("a project");
     assert_eq!(
         shown_group(&root, "a", &project.groups["a"]),
         [

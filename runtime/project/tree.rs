@@ -47,6 +47,8 @@ pub enum ReadError {
     NotAFile,
     #[error("it has more than {0} bytes")]
     TooLarge(u64),
+    #[error("it was replaced while it was read")]
+    Changed,
 }
 
 /// Lists the tree; nothing is read yet.
@@ -106,11 +108,8 @@ pub fn read_component(path: &Path, limit: u64) -> Option<Result<Bytes, Diagnosti
 pub fn component_unreadable(path: &Path, error: ReadError) -> Diagnostic {
     match error {
         ReadError::Io(error) => Diagnostic::io("file-unreadable", "read", path, &error),
-        ReadError::NotAFile => Diagnostic::new(
-            "file-unreadable",
-            format!("{} is not a regular file", path.display()),
-        )
-        .file(path),
+        ReadError::NotAFile => unreadable(path, "is not a regular file"),
+        ReadError::Changed => unreadable(path, "was replaced while it was read"),
         ReadError::TooLarge(limit) => {
             let limit = bytesize::ByteSize(limit);
             let what = if is_text(path) {
@@ -122,6 +121,10 @@ pub fn component_unreadable(path: &Path, error: ReadError) -> Diagnostic {
             Diagnostic::new("file-too-large", message).file(path)
         }
     }
+}
+
+fn unreadable(path: &Path, why: &str) -> Diagnostic {
+    Diagnostic::new("file-unreadable", format!("{} {why}", path.display())).file(path)
 }
 
 /// Reads a regular file of at most `limit` bytes, and never more than that.
@@ -144,7 +147,7 @@ pub fn read(path: &Path, limit: u64) -> Result<Bytes, ReadError> {
 }
 
 /// Opens without waiting: a pipe has no content until someone writes to it, perhaps never.
-fn open(path: &Path) -> io::Result<File> {
+pub fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true);
     #[cfg(unix)]

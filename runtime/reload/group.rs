@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::causes::Contents;
 use crate::{
     generation::{Generation, Retirement},
-    project::{ComponentId, Digest, Route},
+    project::{ComponentId, Digest, Known, Route},
     router::{GroupRoutes, Serving},
 };
 
@@ -26,6 +26,8 @@ pub struct Running {
     pub retirement: Retirement,
     pub digest: Digest,
     pub contents: Contents,
+    /// The contents of its components' files, which need not be held.
+    pub known: Known,
     pub routes: Vec<Route>,
     pub exports: Vec<String>,
     pub drain: Duration,

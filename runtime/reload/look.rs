@@ -16,7 +16,7 @@ use crate::{
     artifact::Builder,
     diagnostic::Diagnostic,
     prepare::{self, Exports, Readable, Refused},
-    project::{ComponentId, Digest, GroupSpec, Project, Refusal},
+    project::{ComponentId, Digest, GroupSpec, Known, Project, Refusal},
 };
 
 /// What a look found, with all that is needed to act on it.
@@ -65,22 +65,22 @@ impl Group {
 /// Contents of groups that need not be read again: what serves, what was refused.
 pub type KnownContents = BTreeSet<(String, Digest)>;
 
-/// Looks at the tree under `root`. `exports` is what the groups that serve export; `aside` leaves cores to
+/// Looks at the tree under `root`. `files` are those that serve, `exports` is what the groups that serve export; `aside` leaves cores to
 /// a build that is under way.
 pub async fn look(
     root: PathBuf,
     builder: Arc<Builder>,
     known: KnownContents,
+    files: Known,
     exports: Exports,
     aside: bool,
 ) -> Seen {
     let began = Instant::now();
-    let discover = if aside {
-        Project::discover_aside
-    } else {
-        Project::discover
+    let discover = move || {
+        let project = Project::discover_new(&root, &files, aside);
+        (watch::folders(&root), project)
     };
-    let reading = tokio::task::spawn_blocking(move || (watch::folders(&root), discover(&root)));
+    let reading = tokio::task::spawn_blocking(discover);
     let (folders, project) = match reading.await {
         Ok(found) => found,
         Err(_) => (BTreeSet::new(), Err(vec![internal()])),

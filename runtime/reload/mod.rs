@@ -208,6 +208,7 @@ impl Reloader {
             self.root.clone(),
             self.builder.clone(),
             known,
+            self.serving.known(),
             self.serving.exports(),
             self.building.is_some(),
         );

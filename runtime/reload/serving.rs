@@ -20,7 +20,7 @@ use crate::{
     generation::{GenerationId, Incident, Observer, drain},
     kept::{Expected, Folder, Keeper},
     prepare::{Exports, Prepared, Refused},
-    project::{ComponentId, Digest, GroupSpec, Refusal, Requests},
+    project::{ComponentId, Digest, GroupSpec, Known, Refusal, Requests},
     router::{Publisher, RouteTable, Shadowed, patterns},
     status::{Event, ReadyGroup, Reporter, RouteLine, Stages, Swapped},
 };
@@ -82,6 +82,14 @@ impl Serving {
         self.groups
             .iter()
             .filter_map(|(name, group)| Some((name, group.running.as_ref()?.digest)))
+    }
+
+    /// What serves, file by file.
+    pub fn known(&self) -> Known {
+        let mut all = Known::default();
+        let running = self.groups.values().filter_map(|group| group.running.as_ref());
+        running.for_each(|running| all.add(&running.known));
+        all
     }
 
     /// Puts the first generations into service, and says what of the tree is not served.
@@ -197,6 +205,7 @@ impl Serving {
             retirement,
             digest: spec.digest,
             contents,
+            known: Known::of(spec.components.values()),
             routes: spec.routes,
             exports,
             drain: spec.drain,
