@@ -2,14 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admin::{Admin, Desk},
     artifact::Builder,
     diagnostic::Diagnostic,
     engine::{self, Ticking},
     kept::{Keeper, Kept},
+    orders::{self, Order, Orders},
     project::{Address, Project},
     reload::{Mode, Reloader, Watch},
     router,
@@ -38,6 +40,8 @@ pub struct App {
     reloader: Reloader,
     watch: Option<Watch>,
     asking: mpsc::Receiver<Ask>,
+    admin: Option<Admin>,
+    orders: (Orders, mpsc::Receiver<Order>),
     reporter: Reporter,
     writer: Writer,
     url: String,
@@ -60,11 +64,8 @@ impl Config {
             return Err(diagnostics.clone());
         }
         // Before the tree is read for good: a change in between must be seen.
-        let watch = if self.frozen {
-            None
-        } else {
-            Some(Watch::start(&root, project.as_ref().ok(), self.watch).map_err(one)?)
-        };
+        let watch = || Watch::start(&root, project.as_ref().ok(), self.watch);
+        let watch = (!self.frozen).then(watch).transpose().map_err(one)?;
         if watch.is_some() {
             project = Project::discover(&root);
         }
@@ -85,6 +86,9 @@ impl Config {
 
         let ticking = engine::start(Some(&state_dir.join("cache")))
             .map_err(|error| one(engine::unavailable(&error)))?;
+        if let Some(memory) = spec.limits.memory.or_else(engine::memory_by_default) {
+            ticking.engine.memory.set_limit(memory);
+        }
         let builder = Builder::new(&ticking.engine, ticking.caches.clone());
         let builder = builder.map_err(|error| one(engine::unavailable(&error)))?;
         let (reporter, writer) = status::start(self.format, open_journal(&state_dir))
@@ -97,17 +101,19 @@ impl Config {
         let mut reloader = Reloader::new(root, builder, publisher, reporter.clone(), keeper);
         reloader.load(project, &kept).await?;
         let (inbox, asking) = status::inbox();
-        let server = Server {
-            listeners,
-            router,
-            inbox,
-            limits: spec.limits,
-        };
+        let limits = spec.limits;
         Ok(App {
-            server,
+            server: Server {
+                listeners,
+                router,
+                inbox,
+                limits,
+            },
             reloader,
             watch,
             asking,
+            admin: bind_admin(&state_dir).await,
+            orders: orders::orders(),
             reporter,
             writer,
             url,
@@ -125,24 +131,36 @@ impl App {
             reloader,
             watch,
             asking,
+            admin,
+            orders: (orders, ordered),
             reporter,
             writer,
             url,
             ticking,
         } = self;
         let groups = reloader.ready();
-        let mut serving = tokio::spawn(server.run(stop));
-        reporter.publish(Event::Ready { url, groups });
-        let reloading = tokio::spawn(async {
-            match watch {
-                Some(watch) => reloader.run(watch, asking).await,
-                // Frozen: nothing changes, so nobody waits for a change; but the generations go on living.
-                None => {
-                    drop(asking);
-                    std::future::pending().await
-                }
-            }
+        let mut serving = tokio::spawn(server.run(stop.clone()));
+        reporter.publish(Event::Ready {
+            url: url.clone(),
+            groups,
         });
+        let desk = Desk {
+            orders,
+            live: reporter.live(),
+            url,
+            stop,
+        };
+        // Its file goes with it.
+        let mut steering = JoinSet::new();
+        if let Some(admin) = admin {
+            steering.spawn(admin.run(desk));
+        }
+        // Frozen: nothing is swapped without an order, so no request waits for a change.
+        let mut asking = asking;
+        if watch.is_none() {
+            asking.close();
+        }
+        let reloading = tokio::spawn(reloader.run(watch, asking, ordered));
         tokio::select! {
             _ = &mut serving => {}
             _ = reloading => {
@@ -158,6 +176,16 @@ impl App {
 
 fn no_thread(root: &Path, error: &std::io::Error) -> Diagnostic {
     Diagnostic::io("thread-failed", "start a thread for", root, error).machine()
+}
+
+/// Serving goes on without being steered.
+async fn bind_admin(state_dir: &Path) -> Option<Admin> {
+    let bound = Admin::bind(state_dir).await;
+    let unsteered = |error: std::io::Error| {
+        let folder = state_dir.display();
+        tracing::warn!(%folder, %error, "commands will not reach this server; choose another folder with --state-dir");
+    };
+    bound.map_err(unsteered).ok()
 }
 
 /// The journal is a record, not a need: serving goes on without it.

@@ -1,5 +1,5 @@
-//! A certificate and its key: two PEM files into what TLS serves with, or what is wrong with them.
-//! Knows no socket, and not when to read them again.
+//! PEM files into what TLS is spoken with, or what is wrong with them: a certificate and its key for clients, the
+//! authorities that other servers are trusted by. Knows no socket, and not when to read them again.
 
 use std::{
     io::{self, Read},
@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio_rustls::rustls::{
-    self, ServerConfig,
+    self, ClientConfig, RootCertStore, ServerConfig,
     crypto::ring,
     pki_types::{
         CertificateDer, PrivateKeyDer,
@@ -72,6 +72,44 @@ pub fn check(files: &TlsFiles) -> Option<Diagnostic> {
     Pem::read(files).and_then(|pem| pem.config()).err()
 }
 
+/// Where the authorities lie that are trusted in place of the public ones, as for most programs that speak TLS.
+pub const AUTHORITIES: &str = "SSL_CERT_FILE";
+
+/// How other servers are trusted where `SSL_CERT_FILE` is set: by the authorities in that file alone.
+/// Errors: it cannot be read, or holds no certificate.
+pub fn trust() -> Result<Option<ClientConfig>, Diagnostic> {
+    let Some(path) = std::env::var_os(AUTHORITIES).filter(|path| !path.is_empty()) else {
+        return Ok(None);
+    };
+    let path = PathBuf::from(path);
+    let pem = read(&path).map_err(|unreadable| unreadable.help(AUTHORITIES_HELP))?;
+    let certificates: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&pem).collect();
+    let certificates = certificates.map_err(|error| no_authorities(&path, &told(&error)))?;
+    let mut roots = RootCertStore::empty();
+    // Bundles of systems hold some that nobody can use any more.
+    let (usable, _) = roots.add_parsable_certificates(certificates);
+    if usable == 0 {
+        return Err(no_authorities(&path, &told(&pem::Error::NoItemsFound)));
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| no_authorities(&path, &error.to_string()))?;
+    Ok(Some(builder.with_root_certificates(roots).with_no_client_auth()))
+}
+
+const AUTHORITIES_HELP: &str =
+    "SSL_CERT_FILE names a PEM file of the authorities that are trusted; unset, the public ones are";
+
+fn no_authorities(path: &Path, error: &str) -> Diagnostic {
+    let message = format!(
+        "{} holds no authority that can be trusted: {error}",
+        path.display()
+    );
+    Diagnostic::new("authorities-invalid", message)
+        .file(path)
+        .help(AUTHORITIES_HELP)
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, Diagnostic> {
     let unreadable = |error: io::Error| Diagnostic::io("certificate-unreadable", "read", path, &error);
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
@@ -88,14 +126,17 @@ fn read(path: &Path) -> Result<Vec<u8>, Diagnostic> {
 }
 
 fn invalid(path: &PathBuf, error: &pem::Error) -> Diagnostic {
-    let what = match error {
-        pem::Error::NoItemsFound => "it has no PEM section of the kind".to_owned(),
-        error => error.to_string(),
-    };
-    let message = format!("{} cannot be used for TLS: {what}", path.display());
+    let message = format!("{} cannot be used for TLS: {}", path.display(), told(error));
     Diagnostic::new("certificate-invalid", message)
         .file(path)
         .help("[server.tls] names a certificate (BEGIN CERTIFICATE) and its key (BEGIN PRIVATE KEY), as PEM")
+}
+
+fn told(error: &pem::Error) -> String {
+    match error {
+        pem::Error::NoItemsFound => "it has no PEM section of the kind".to_owned(),
+        error => error.to_string(),
+    }
 }
 
 fn unfit(files: &TlsFiles, error: &rustls::Error) -> Diagnostic {

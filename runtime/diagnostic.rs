@@ -1,9 +1,9 @@
 //! What a user must be told: a code, a message, the file and place, and what to do.
 //! As text for a terminal and as JSON for events. Knows no other module.
 
-use std::{fmt, path::PathBuf};
+use std::{borrow::Cow, fmt, path::PathBuf};
 
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeMap};
 
 /// Who has to act, which decides the exit code of the command that reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,8 +26,8 @@ pub enum Severity {
 /// A place in a text file; line and column count from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Position {
-    pub line: usize,
-    pub column: usize,
+    pub line: u32,
+    pub column: u32,
 }
 
 impl Position {
@@ -36,17 +36,22 @@ impl Position {
         let before = &text[..text.floor_char_boundary(offset.min(text.len()))];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         Self {
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
+            line: counted(before.matches('\n').count()),
+            column: counted(before[line_start..].chars().count()),
         }
     }
+}
+
+/// From 1 on.
+fn counted(before: usize) -> u32 {
+    u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1)
 }
 
 /// One thing that is wrong, as its user can act on it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Diagnostic {
     /// Stable name for tools, in kebab case: `import-missing`.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     /// One sentence that names what is wrong, and both sides where there are two.
     pub message: String,
     pub file: Option<PathBuf>,
@@ -61,7 +66,7 @@ pub struct Diagnostic {
 impl Diagnostic {
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
         Self {
-            code,
+            code: code.into(),
             message: message.into(),
             file: None,
             position: None,
@@ -147,7 +152,7 @@ impl fmt::Display for Diagnostic {
 impl Serialize for Diagnostic {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("code", self.code)?;
+        map.serialize_entry("code", &self.code)?;
         map.serialize_entry("message", &self.message)?;
         map.serialize_entry("file", &self.file.as_ref().map(|file| file.to_string_lossy()))?;
         map.serialize_entry("help", &self.help)?;
@@ -159,6 +164,36 @@ impl Serialize for Diagnostic {
             map.serialize_entry("severity", "warning")?;
         }
         map.end()
+    }
+}
+
+/// What was serialized; whose fault it is is not told, and taken to be the input's.
+impl<'de> Deserialize<'de> for Diagnostic {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Told {
+            code: String,
+            message: String,
+            file: Option<PathBuf>,
+            help: Option<String>,
+            line: Option<u32>,
+            column: Option<u32>,
+            severity: Option<String>,
+        }
+        let told = Told::deserialize(deserializer)?;
+        let position = told.line.zip(told.column);
+        Ok(Self {
+            code: told.code.into(),
+            message: told.message,
+            file: told.file,
+            position: position.map(|(line, column)| Position { line, column }),
+            help: told.help,
+            severity: match told.severity {
+                None => Severity::Error,
+                Some(_) => Severity::Warning,
+            },
+            machine: false,
+        })
     }
 }
 
@@ -206,5 +241,8 @@ mod tests {
             serde_json::to_string(&diagnostic).expect("serializes"),
             r#"{"code":"import-missing","message":"no component exports a:b/c","file":"shop/home.wasm","help":"add one"}"#
         );
+        let placed = diagnostic.position(Position { line: 1, column: 2 }).warning();
+        let told = serde_json::to_value(&placed).expect("serializes");
+        assert_eq!(Diagnostic::deserialize(told).expect("is read again"), placed);
     }
 }

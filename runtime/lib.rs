@@ -21,6 +21,9 @@ pub mod engine;
 // What a guest may reach.
 pub mod host;
 
+// What is served without a guest.
+pub mod files;
+
 // A group's components, linked and compiled.
 pub mod artifact;
 
@@ -39,6 +42,9 @@ pub mod router;
 // What the control plane tells all others.
 pub mod status;
 
+// What operators ask of the control plane.
+pub mod orders;
+
 // What a tree consists of, and what is wrong with it.
 pub mod analysis;
 
@@ -47,6 +53,9 @@ pub mod server;
 
 // Changes in, swaps out.
 pub mod reload;
+
+// Steering a running server.
+pub mod admin;
 
 // Everything put together.
 pub mod app;

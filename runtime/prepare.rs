@@ -16,6 +16,7 @@ use crate::{
         graph::{Members, Resolution, Surroundings, resolve_all, same_interface},
     },
     diagnostic::Diagnostic,
+    files::Files,
     generation::{FailedStart, Generation, GenerationId, Observer, Retirement},
     host,
     project::{ComponentId, GroupSpec, PartialGroup},
@@ -185,6 +186,7 @@ pub async fn prepare(
         spec.instances,
         spec.limits.clone(),
         &spec.grants,
+        Files::new(&spec.name, spec.files.clone()),
         observer,
     );
     let started = tokio::select! {

@@ -8,6 +8,7 @@ use http::HeaderValue;
 use percent_encoding::percent_decode_str;
 
 use crate::{
+    files,
     generation::Generation,
     host::page::Params,
     project::{ComponentId, Route},
@@ -26,7 +27,8 @@ pub struct RouteTable {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shadowed {
     pub pattern: String,
-    pub component: ComponentId,
+    /// `None` for the static files of a group.
+    pub component: Option<ComponentId>,
     /// `None` where a group that is down has all of its paths.
     pub by: Option<ComponentId>,
 }
@@ -35,11 +37,29 @@ pub struct Shadowed {
 struct Target {
     group: Arc<str>,
     serving: Serving,
-    /// See [`Routed::label`].
+    /// See [`RoutedPage::label`].
     label: HeaderValue,
     /// How long its group's requests wait for a swap that is pending, if they do.
     waits: Option<Duration>,
-    component: Option<ComponentId>,
+    answers: Answers,
+}
+
+/// What of a group answers.
+#[derive(Clone, PartialEq)]
+enum Answers {
+    Page(ComponentId),
+    Files,
+    /// Nobody: the group is down.
+    Nothing,
+}
+
+impl Answers {
+    fn page(&self) -> Option<&ComponentId> {
+        match self {
+            Self::Page(page) => Some(page),
+            Self::Files | Self::Nothing => None,
+        }
+    }
 }
 
 /// Who answers for a group.
@@ -72,6 +92,8 @@ pub struct GroupRoutes<'a> {
     pub routes: &'a [Route],
     /// The components of a group that is down: any of them may be a page.
     pub down: &'a [ComponentId],
+    /// Whether it has static files.
+    pub files: bool,
 }
 
 impl RouteTable {
@@ -82,20 +104,26 @@ impl RouteTable {
         };
         for group in groups {
             for Route { pattern, component } in group.routes {
-                table.insert(pattern, group, Some(component));
+                table.insert(pattern, group, Answers::Page(component.clone()));
             }
         }
         for group in groups {
             match &group.serving {
                 Serving::Live(generation) => {
                     for page in generation.pages() {
-                        table.insert(&page.default_route(), group, Some(page));
+                        table.insert(&page.default_route(), group, Answers::Page(page.clone()));
                     }
                 }
                 Serving::Down => {
                     for component in group.down {
-                        table.insert(&component.default_route(), group, None);
+                        table.insert(&component.default_route(), group, Answers::Nothing);
                     }
+                }
+            }
+            if group.files {
+                let folder = files::prefix(group.name);
+                for pattern in [format!("{folder}/"), format!("{folder}/{{*path}}")] {
+                    table.insert(&pattern, group, Answers::Files);
                 }
             }
         }
@@ -104,30 +132,24 @@ impl RouteTable {
 
     /// A pattern that is taken stays with whom it was given to first. Conflicts inside a manifest were
     /// refused when it was read.
-    fn insert(&mut self, pattern: &str, group: &GroupRoutes<'_>, component: Option<&ComponentId>) {
+    fn insert(&mut self, pattern: &str, group: &GroupRoutes<'_>, answers: Answers) {
         let target = Target {
             group: group.name.into(),
             serving: group.serving.clone(),
             label: group.serving.label(),
             waits: group.waits,
-            component: component.cloned(),
+            answers: answers.clone(),
         };
         let Err(error) = self.routes.insert(pattern, target) else {
             return;
         };
         tracing::debug!(pattern, %error, "route not added");
-        let by = self
-            .routes
-            .at(pattern)
-            .ok()
-            .and_then(|holder| holder.value.component.clone());
-        if let Some(component) = component
-            && by.as_ref() != Some(component)
-        {
+        let holder = self.routes.at(pattern).ok().map(|holder| &holder.value.answers);
+        if answers != Answers::Nothing && holder != Some(&answers) {
             self.shadowed.push(Shadowed {
                 pattern: pattern.to_owned(),
-                component: component.clone(),
-                by,
+                component: answers.page().cloned(),
+                by: holder.and_then(Answers::page).cloned(),
             });
         }
     }
@@ -147,12 +169,18 @@ impl RouteTable {
         let matched = self.at(path).ok_or(RouteError::NoRoute)?;
         let Target {
             serving: Serving::Live(generation),
-            component: Some(component),
+            answers,
             label,
             ..
         } = matched.value
         else {
             return Err(RouteError::Down);
+        };
+        let (generation, label) = (generation.clone(), label.clone());
+        let component = match answers {
+            Answers::Page(component) => component.clone(),
+            Answers::Files => return Ok(Routed::File { generation, label }),
+            Answers::Nothing => return Err(RouteError::Down),
         };
         let params = matched.params.iter().map(|(name, value)| {
             let value = percent_decode_str(value)
@@ -160,12 +188,12 @@ impl RouteTable {
                 .map_err(|_| RouteError::BadPath)?;
             Ok((name.to_owned(), value.into_owned()))
         });
-        Ok(Routed {
-            generation: generation.clone(),
-            component: component.clone(),
-            label: label.clone(),
+        Ok(Routed::Page(RoutedPage {
+            generation,
+            component,
+            label,
             params: params.collect::<Result<_, _>>()?,
-        })
+        }))
     }
 }
 
@@ -177,7 +205,16 @@ pub struct Wait {
 }
 
 /// Who answers one request. It holds its generation from here on.
-pub struct Routed {
+pub enum Routed {
+    Page(RoutedPage),
+    File {
+        generation: Arc<Generation>,
+        label: HeaderValue,
+    },
+}
+
+/// A page that answers a request.
+pub struct RoutedPage {
     pub generation: Arc<Generation>,
     pub component: ComponentId,
     /// The generation's name as a response's header has it, made once.

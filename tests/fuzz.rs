@@ -1,5 +1,5 @@
-//! Whatever bytes lie under the name of a component or of the manifest: an error or a component, never
-//! a panic, and never without end in time or memory.
+//! Whatever bytes lie under the name of a component or of the manifest, or come from a client: an error, a
+//! component or an answer, never a panic, and never without end in time or memory.
 //!
 //! Each runs for a few seconds, which is a few thousand cases; `ARBTEST_BUDGET_MS=3600000` makes it an
 //! hour each, which is millions. A failure prints its seed, which `ARBTEST_SEED` repeats. A process that
@@ -12,6 +12,8 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     fs,
+    io::{Read, Write},
+    net::Shutdown,
     os::unix::{ffi::OsStringExt, fs::symlink},
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -24,7 +26,7 @@ use wasmhost::{
 };
 
 use self::{
-    mutate::{mutate, mutate_text},
+    mutate::{mutate, mutate_request, mutate_text},
     panics::contained,
 };
 use crate::{
@@ -33,11 +35,14 @@ use crate::{
         repeat,
     },
     linking::wat as texts,
-    support::{Tree, example, wit},
+    support::{Server, Tree, connect, example, wat_site, wit},
 };
 
 /// Nothing here takes a tenth of it, however loaded the machine is.
 const LONGEST: Duration = Duration::from_secs(20);
+
+/// Growth of a server by what clients send.
+const MOST_SERVER: u64 = 64 << 20;
 
 /// Growth of the whole test process, which other tests share.
 const MOST_MEMORY: u64 = 2 << 30;
@@ -87,6 +92,75 @@ fn a_damaged_manifest_is_an_error_or_a_project() {
             Ok(())
         });
     });
+}
+
+#[test]
+fn whatever_a_client_sends_others_are_answered() {
+    let tree = wat_site::site(7);
+    tree.put(
+        "wasmhost.toml",
+        "[groups.shop.routes]\n\"/items/{id}/{*rest}\" = \"shop.page\"\n\
+         [server.limits]\nheader-time = \"500ms\"\nidle-time = \"500ms\"\nwrite-time = \"500ms\"\n",
+    );
+    let server = Server::start(tree.root());
+    let before = server.holds();
+    let corpus = requests();
+    let last = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fuzz-http");
+    repeat(3000, |u| {
+        let bytes = mutate_request(u, &corpus)?;
+        fs::write(&last, &bytes).unwrap();
+        let mut stream = connect(server.authority());
+        // It may be refused before it was read to its end.
+        let _ = stream.write_all(&bytes);
+        let _ = stream.shutdown(Shutdown::Write);
+        let began = Instant::now();
+        let mut said = Vec::new();
+        let _ = stream.read_to_end(&mut said);
+        assert!(began.elapsed() < LONGEST, "it took {:?}", began.elapsed());
+        let is_http = said.starts_with(b"HTTP/1.") || said.get(3).is_none_or(|kind| *kind < 10);
+        assert!(is_http, "{}", String::from_utf8_lossy(&said));
+        assert!(
+            !said.windows(14).any(|part| part == b" 500 Internal "),
+            "nobody trapped"
+        );
+        assert_eq!(wat_site::version(&mut server.client(), "shop"), 7);
+        Ok(())
+    });
+    let after = server.holds();
+    assert!(
+        after.memory < before.memory + MOST_SERVER,
+        "{before:?}, then {after:?}"
+    );
+    server.signal("TERM");
+    let (status, events, log) = server.ended();
+    assert!(status.success() && !log.contains("panicked"), "{log}");
+    assert!(events.is_empty(), "{events:?}");
+}
+
+/// What clients send: of both versions.
+fn requests() -> Vec<Vec<u8>> {
+    let mut requests: Vec<Vec<u8>> = [
+        "GET /shop/page?a=b HTTP/1.1\r\nhost: a\r\nx-request-id: 1\r\n\r\n",
+        "POST /shop/page HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello",
+        "POST /items/1/a%20b/c HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ntrailer: x\r\n\r\n\
+         5\r\nhello\r\n0\r\nx: y\r\n\r\n",
+        "HEAD /nothing HTTP/1.0\r\n\r\n",
+        "OPTIONS * HTTP/1.1\r\nhost: a\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00\r\n\r\n",
+    ]
+    .map(Into::into)
+    .into();
+    // The preface, settings, and a GET of "/" as literal headers: method, scheme, path, authority.
+    let mut http2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    http2.extend([0, 0, 0, 4, 0, 0, 0, 0, 0]);
+    let head = [0x82, 0x86, 0x84, 0x41, 1, b'a'];
+    http2.extend([0, 0, head.len() as u8, 1, 5, 0, 0, 0, 1]);
+    http2.extend(head);
+    // A window update, a ping, and an end.
+    http2.extend([0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0x10, 0]);
+    http2.extend([0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    http2.extend([0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0]);
+    requests.push(http2);
+    requests
 }
 
 #[test]

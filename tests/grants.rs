@@ -1,8 +1,11 @@
 //! What a group is granted of its host: variables, configuration, folders. And what it prints.
 
-use std::{fs, os::unix::fs::symlink};
+use std::{fs, os::unix::fs::symlink, path::Path};
 
-use crate::support::{Client, Server, Tree, guests};
+use crate::{
+    restart::wait_until_recorded,
+    support::{Client, Server, Tree, guests, wasmhost},
+};
 
 /// The same guests in two groups; `odd` is granted something.
 fn two_groups(grants: &str) -> Tree {
@@ -82,6 +85,120 @@ fn a_folder_is_read_or_written_as_it_was_granted() {
         tree.remove("data/out/new");
         assert!(ask(&mut client, "poor", "read=/data/file").starts_with("Err("));
     }
+}
+
+#[test]
+fn a_store_has_so_many_files_open_and_no_more() {
+    let grants = "directories = [{ host = \"data\", guest = \"/data\" }]";
+    let limits = "[groups.odd.limits]\nfiles = 20";
+    for page in ["streams?hold-files=/data/file", "flows?hold-files=file"] {
+        let tree = two_groups(&format!("{grants}\n{limits}"));
+        tree.put("data/file", "there is one");
+        let server = Server::start(tree.root());
+        let mut client = server.client();
+        let before = server.holds().handles;
+        let held: usize = client.get(&format!("/odd/{page}")).text().parse().unwrap();
+        // The folder itself, and what the guests' own libraries have opened of it.
+        assert!((16..20).contains(&held), "{page}: {held}");
+        // A thousand were asked for; the server opens some for itself.
+        assert!(server.holds().handles < before + 200);
+        assert_eq!(client.get("/odd/streams?count").status, 200);
+    }
+}
+
+#[test]
+fn a_secret_reaches_its_guest_and_nothing_else() {
+    let granted = "env = { TOKEN = { file = \"secrets/token\" }, KEY = { env = \"WASMHOST_TEST_KEY\" } }\n\
+                   config = { token = { file = \"secrets/token\" } }";
+    let tree = two_groups(granted);
+    tree.put("secrets/token", "hunter-two\n");
+    let serve = |key: &str| {
+        let mut command = wasmhost();
+        command.arg("serve").arg(tree.root());
+        command.env("WASMHOST_TEST_KEY", key).env("WASMHOST_LOG", "trace");
+        Server::start_command(command)
+    };
+    let mut server = serve("opened-sesame");
+    let mut client = server.client();
+    assert_eq!(ask(&mut client, "odd", "variable=TOKEN"), r#"Some("hunter-two")"#);
+    assert_eq!(
+        ask(&mut client, "odd", "variable=KEY"),
+        r#"Some("opened-sesame")"#
+    );
+    assert_eq!(
+        ask(&mut client, "odd", "config=token"),
+        r#"Ok(Some("hunter-two"))"#
+    );
+    assert_eq!(ask(&mut client, "poor", "variable=TOKEN"), "None");
+    // Another secret is another content.
+    tree.put("secrets/token", "hunter-three\n");
+    assert_eq!(server.wait("swapped")["group"], "odd");
+    assert_eq!(
+        ask(&mut client, "odd", "variable=TOKEN"),
+        r#"Some("hunter-three")"#
+    );
+    assert_eq!(client.get("/odd/flows?trap").status, 500);
+    wait_until_recorded(&tree.path(".wasmhost"), "odd", 2);
+    server.signal("TERM");
+    let (_, events, log) = server.ended();
+
+    // The manifest is broken: what serves is what was kept, and its secrets are read anew.
+    tree.put("wasmhost.toml", "[groups.odd");
+    let server = serve("closed-sesame");
+    assert_eq!(
+        ask(&mut server.client(), "odd", "variable=KEY"),
+        r#"Some("closed-sesame")"#
+    );
+    drop(server);
+
+    tree.put("wasmhost.toml", format!("[groups.odd.grants]\n{granted}\n"));
+    tree.remove("secrets/token");
+    let checked = wasmhost().arg("check").arg(tree.root()).output().unwrap();
+    let said = String::from_utf8(checked.stdout).unwrap();
+    assert!(
+        said.contains("error[secret-missing]: group odd is granted the secret TOKEN"),
+        "{said}"
+    );
+    assert!(
+        said.contains("the variable WASMHOST_TEST_KEY of the server is not set"),
+        "{said}"
+    );
+
+    let told = format!("{events:?}{log}{said}");
+    let state = everything(&tree.path(".wasmhost"));
+    for secret in ["hunter-", "-sesame"] {
+        assert!(!told.contains(secret), "{told}");
+        let found = state.windows(secret.len()).any(|part| part == secret.as_bytes());
+        assert!(!found, "{secret} lies in the state directory");
+    }
+}
+
+/// The content of all files of a folder.
+fn everything(folder: &Path) -> Vec<u8> {
+    let mut content = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            content.extend(everything(&path));
+        } else {
+            content.extend(fs::read(path).unwrap());
+        }
+    }
+    content
+}
+
+#[test]
+fn nothing_of_the_host_is_inherited() {
+    let tree = two_groups("env = { LANG = \"en\" }");
+    let mut command = wasmhost();
+    command.arg("serve").arg(tree.root()).env("SECRET", "of the host");
+    let server = Server::start_command(command);
+    let mut client = server.client();
+    let reach = client.get("/odd/streams?inherits").text();
+    assert_eq!(
+        reach,
+        "arguments [], directory None, input \"\", environment [(\"LANG\", \"en\")]"
+    );
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{Reply, Server, Tree, guests};
+use crate::support::{Reply, Server, Tree, guests, wasmhost};
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -71,6 +71,70 @@ fn a_trace_goes_on_or_begins_anew() {
     assert_eq!(seen(&anew, "traceparent").len(), 1);
     assert_ne!(seen(&anew, "traceparent"), ["00-0-0-01"]);
     assert!(seen(&anew, "tracestate").is_empty());
+}
+
+#[test]
+fn what_a_guest_prints_is_logged_with_its_request_and_trace() {
+    let tree = Tree::empty();
+    for guest in ["flows.wasm", "streams.wasm"] {
+        tree.put(format!("odd/{guest}"), fs::read(guests().join(guest)).unwrap());
+    }
+    let server = Server::start(tree.root());
+    let mut client = server.client();
+    for (page, id) in [("flows", "order-1"), ("streams", "order-2")] {
+        let sent = [("x-request-id", id), ("traceparent", PARENT)];
+        let reply = client.request("GET", &format!("/odd/{page}?print"), &sent, b"");
+        assert_eq!(reply.text(), "printed");
+    }
+    let made = client.get("/odd/streams?print");
+    let made = made.header("x-request-id").unwrap();
+    server.signal("TERM");
+    let (_, _, log) = server.ended();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("words")).collect();
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    for (line, (page, id, trace)) in lines.iter().zip([
+        ("flows", "order-1", trace),
+        ("streams", "order-2", trace),
+        ("streams", made, made),
+    ]) {
+        let names = format!("component=\"odd.{page}\" stream=\"stdout\" request=\"{id}\" trace=\"{trace}\"");
+        assert!(line.contains(&names), "{line}");
+    }
+    assert_eq!(lines.len(), 3, "{log}");
+}
+
+#[test]
+fn a_trap_is_reported_with_its_request_and_trace() {
+    for (guest, instances) in [
+        ("misbehave", "\"shared\""),
+        ("misbehave", "{ pool = 1 }"),
+        ("streams", "\"isolated\""),
+        ("flows", "\"shared\""),
+        ("flows", "\"isolated\""),
+    ] {
+        let tree = Tree::empty();
+        tree.put(
+            "odd/page.wasm",
+            fs::read(guests().join(guest).with_extension("wasm")).unwrap(),
+        );
+        tree.put(
+            "wasmhost.toml",
+            format!("[groups.odd]\ninstances = {instances}\n"),
+        );
+        let mut server = Server::start(tree.root());
+        let sent = [("x-request-id", "order-19"), ("traceparent", PARENT)];
+        let reply = server.client().request("GET", "/odd/page?trap", &sent, b"");
+        assert_eq!(reply.status, 500, "{guest} {instances}");
+        let trapped = server.wait("trapped");
+        assert_eq!(trapped["request"], "order-19", "{guest} {instances}");
+        assert_eq!(trapped["trace"], "0af7651916cd43dd8448eb211c80319c");
+        let journal = wasmhost()
+            .args(["journal", "--event", "trapped", "--root"])
+            .arg(tree.root())
+            .output();
+        let journal = String::from_utf8(journal.unwrap().stdout).unwrap();
+        assert!(journal.contains("odd.page, request order-19: "), "{journal}");
+    }
 }
 
 #[test]

@@ -259,6 +259,28 @@ fn a_swap_leaves_running_requests_where_they_are() {
 }
 
 #[test]
+fn what_had_not_begun_at_the_drain_deadline_begins_in_the_new_generation() {
+    for instances in [SHARED, "instances = { pool = 1 }"] {
+        let tree = odd_with(instances, "[groups.odd.swap]\ndrain = \"100ms\"\n");
+        let mut server = Server::start(tree.root());
+        let (mut stream, _) = Gated::lockstep(&server);
+        let mut waiting = server.client();
+        let body = [("content-length", "5")];
+        waiting
+            .send("POST", "/odd/streams?lockstep", &body, b"whole")
+            .unwrap();
+        let file = "odd/streams.wasm";
+        tree.put(file, touched(&tree.read(file), 1));
+
+        let reply = waiting.receive(false).unwrap();
+        assert_eq!((reply.status, reply.generation()), (200, "odd@2"));
+        assert_eq!(reply.text(), "whole");
+        assert_eq!(server.wait("retired")["aborted"], 1);
+        assert_broken(stream.receive());
+    }
+}
+
+#[test]
 fn the_drain_deadline_ends_every_store() {
     for instances in [POOL, ISOLATED] {
         let tree = odd_with(instances, "[groups.odd.swap]\ndrain = \"100ms\"\n");

@@ -36,7 +36,7 @@ pub fn wait_until_kept(state: &Path, group: &str, version: u64) {
 }
 
 /// Waits until the record has that many contents: of quick swaps, it gets only the last.
-fn wait_until_recorded(state: &Path, group: &str, contents: usize) {
+pub fn wait_until_recorded(state: &Path, group: &str, contents: usize) {
     let recorded = || {
         let record = fs::read(state.join("kept").join(format!("{group}.json"))).ok()?;
         let record: Value = serde_json::from_slice(&record).unwrap();

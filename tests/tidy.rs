@@ -14,12 +14,17 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("wasmtime_wasi_config", &["host"]),
     ("wac_graph", &["artifact"]),
     // As a server, and as the client of what guests send.
-    ("hyper", &["server", "host/outgoing.rs"]),
-    ("hyper_util", &["server", "host/outgoing.rs", "host/names.rs"]),
+    ("hyper", &["server", "host/outgoing.rs", "admin/client.rs"]),
+    (
+        "hyper_util",
+        &["server", "host/outgoing.rs", "host/names.rs", "admin/client.rs"],
+    ),
+    ("axum", &["admin"]),
     ("hyper_rustls", &["host/outgoing.rs"]),
     // `certificate` reads what `server` serves with: `check` has to read it too.
     ("tokio_rustls", &["certificate", "server", "host/outgoing.rs"]),
     ("rustls", &["certificate", "server"]),
+    ("tower_http", &["files"]),
     ("notify", &["reload/watch.rs"]),
     ("clap", &["cli"]),
     ("anyhow", &["cli", "testing"]),

@@ -1,11 +1,16 @@
 //! TLS: which protocol is spoken, whose certificate is served, and that another one on disk is served
 //! without a restart.
 
-use std::{process::Command, sync::Arc};
+use std::{fs, process::Command, sync::Arc};
 
+use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
-use crate::support::{Certificate, Client, Server, Tool, Tree, http2::run, wasmhost, wat_site};
+use crate::support::{
+    Certificate, Client, Server, Tool, Tree, guests,
+    http2::{Http2, run},
+    wasmhost, wat_site,
+};
 
 /// A site by TLS with this certificate.
 fn site(certificate: &Certificate) -> Tree {
@@ -49,6 +54,52 @@ fn a_page_by_tls() {
 }
 
 #[test]
+fn a_guest_is_told_the_scheme() {
+    let certificate = Certificate::new();
+    let tree = site(&certificate);
+    for guest in ["flows.wasm", "streams.wasm"] {
+        tree.put(format!("odd/{guest}"), fs::read(guests().join(guest)).unwrap());
+    }
+    let secure = Server::start_on(tree.root(), &[]);
+    let plain = Server::start(tree.root());
+    let pages = ["/odd/streams?scheme", "/odd/flows?describe"];
+    for (server, client, scheme, other) in [
+        (
+            &secure,
+            &mut certificate.client(secure.authority()).unwrap(),
+            "Https",
+            "http",
+        ),
+        (&plain, &mut plain.client(), "Http", "https"),
+    ] {
+        for page in pages {
+            // What the client writes there does not count.
+            for target in [page.to_owned(), format!("{other}://{}{page}", server.authority())] {
+                let said = client.get(&target).text();
+                assert!(
+                    said.contains(&format!("Some(Scheme::{scheme})")),
+                    "{target}: {said}"
+                );
+            }
+        }
+    }
+    run(async {
+        let connector = TlsConnector::from(certificate.trusted(&["h2"]));
+        let stream = TcpStream::connect(secure.authority()).await.unwrap();
+        let stream = connector
+            .connect(ServerName::try_from("127.0.0.1").unwrap(), stream)
+            .await
+            .unwrap();
+        let mut client = Http2::over(stream, secure.authority()).await;
+        for page in pages {
+            let said = client.get(page).await.into_body();
+            let said = std::str::from_utf8(&said).unwrap();
+            assert!(said.contains("Some(Scheme::Https)"), "{page}: {said}");
+        }
+    });
+}
+
+#[test]
 fn the_client_chooses_the_protocol() {
     let certificate = Certificate::new();
     let tree = site(&certificate);
@@ -60,7 +111,7 @@ fn the_client_chooses_the_protocol() {
             (&[], None),
         ] {
             let connector = TlsConnector::from(Arc::clone(&certificate.trusted(offered)));
-            let stream = tokio::net::TcpStream::connect(server.authority()).await.unwrap();
+            let stream = TcpStream::connect(server.authority()).await.unwrap();
             let name = ServerName::try_from("127.0.0.1").unwrap();
             let stream = connector.connect(name, stream).await.unwrap();
             assert_eq!(stream.get_ref().1.alpn_protocol(), chosen);

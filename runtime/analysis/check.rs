@@ -38,6 +38,8 @@ pub struct GroupReport {
     pub components: Vec<ComponentId>,
     /// Empty where the group is refused.
     pub routes: Vec<RouteLine>,
+    /// How many files are served under `/GROUP/static/`.
+    pub files: usize,
 }
 
 /// Checks the tree under `root`, and compares it with the one under `other`.
@@ -166,6 +168,7 @@ fn refused(group: &str, components: BTreeSet<ComponentId>) -> GroupReport {
         accepted: false,
         components: components.into_iter().collect(),
         routes: Vec::new(),
+        files: 0,
     }
 }
 
@@ -181,6 +184,7 @@ fn accepted(Prepared { spec, generation, .. }: &Prepared) -> GroupReport {
                 component: component.clone(),
             })
             .collect(),
+        files: generation.files(),
     }
 }
 

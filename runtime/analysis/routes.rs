@@ -20,6 +20,7 @@ pub fn shadowed(root: &Path, groups: &[Prepared]) -> Vec<Diagnostic> {
             waits: None,
             routes: &spec.routes,
             down: &[],
+            files: generation.files() > 0,
         })
         .collect();
     let table = RouteTable::new(&routes);
@@ -60,6 +61,12 @@ fn describe(
     let holder = by
         .as_ref()
         .map_or_else(|| "another group".into(), ToString::to_string);
+    let Some(component) = component else {
+        let message = format!("the static files below {pattern} are {holder}'s path by {MANIFEST}");
+        return Diagnostic::new("route-shadowed", message)
+            .help("give the route another path: the files are not served")
+            .warning();
+    };
     let message = if written {
         format!("the default route {pattern} of {component} is given to {holder} by {MANIFEST}")
     } else {

@@ -3,6 +3,7 @@
 //!
 //! `parts` -> `graph` -> `compose` -> `modules`: the first three are pure.
 
+mod backtrace;
 mod cache;
 mod compose;
 mod data;
@@ -32,11 +33,12 @@ use std::{
 use rayon::prelude::*;
 use tokio_util::sync::CancellationToken;
 use wasmtime::{
-    Module, WasmBacktrace,
+    Module,
     component::{Component, ComponentExportIndex, InstancePre, Linker},
 };
 
 use self::{
+    backtrace::Code,
     cache::Cache,
     compose::{Composer, Mismatch},
     graph::{Graph, Surroundings},
@@ -45,6 +47,7 @@ use self::{
     slices::Slice,
 };
 pub use self::{
+    backtrace::{Backtrace, explain_trap},
     describe::{CoreModule, Description, Producer},
     faults::with_files,
     mismatch::{Side, explain},
@@ -69,8 +72,10 @@ pub struct Artifact {
     pub entries: BTreeMap<ComponentId, Entry>,
     /// Builds it anew for when the pool of stores is exhausted, where its stores are from a pool.
     pub on_demand: Option<OnDemand>,
+    /// What its stores run on.
+    pub engines: Engines,
     /// The code of each core module and whose it is.
-    modules: Vec<(ComponentId, Arc<Module>)>,
+    modules: Vec<Code>,
     /// With the modules, what stays in the builder's caches as long as this artifact lives.
     _parts: (Arc<Composition>, Vec<Arc<Member>>),
 }
@@ -86,12 +91,12 @@ impl Artifact {
 
     /// The component whose code trapped, as far as the error has a backtrace.
     pub fn component_of(&self, error: &wasmtime::Error) -> Option<&ComponentId> {
-        let backtrace = error.downcast_ref::<WasmBacktrace>()?;
-        let code = backtrace.frames().first()?.module().image_range();
-        self.modules
-            .iter()
-            .find(|(_, module)| module.image_range() == code)
-            .map(|(owner, _)| owner)
+        backtrace::component_of(error, &self.modules)
+    }
+
+    /// What was running when a guest trapped.
+    pub fn backtrace(&self, error: &wasmtime::Error) -> Option<Backtrace> {
+        Backtrace::of(error, &self.modules)
     }
 }
 
@@ -131,11 +136,11 @@ struct Skeleton {
 
 /// Builds artifacts; one for the whole server, so that code is shared.
 pub struct Builder {
+    engines: Engines,
     reader: Reader,
     compiler: Compiler,
     compositions: Cache<(Kind, Digest), Composition>,
     skeletons: Cache<(Kind, Digest), Skeleton>,
-    engines: Engines,
     plain: Linker<Host>,
     /// Made when it is first needed.
     pooled: OnceLock<Linker<Host>>,
@@ -146,11 +151,11 @@ impl Builder {
     /// Errors: the host's own interfaces cannot be linked, or threads cannot be started.
     pub fn new(engines: &Engines, caches: Caches) -> wasmtime::Result<Self> {
         Ok(Self {
+            engines: engines.clone(),
             reader: Reader::new(Splitting::default()),
             compiler: Compiler::new(engines.clone(), caches)?,
             compositions: Cache::default(),
             skeletons: Cache::default(),
-            engines: engines.clone(),
             plain: host::linker(engines, Kind::Plain)?,
             pooled: OnceLock::new(),
             concurrent: host::linker(engines, Kind::Concurrent)?,
@@ -248,10 +253,15 @@ impl Builder {
             on_demand: None,
             slices,
             entries: composition.entries.clone(),
+            engines: self.engines.clone(),
             modules: parts
                 .modules()
-                .map(|(part, _)| part.member.id.clone())
                 .zip(compiled)
+                .map(|((part, split), module)| Code {
+                    module,
+                    component: part.origin(),
+                    range: split.range(),
+                })
                 .collect(),
             _parts: (
                 composition,

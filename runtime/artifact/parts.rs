@@ -145,6 +145,11 @@ impl Reader {
 }
 
 impl Part {
+    /// Where it comes from, without its bytes.
+    pub fn origin(&self) -> Component {
+        self.component.left()
+    }
+
     /// What the ranges of the member's modules are in. Errors: the file was not held, and is another by now.
     pub fn binary(&self) -> Result<Bytes, Diagnostic> {
         binary(&self.component)

@@ -90,6 +90,11 @@ impl SplitModule {
         }
     }
 
+    /// Where the whole module lies in the component's bytes.
+    pub fn range(&self) -> Range<usize> {
+        self.range.clone()
+    }
+
     /// True for the data or globals of a module whose code has a slot of its own.
     pub fn is_data(&self) -> bool {
         matches!(self.half, Half::Data(_) | Half::Globals(_))

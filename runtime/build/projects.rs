@@ -307,7 +307,10 @@ mod tests {
         ]);
         let mut problems = Vec::new();
         assert_eq!(find(root.path(), &mut problems), [root.path().join("ok-1_x")]);
-        let mut refused: Vec<_> = problems.iter().map(|p| (p.code, p.file.clone())).collect();
+        let mut refused: Vec<_> = problems
+            .iter()
+            .map(|p| (p.code.as_ref(), p.file.clone()))
+            .collect();
         refused.sort();
         let refusal = |folder: &str| ("name-invalid", Some(root.path().join(folder).join("Cargo.toml")));
         assert_eq!(
@@ -358,7 +361,7 @@ mod tests {
                 vec![path("shop/home.wasm"), path("shop/item.wasm")]
             ]
         );
-        let codes: Vec<_> = problems.iter().map(|p| p.code).collect();
+        let codes: Vec<_> = problems.iter().map(|p| p.code.as_ref()).collect();
         assert_eq!(codes, ["library-name-taken", "project-invalid"]);
     }
 }

@@ -60,8 +60,12 @@ fn text(report: &Report) -> String {
             count(group.components.len(), "component"),
             count(group.routes.len(), "route"),
         );
+        let files = match group.files {
+            0 => String::new(),
+            files => format!(", {}", count(files, "static file")),
+        };
         text += &match group.accepted {
-            true => format!("group {}: ok, {components}, {routes}\n", group.group),
+            true => format!("group {}: ok, {components}, {routes}{files}\n", group.group),
             false => format!("group {}: refused\n", group.group),
         };
     }

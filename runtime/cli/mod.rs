@@ -9,6 +9,7 @@ mod records;
 mod serve;
 mod state;
 mod status;
+mod steer;
 
 use std::{
     io::{IsTerminal, Write},
@@ -41,6 +42,8 @@ enum Command {
     Inspect(inspect::Arguments),
     Status(status::Arguments),
     Journal(journal::Arguments),
+    Swap(steer::Swap),
+    Drain(steer::Drain),
 }
 
 /// Where the components are.
@@ -64,6 +67,8 @@ pub fn run() -> ExitCode {
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::Journal(arguments) => journal::run(arguments),
+        Command::Swap(arguments) => steer::swap(arguments),
+        Command::Drain(arguments) => steer::drain(arguments),
     };
     outcome.unwrap_or_else(|diagnostics| report(&diagnostics))
 }

@@ -27,7 +27,12 @@ pub fn text(record: &Value) -> String {
             field("ms"),
             field("aborted")
         ),
-        Some("trapped") => format!("{of}: {}: {}", field("component"), field("message")),
+        Some("trapped") => format!(
+            "{of}: {}, request {}: {}",
+            field("component"),
+            or_none(&record["request"]),
+            field("message")
+        ),
         Some("recovered") => of,
         Some("lost") => format!("{} events are missing here", field("count")),
         Some("reverted") => format!(
@@ -68,7 +73,10 @@ pub fn refusal(record: &Value) -> String {
 pub fn causes(record: &Value) -> String {
     let causes = record["causes"].as_array().into_iter().flatten();
     let causes: Vec<String> = causes
-        .map(|cause| format!("{} {}", plain(&cause["component"]), plain(&cause["change"])))
+        .map(|cause| {
+            let content = cause.get("file").unwrap_or(&cause["component"]);
+            format!("{} {}", plain(content), plain(&cause["change"]))
+        })
         .collect();
     match causes.as_slice() {
         [] => "the manifest changed".into(),

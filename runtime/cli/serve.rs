@@ -33,7 +33,7 @@ pub struct Arguments {
     /// Where the journal is kept [default: ROOT/.wasmhost].
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
-    /// Do not watch the tree.
+    /// Do not watch the tree: swap only on `wasmhost swap`.
     #[arg(long)]
     frozen: bool,
     /// How changes are noticed: by the system's events where there are any, or by polling.

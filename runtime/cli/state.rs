@@ -17,7 +17,7 @@ pub struct StateDir {
 }
 
 impl StateDir {
-    fn path(&self) -> PathBuf {
+    pub fn path(&self) -> PathBuf {
         let default = || self.root.join(".wasmhost");
         self.state_dir.clone().unwrap_or_else(default)
     }

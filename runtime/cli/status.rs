@@ -2,18 +2,19 @@
 
 use std::{collections::BTreeMap, fmt::Write, process::ExitCode};
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{print, records, state::StateDir};
+use super::{print, records, say, state::StateDir, steer};
 use crate::{
     diagnostic::Diagnostic,
     status::{GroupHistory, histories},
 };
 
-/// Show each group's last known generation, or why a group was swapped or was not.
+/// Show each group's generation, or why a group was swapped or was not.
 ///
-/// It is read from the server's journal: what is shown is what was known when the journal ends, whether
-/// or not the server still runs.
+/// The running server is asked. Where none answers, it is read from the journal: then what is shown is what
+/// was known when the journal ends.
 #[derive(clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
@@ -32,7 +33,11 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Vec<Diagnostic>> {
         explain,
         json,
     } = arguments;
-    let groups = histories(&state_dir.journal()?);
+    let live = steer::status(&state_dir)?;
+    let groups = match &live {
+        Some(live) => BTreeMap::deserialize(&live["groups"]).unwrap_or_default(),
+        None => histories(&state_dir.journal()?),
+    };
     let report = match explain {
         Some(name) => {
             let group = groups.get(&name).ok_or_else(|| vec![unknown(&name, &groups)])?;
@@ -42,23 +47,45 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Vec<Diagnostic>> {
                 explained(&name, group)
             }
         }
-        None if json => json!({ "groups": groups }).to_string() + "\n",
-        None => listed(&groups),
+        None if json => {
+            let ended = || json!({ "running": false, "groups": groups });
+            live.unwrap_or_else(ended).to_string() + "\n"
+        }
+        None => match live {
+            Some(live) => running(&live) + &listed(&groups, &live["groups"]),
+            None => {
+                say("no server answers: this is what its journal ends with");
+                listed(&groups, &Value::Null)
+            }
+        },
     };
     print(&report)?;
     Ok(ExitCode::SUCCESS)
 }
 
+fn running(live: &Value) -> String {
+    let drains = if live["draining"] == true {
+        ", draining"
+    } else {
+        ""
+    };
+    format!(
+        "{} process {}{drains}\n",
+        live["url"].as_str().unwrap_or("?"),
+        live["pid"]
+    )
+}
+
 fn unknown(name: &str, groups: &BTreeMap<String, GroupHistory>) -> Diagnostic {
     let names: Vec<&str> = groups.keys().map(String::as_str).collect();
     let help = match names.as_slice() {
-        [] => "the journal names no group".to_owned(),
+        [] => "there is none yet".to_owned(),
         names => format!("its groups are: {}", names.join(", ")),
     };
-    Diagnostic::new("group-unknown", format!("the journal knows no group {name}")).help(help)
+    Diagnostic::new("group-unknown", format!("no group {name} is known")).help(help)
 }
 
-fn listed(groups: &BTreeMap<String, GroupHistory>) -> String {
+fn listed(groups: &BTreeMap<String, GroupHistory>, live: &Value) -> String {
     let mut text = String::new();
     for (name, group) in groups {
         let since = group.swapped.as_ref().map(time);
@@ -67,7 +94,23 @@ fn listed(groups: &BTreeMap<String, GroupHistory>) -> String {
             Some(record) => format!(", other content was refused at {}", time(record)),
             None => String::new(),
         };
-        let _ = writeln!(text, "{} since {since}{refused}", serving(name, group));
+        let load = load(&live[name]);
+        let _ = writeln!(text, "{} since {since}{load}{refused}", serving(name, group));
+    }
+    text
+}
+
+/// What runs in a group at this moment.
+fn load(live: &Value) -> String {
+    let mut text = match live["in_flight"].as_u64() {
+        Some(requests) => format!(", {requests} in flight"),
+        None => String::new(),
+    };
+    if let Some(queued) = live["queued"].as_u64().filter(|queued| *queued > 0) {
+        let _ = write!(text, ", {queued} queued");
+    }
+    for old in live["draining"].as_array().into_iter().flatten() {
+        let _ = write!(text, ", @{} ends with {}", old["generation"], old["in_flight"]);
     }
     text
 }

@@ -1,11 +1,15 @@
-//! The wasmtime engines of a server: their settings, their caches, and the clock that interrupts guests.
+//! The wasmtime engines of a server: their settings, their caches, the clock that interrupts guests, and
+//! the threads for those that it interrupts.
 //! Knows neither groups nor routes.
 
+mod background;
 mod functions;
+mod memory;
 mod pool;
 mod seals;
 
 use std::{
+    cell::Cell,
     fmt::Display,
     path::Path,
     sync::{
@@ -18,6 +22,8 @@ use std::{
 
 use wasmtime::{Cache, CacheConfig, Config, Engine, WasmBacktraceDetails};
 
+pub use self::background::{Background, Work};
+pub use self::memory::{Exhausted, Taker, TotalMemory, by_default as memory_by_default};
 use self::{functions::FunctionStore, seals::Seals};
 use crate::diagnostic::Diagnostic;
 
@@ -53,6 +59,10 @@ pub struct Engines {
     plain: Engine,
     concurrent: Engine,
     pooled: Arc<Pooled>,
+    /// Of the stores of all.
+    pub memory: Arc<TotalMemory>,
+    /// For guests that compute for long.
+    pub background: Background,
 }
 
 /// Made when it is first asked for: most servers have no isolated group.
@@ -137,6 +147,8 @@ pub fn start_within(cache: Option<&Path>, limits: DiskLimits) -> wasmtime::Resul
             engine: OnceLock::new(),
             caches: caches.clone(),
         }),
+        memory: Arc::default(),
+        background: Background::new(),
     };
     let (stop, stopped) = channel();
     let clock = engine.clone();
@@ -250,6 +262,20 @@ fn modules_on_disk(folder: &Path, limit: u64) -> Option<Modules> {
     }
 }
 
+thread_local! {
+    static TICKS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Notes that the clock has interrupted a guest on this thread.
+pub fn note_tick() {
+    TICKS.set(TICKS.get() + 1);
+}
+
+/// How often the clock has interrupted guests on this thread since this was asked.
+pub fn take_ticks() -> u32 {
+    TICKS.take()
+}
+
 fn tick(engines: &Engines, stopped: &Receiver<()>) {
     while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
         engines.tick();
@@ -258,6 +284,8 @@ fn tick(engines: &Engines, stopped: &Receiver<()>) {
 
 impl Drop for Ticking {
     fn drop(&mut self) {
+        // Without a clock nothing there would ever give way.
+        self.engine.background.close();
         if let Some((stop, thread)) = self.ticker.take() {
             drop(stop);
             // A ticker that panicked has nothing left to clean up.

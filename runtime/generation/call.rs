@@ -19,9 +19,9 @@ use super::{
     registry,
 };
 use crate::{
-    artifact::{Artifact, Entry},
+    artifact::{Artifact, Entry, explain_trap},
     host::{
-        self, Handler, Host, OverLimit,
+        self, CallName, Handler, Host, OverLimit, Whose,
         body::{Body, BodyError},
         exchange::Exchange,
         http03, page,
@@ -33,11 +33,28 @@ pub type Answer = Result<http::Response<Body>, RequestError>;
 
 /// One request for a store.
 pub struct Call {
-    pub component: ComponentId,
+    pub name: CallName,
     pub entry: Entry,
     pub params: page::Params,
     pub request: http::Request<Body>,
     pub reply: oneshot::Sender<Answer>,
+    /// Until a store takes it.
+    pub waits: Option<Waits>,
+}
+
+/// One for each call that no store has taken yet.
+pub type Waits = Arc<()>;
+
+impl Call {
+    /// It is a store's from here on, and told of its end.
+    pub fn begin(&mut self) {
+        self.waits = None;
+    }
+
+    /// What is told of it where its generation was ended before a store took it.
+    pub fn not_begun(self) -> RequestError {
+        RequestError::NotBegun(Box::new(self.request))
+    }
 }
 
 pub type PageFunction = TypedFunc<(page::Request,), (page::Response,)>;
@@ -126,8 +143,10 @@ impl Live {
 
     /// Runs one call. Errors: the store is dead; the client has been answered all the same.
     pub async fn call(&mut self, call: Call, limit: Duration, end: &CancellationToken) -> Result<(), Death> {
-        let function = self.function(&call.component, &call.entry).map_err(Death::trap)?;
-        let _calling = self.store.data().calling(&call.component);
+        let function = self
+            .function(&call.name.component, &call.entry)
+            .map_err(Death::trap)?;
+        let _calling = self.store.data().calling(&call.name);
         // What was refused before this call is not its fault.
         self.store.data_mut().take_refused_memory();
         // The ticks since the last call were not this one's.
@@ -146,6 +165,7 @@ impl Live {
                     request_time: limit,
                     most: 1,
                     end,
+                    answered: &|_| (),
                 };
                 return Box::pin(concurrent::serve_one(self, call, &terms)).await;
             }
@@ -283,6 +303,15 @@ impl Death {
         }
     }
 
+    /// True where the server as a whole had no memory left.
+    pub fn is_for_want_of_memory(&self) -> bool {
+        matches!(self, Self::Trap(_, Some(over)) if over.of == Whose::Server)
+    }
+
+    pub fn is_trap(&self) -> bool {
+        matches!(self, Self::Trap(..))
+    }
+
     pub fn as_request_error(&self) -> RequestError {
         match self {
             Self::Trap(..) => RequestError::Trapped,
@@ -296,8 +325,8 @@ impl Death {
 impl fmt::Display for Death {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Trap(error, None) => write!(f, "{error:#}"),
-            Self::Trap(error, Some(over)) => write!(f, "{error:#}; {over}"),
+            Self::Trap(error, None) => f.write_str(&explain_trap(error)),
+            Self::Trap(error, Some(over)) => write!(f, "{}; {over}", explain_trap(error)),
             Self::TimeOver(limit) => {
                 write!(
                     f,

@@ -27,7 +27,7 @@ use super::{
     registry::Registry,
 };
 use crate::{
-    host::{self, Handler, Host, exchange::Exchange, http03, page},
+    host::{self, CallName, Handler, Host, exchange::Exchange, http03, page},
     project::ComponentId,
 };
 
@@ -36,15 +36,35 @@ pub type Intake = OwnedMutexGuard<Calls>;
 
 /// Calls on their way to a store.
 pub struct Calls {
+    /// `None` where it was answered in the place of a store.
+    admit: Box<dyn Fn(Call) -> Option<Call> + Send>,
     inbox: mpsc::Receiver<Call>,
     /// Those that run one at a time, and wait for their turn.
     line: VecDeque<Call>,
 }
 
+impl Drop for Calls {
+    /// At the drain deadline: what no store took can begin in a newer generation.
+    fn drop(&mut self) {
+        self.inbox.close();
+        while let Some(call) = self.line.pop_front().or_else(|| self.inbox.try_recv().ok()) {
+            let Call { request, reply, .. } = call;
+            // Its client may be gone, which is all the same here.
+            let _ = reply.send(Err(RequestError::NotBegun(Box::new(request))));
+        }
+    }
+}
+
 impl Calls {
-    pub fn new(inbox: mpsc::Receiver<Call>) -> Arc<Mutex<Self>> {
-        let line = VecDeque::new();
-        Arc::new(Mutex::new(Self { inbox, line }))
+    pub fn new(
+        inbox: mpsc::Receiver<Call>,
+        admit: impl Fn(Call) -> Option<Call> + Send + 'static,
+    ) -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Self {
+            admit: Box::new(admit),
+            inbox,
+            line: VecDeque::new(),
+        }))
     }
 
     /// True where no call is there and none can come.
@@ -54,14 +74,17 @@ impl Calls {
 
     /// The next call that can begin; `None` when none can come any more.
     pub async fn next(&mut self, line_is_free: bool) -> Option<Call> {
-        if line_is_free && let Some(call) = self.line.pop_front() {
-            return Some(call);
-        }
-        while let Some(call) = self.inbox.recv().await {
-            if line_is_free || !runs_in_line(&call) {
+        while line_is_free && let Some(call) = self.line.pop_front() {
+            if let Some(call) = (self.admit)(call) {
                 return Some(call);
             }
-            self.line.push_back(call);
+        }
+        while let Some(call) = self.inbox.recv().await {
+            if !line_is_free && runs_in_line(&call) {
+                self.line.push_back(call);
+            } else if let Some(call) = (self.admit)(call) {
+                return Some(call);
+            }
         }
         if !self.line.is_empty() {
             // Whoever holds the line says when it is free.
@@ -81,6 +104,8 @@ pub struct Terms<'a> {
     /// Calls that it has under way at most.
     pub most: usize,
     pub end: &'a CancellationToken,
+    /// Told of each call that ended well.
+    pub answered: &'a (dyn Fn(&ComponentId) + Sync),
 }
 
 /// Runs one call alone. Errors: the store is dead; the client has been answered all the same.
@@ -89,7 +114,7 @@ pub async fn serve_one(live: &mut Live, call: Call, terms: &Terms<'_>) -> Result
     // There is room for one.
     let _ = sender.try_send(call);
     drop(sender);
-    let intake = Calls::new(calls).lock_owned().await;
+    let intake = Calls::new(calls, Some).lock_owned().await;
     serve(live, intake, terms, &|_, _| ()).await
 }
 
@@ -100,18 +125,21 @@ pub async fn serve(
     live: &mut Live,
     intake: Intake,
     terms: &Terms<'_>,
-    fell: &(dyn Fn(ComponentId, &Death) + Sync),
+    fell: &(dyn Fn(CallName, &Death) + Sync),
 ) -> Result<(), Death> {
     let registry = Arc::new(Registry::new(terms.request_time));
     let instance = live.instance;
+    // Its successor begins when this is free: not before all is told of it.
+    let mut intake = Some(intake);
     let turning = live.store.run_concurrent(async |accessor| {
         let store = Loop {
             accessor,
             instance,
             registry: &registry,
             most: terms.most,
+            answered: terms.answered,
         };
-        store.turn(intake, fell).await
+        store.turn(&mut intake, fell).await
     });
     let result = tokio::select! {
         biased;
@@ -125,8 +153,8 @@ pub async fn serve(
         Ok(false) => Death::TimeOver(terms.request_time),
         Err(death) => {
             let death = death.with_memory(&mut live.store);
-            if let Some(component) = registry.eldest() {
-                fell(component, &death);
+            if let Some(name) = registry.eldest() {
+                fell(name, &death);
             }
             death
         }
@@ -142,6 +170,7 @@ struct Loop<'a> {
     instance: Instance,
     registry: &'a Arc<Registry>,
     most: usize,
+    answered: &'a (dyn Fn(&ComponentId) + Sync),
 }
 
 /// A call that was put into the store.
@@ -177,10 +206,9 @@ impl Loop<'_> {
     /// True where it went to its end; false where a guest was late.
     async fn turn(
         &self,
-        intake: Intake,
-        fell: &(dyn Fn(ComponentId, &Death) + Sync),
+        intake: &mut Option<Intake>,
+        fell: &(dyn Fn(CallName, &Death) + Sync),
     ) -> wasmtime::Result<bool> {
-        let mut intake = Some(intake);
         let (mut running, mut lingering) = (FuturesUnordered::new(), Vec::new());
         let (mut line_is_free, mut on_time) = (true, true);
         loop {
@@ -199,13 +227,13 @@ impl Loop<'_> {
                     After::Nothing => {}
                 },
                 () = self.some_are_gone(&mut lingering), if !lingering.is_empty() => {}
-                component = self.registry.retire(), if on_time => {
+                name = self.registry.retire(), if on_time => {
                     on_time = false;
-                    fell(component, &Death::TimeOver(self.registry.limit()));
-                    intake = None;
+                    fell(name, &Death::TimeOver(self.registry.limit()));
+                    *intake = None;
                 }
-                call = next(&mut intake, line_is_free), if has_room && intake.is_some() => match call {
-                    None => intake = None,
+                call = next(intake, line_is_free), if has_room && intake.is_some() => match call {
+                    None => *intake = None,
                     Some(call) if call.reply.is_closed() => {}
                     Some(call) => {
                         line_is_free &= !runs_in_line(&call);
@@ -251,6 +279,7 @@ impl Loop<'_> {
     /// Runs one call until its function has returned. Errors: a trap, which is the end of the store.
     async fn run(&self, call: Call) -> wasmtime::Result<After> {
         let in_line = runs_in_line(&call);
+        let component = call.name.component.clone();
         let after = match self.begin(call).await? {
             Some(Begun { id, exchange, kind }) => match kind {
                 Kind::Page(function, request) => self.page(id, function, request).await?,
@@ -263,21 +292,24 @@ impl Loop<'_> {
             },
             None => After::Nothing,
         };
+        (self.answered)(&component);
         Ok(if in_line { After::NextInLine } else { after })
     }
 
     /// Puts a request into the store; `None` where that cannot be, which its client was told.
-    async fn begin(&self, call: Call) -> wasmtime::Result<Option<Begun>> {
+    async fn begin(&self, mut call: Call) -> wasmtime::Result<Option<Begun>> {
+        call.begin();
         let Call {
-            component,
+            name,
             entry,
             params,
             request,
             reply,
+            ..
         } = call;
         let exchange = Exchange::default();
-        let calling = self.with_host(|host| host.calling(&component));
-        let id = self.registry.begin(component, calling, exchange.clone(), reply);
+        let calling = self.with_host(|host| host.calling(&name));
+        let id = self.registry.begin(name, calling, exchange.clone(), reply);
         let kind = match entry.handler {
             Handler::Page => {
                 let (parts, body) = request.into_parts();

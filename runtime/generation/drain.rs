@@ -9,7 +9,7 @@ use super::Retirement;
 pub struct Drained {
     /// From the swap to the drop of the last store.
     pub took: Duration,
-    /// Requests that the deadline ended.
+    /// Requests that the deadline ended; those that had not begun are led to the newer generation.
     pub aborted: usize,
 }
 
@@ -21,8 +21,7 @@ pub async fn drain(mut retirement: Retirement, deadline: Duration) -> Drained {
         .await
         .is_err()
     {
-        // Whoever still holds it is a request in flight: the table let go of it before.
-        aborted = retirement.generation.strong_count();
+        aborted = retirement.begun();
         retirement.end.cancel();
         // A store task ends by itself or by the line above; how it ended was reported by itself.
         let _ = retirement.stores.await;

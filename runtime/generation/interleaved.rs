@@ -1,7 +1,10 @@
 //! A `shared` group with a WASI HTTP 0.3 page: one store after another in its event loop. A store that a
 //! guest has stopped takes no new calls, and sees its others to their end beside its successor.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use tokio::{
     sync::mpsc,
@@ -30,7 +33,7 @@ impl Interleaved {
     }
 
     pub async fn hand_over(&self, call: Call) -> Result<(), RequestError> {
-        self.calls.send(call).await.map_err(|_| RequestError::Ended)
+        self.calls.send(call).await.map_err(|unsent| unsent.0.not_begun())
     }
 }
 
@@ -42,7 +45,8 @@ pub fn is_for(setting: &Setting) -> bool {
 
 /// Answers calls until nobody can send another, or the generation is ended.
 async fn run(setting: Arc<Setting>, mut live: Option<Live>, inbox: mpsc::Receiver<Call>) {
-    let calls = Calls::new(inbox);
+    let gate = setting.clone();
+    let calls = Calls::new(inbox, move |call| gate.admit(call));
     let mut stores = JoinSet::new();
     loop {
         let intake = tokio::select! {
@@ -60,7 +64,10 @@ async fn run(setting: Arc<Setting>, mut live: Option<Live>, inbox: mpsc::Receive
             None => successor(&setting).await,
         };
         match next {
-            Some(live) => drop(stores.spawn(serve(setting.clone(), live, intake))),
+            Some(live) => {
+                let (pace, setting) = (setting.pace.clone(), setting.clone());
+                stores.spawn(async move { pace.carry(serve(setting, live, intake)).await });
+            }
             None => refuse(&setting, intake).await,
         }
     }
@@ -68,14 +75,22 @@ async fn run(setting: Arc<Setting>, mut live: Option<Live>, inbox: mpsc::Receive
 }
 
 async fn serve(setting: Arc<Setting>, mut live: Live, intake: Intake) {
+    let has_served = AtomicBool::new(false);
     let terms = Terms {
         request_time: setting.limits.request_time,
         most: setting.limits.in_flight,
         end: &setting.end,
+        answered: &|component| {
+            has_served.store(true, Ordering::Relaxed);
+            setting.succeeded(component);
+        },
     };
     // It was reported when it came to that.
-    let _ = concurrent::serve(&mut live, intake, &terms, &|component, death| {
-        setting.report(component, death);
+    let _ = concurrent::serve(&mut live, intake, &terms, &|name, death| {
+        if death.is_trap() && !has_served.load(Ordering::Relaxed) {
+            setting.failed_at_once(&name.component);
+        }
+        setting.report(name, death);
     })
     .await;
 }
@@ -103,6 +118,7 @@ async fn refuse(setting: &Setting, mut calls: Intake) {
         call = calls.next(true) => call,
     };
     if let Some(call) = call {
+        setting.failed_at_once(&call.name.component);
         // Its client may be gone, which is all the same here.
         let _ = call.reply.send(Err(RequestError::Trapped));
     }

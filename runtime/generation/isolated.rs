@@ -34,9 +34,13 @@ impl Isolated {
     }
 
     /// Answers the call in a store of its own, which goes on where its client goes away.
-    pub async fn hand_over(self: Arc<Self>, call: Call) -> Result<(), RequestError> {
-        let turn = self.setting.turn(&self.turns).await?;
-        tasks::run(async move {
+    pub async fn hand_over(self: Arc<Self>, mut call: Call) -> Result<(), RequestError> {
+        let Some(turn) = self.setting.turn(&self.turns).await else {
+            return Err(call.not_begun());
+        };
+        call.begin();
+        let pace = self.setting.pace.clone();
+        pace.run((call.entry.slice, call.entry.place), async move {
             self.answer(call).await;
             drop(turn);
         })
@@ -46,13 +50,22 @@ impl Isolated {
 
     async fn answer(&self, call: Call) {
         let Setting { limits, end, .. } = &*self.setting;
-        let component = call.component.clone();
+        let Some(call) = self.setting.admit(call) else {
+            return;
+        };
+        let name = call.name.clone();
         let mut live = match self.setting.start(call.entry.slice).await {
             Ok(live) => live,
             Err(death) => return self.setting.give_up(call, death),
         };
-        if let Err(death) = live.call(call, limits.request_time, end).await {
-            self.setting.report(component, &death);
+        match live.call(call, limits.request_time, end).await {
+            Ok(()) => self.setting.succeeded(&name.component),
+            Err(death) => {
+                if death.is_trap() {
+                    self.setting.failed_at_once(&name.component);
+                }
+                self.setting.report(name, &death);
+            }
         }
         live.break_off();
     }

@@ -4,16 +4,19 @@
 use std::sync::Arc;
 
 use super::{
-    Incident, RequestError,
-    call::{Call, Live},
+    Incident,
+    call::{Call, Death, Live},
     setting::Setting,
 };
+use crate::host::CallName;
 
 pub struct LastingStore {
     setting: Arc<Setting>,
     slice: usize,
     /// `None` after a trap, until the next store is there.
     live: Option<Live>,
+    /// A call has ended well in it.
+    has_served: bool,
 }
 
 impl LastingStore {
@@ -22,41 +25,54 @@ impl LastingStore {
             setting,
             slice,
             live: Some(live),
+            has_served: false,
         }
     }
 
     pub async fn answer(&mut self, call: Call) {
-        let component = call.component.clone();
+        let name = call.name.clone();
         let (limit, end) = (self.setting.limits.request_time, self.setting.end.clone());
-        if self.live.is_none() {
-            Box::pin(self.restart()).await;
-        }
-        let Some(live) = &mut self.live else {
-            // Its client may be gone, which is all the same here.
-            let _ = call.reply.send(Err(RequestError::Trapped));
-            return;
+        let live = match self.living().await {
+            Ok(live) => live,
+            Err(death) => return self.setting.give_up(call, death),
         };
-        if let Err(death) = live.call(call, limit, &end).await {
-            self.live = None;
-            self.setting.report(component, &death);
-            Box::pin(self.restart()).await;
+        match live.call(call, limit, &end).await {
+            Ok(()) => {
+                self.has_served = true;
+                self.setting.succeeded(&name.component);
+            }
+            Err(death) => Box::pin(self.replace(name, death)).await,
         }
     }
 
-    /// A new store of the same generation where the last one died.
-    async fn restart(&mut self) {
-        if self.setting.end.is_cancelled() {
+    /// A new store in the place of one that died in a call; later, where its page rests.
+    async fn replace(&mut self, name: CallName, death: Death) {
+        self.live = None;
+        if death.is_trap() && !self.has_served {
+            self.setting.failed_at_once(&name.component);
+        }
+        let rests = self.setting.rests(&name.component);
+        self.setting.report(name, &death);
+        if rests || self.setting.end.is_cancelled() {
             return;
         }
-        match self.setting.start(self.slice).await {
-            Ok(live) => {
-                self.live = Some(live);
-                (self.setting.observer)(&self.setting.id, Incident::Recovered);
-            }
-            Err(death) => {
-                let reason = self.setting.refusal(&death).message;
-                tracing::error!(generation = %self.setting.id, "no new store: {reason}");
-            }
+        if let Err(death) = self.living().await {
+            let reason = self.setting.refusal(&death).message;
+            tracing::error!(generation = %self.setting.id, "no new store: {reason}");
         }
+    }
+
+    /// The store, or a new one of the same generation where the last one died.
+    async fn living(&mut self) -> Result<&mut Live, Death> {
+        let live = match self.live.take() {
+            Some(live) => live,
+            None => {
+                let live = Box::pin(self.setting.start(self.slice)).await?;
+                self.has_served = false;
+                (self.setting.observer)(&self.setting.id, Incident::Recovered);
+                live
+            }
+        };
+        Ok(self.live.insert(live))
     }
 }

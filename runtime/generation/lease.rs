@@ -18,7 +18,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use super::{Generation, GenerationId, RequestError, call::Call};
 use crate::{
     host::{
-        Handler,
+        CallName, Handler,
         body::{self, Body, BodyError},
         page::Params,
     },
@@ -62,11 +62,12 @@ impl Lease {
         }
         let (reply, answer) = oneshot::channel();
         let call = Call {
-            component: component.clone(),
+            name: CallName::new(component, request.headers()),
             entry,
             params,
             request,
             reply,
+            waits: Some(generation.waits.clone()),
         };
         generation.stores.hand_over(call).await?;
         let answer = answer.await.map_err(|_| RequestError::Ended)?;

@@ -1,4 +1,4 @@
-//! Runs one artifact: its stores, who is admitted to it, and its end. Knows neither files nor routes,
+//! Runs one artifact: its stores, who is admitted to it, and its end. Knows neither trees nor routes,
 //! nor whether it is the newest.
 //!
 //! ```text
@@ -8,19 +8,23 @@
 //! ```
 //! In flight is who holds an `Arc<Generation>`: the table, and the [`Lease`] of each request.
 
+mod breaker;
 mod call;
 mod concurrent;
 mod drain;
+mod held;
 mod interleaved;
 mod isolated;
 mod lasting;
 mod lease;
+mod pace;
 mod pool;
 mod registry;
 mod setting;
 mod shared;
 mod stores;
 mod tasks;
+mod traces;
 
 use std::{
     collections::BTreeMap,
@@ -35,15 +39,17 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::{breaker::Breakers, call::Waits, pace::Pace, setting::Setting, stores::Stores, traces::Traces};
 pub use self::{
     drain::{Drained, drain},
+    held::HeldBody,
     lease::{Lease, LeasedBody},
     setting::FailedStart,
 };
-use self::{setting::Setting, stores::Stores};
 use crate::{
     artifact::{Artifact, Entry},
-    host::Provision,
+    files::Files,
+    host::{CallName, Provision, body::Body},
     project::{ComponentId, Grants, Instances, Limits},
 };
 
@@ -64,7 +70,7 @@ impl fmt::Display for GenerationId {
 #[derive(Clone, Debug)]
 pub enum Incident {
     /// A guest trapped or ran out of time; its store is gone.
-    Trapped { component: ComponentId, message: String },
+    Trapped { name: CallName, message: String },
     /// A new store of the same generation took over.
     Recovered,
 }
@@ -75,12 +81,19 @@ pub type Observer = Arc<dyn Fn(&GenerationId, Incident) + Send + Sync>;
 /// Why a request got no answer from its guest.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
+    /// The request is whole: it can be led to a newer generation.
+    #[error("the generation was ended before the request began")]
+    NotBegun(Box<http::Request<Body>>),
     #[error("the component trapped")]
     Trapped,
+    #[error("the component trapped at once again and again; it is tried again in {0:?}")]
+    Resting(Duration),
     #[error("the component gave no valid response: {0}")]
     BadResponse(String),
     #[error("the request took longer than the group's request-time")]
     TimeOver,
+    #[error("the stores of all groups take all the memory that the server may have")]
+    NoMemory,
     #[error("the group's queue is full")]
     QueueFull,
     #[error("the generation was ended at its drain deadline")]
@@ -96,12 +109,15 @@ pub struct Generation {
     id: GenerationId,
     /// A copy: the code itself belongs to the tasks of the stores, and goes with them.
     entries: BTreeMap<ComponentId, Entry>,
+    files: Files,
     limits: Limits,
     stores: Stores,
     /// One for each request in flight.
     in_flight: Arc<Semaphore>,
     /// One for each request that waits to be in flight.
     queue: Arc<Semaphore>,
+    /// Held by what no store has taken yet.
+    waits: Waits,
     end: CancellationToken,
 }
 
@@ -109,13 +125,14 @@ pub struct Generation {
 pub struct Retirement {
     pub id: GenerationId,
     generation: Weak<Generation>,
+    waits: Weak<()>,
     end: CancellationToken,
     stores: JoinHandle<()>,
 }
 
 impl Generation {
     /// Instantiates every component of `artifact`, in stores as `instances` has them; they reach what
-    /// `grants` says.
+    /// `grants` says. `files` is served beside them.
     /// Errors: a start that traps, or that takes longer than the start-time.
     pub async fn start(
         id: GenerationId,
@@ -123,32 +140,46 @@ impl Generation {
         instances: Instances,
         limits: Limits,
         grants: &Grants,
+        files: Files,
         observer: Observer,
     ) -> Result<(Arc<Self>, Retirement), FailedStart> {
         let end = CancellationToken::new();
         let entries = artifact.entries.clone();
+        let provision = Provision::new(&id.group, &limits, grants, &artifact.engines.memory);
+        let provision = provision.map_err(|diagnostic| FailedStart {
+            component: None,
+            diagnostic,
+        })?;
         let setting = Setting {
-            provision: Provision::new(&id.group, limits.memory, grants, limits.request_time),
+            provision,
             id: id.clone(),
+            pace: Pace::new(&id.group, &artifact),
             artifact,
             on_demand: OnceCell::new(),
             limits: limits.clone(),
+            traces: Traces::default(),
             observer,
+            breakers: Breakers::new(),
             end: end.clone(),
         };
-        let (stores, over) = Stores::start(instances, Arc::new(setting)).await?;
+        let setting = Arc::new(setting);
+        let (stores, over) = Stores::start(instances, setting.clone()).await?;
+        setting.provision.serves();
         let generation = Arc::new(Self {
             id: id.clone(),
             entries,
+            files,
             stores,
             in_flight: Arc::new(Semaphore::new(limits.in_flight)),
             queue: Arc::new(Semaphore::new(limits.queue)),
             limits,
+            waits: Waits::default(),
             end: end.clone(),
         });
         let retirement = Retirement {
             id,
             generation: Arc::downgrade(&generation),
+            waits: Arc::downgrade(&generation.waits),
             end,
             stores: over,
         };
@@ -162,6 +193,23 @@ impl Generation {
     /// The page components of this generation.
     pub fn pages(&self) -> impl Iterator<Item = &ComponentId> {
         self.entries.keys()
+    }
+
+    /// How many static files it has.
+    pub fn files(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Requests that it answers.
+    pub fn in_flight(&self) -> usize {
+        self.limits
+            .in_flight
+            .saturating_sub(self.in_flight.available_permits())
+    }
+
+    /// Requests that wait to be in flight.
+    pub fn queued(&self) -> usize {
+        self.limits.queue.saturating_sub(self.queue.available_permits())
     }
 
     fn entry(&self, component: &ComponentId) -> Option<&Entry> {
@@ -178,6 +226,7 @@ impl Generation {
     }
 
     async fn admit_later(self: Arc<Self>) -> Result<Lease, RequestError> {
+        let _waits = self.waits.clone();
         let _place = self
             .queue
             .clone()
@@ -188,6 +237,20 @@ impl Generation {
             Ok(Err(_)) => Err(RequestError::Ended),
             Err(_) => Err(RequestError::QueueFull),
         }
+    }
+}
+
+impl Retirement {
+    /// Of a generation that serves no longer: upgradable as long as a request holds it.
+    pub fn generation(&self) -> Weak<Generation> {
+        self.generation.clone()
+    }
+
+    /// Requests that have begun. Whoever still holds the generation is one in flight: the table let go of it
+    /// before.
+    fn begun(&self) -> usize {
+        let waiting = self.waits.strong_count().saturating_sub(1);
+        self.generation.strong_count().saturating_sub(waiting)
     }
 }
 

@@ -60,10 +60,14 @@ impl Pools {
     }
 
     /// Waits for a store, and has it answer the call.
-    pub async fn hand_over(self: Arc<Self>, call: Call) -> Result<(), RequestError> {
+    pub async fn hand_over(self: Arc<Self>, mut call: Call) -> Result<(), RequestError> {
         let pool = &self.pools[call.entry.slice];
-        let turn = self.setting.turn(&pool.turns).await?;
-        tasks::run(async move {
+        let Some(turn) = self.setting.turn(&pool.turns).await else {
+            return Err(call.not_begun());
+        };
+        call.begin();
+        let pace = self.setting.pace.clone();
+        pace.run((call.entry.slice, call.entry.place), async move {
             self.answer(call).await;
             // The store is back before the next one looks for it.
             drop(turn);
@@ -73,6 +77,9 @@ impl Pools {
     }
 
     async fn answer(&self, call: Call) {
+        let Some(call) = self.setting.admit(call) else {
+            return;
+        };
         let slice = call.entry.slice;
         let pool = &self.pools[slice];
         let mut store = match pool.take() {

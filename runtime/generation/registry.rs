@@ -26,10 +26,7 @@ use super::{
     RequestError,
     call::{Answer, Death},
 };
-use crate::{
-    host::{Calling, exchange::Exchange},
-    project::ComponentId,
-};
+use crate::host::{CallName, Calling, exchange::Exchange};
 
 /// What a guest has to finish in once it is cut loose from its client, and what its store has to show in
 /// that it is not stuck.
@@ -82,7 +79,7 @@ struct State {
 }
 
 struct Entry {
-    component: ComponentId,
+    name: CallName,
     _calling: Calling,
     exchange: Exchange,
     reply: Option<oneshot::Sender<Answer>>,
@@ -122,7 +119,7 @@ impl Registry {
     /// Begins an exchange: its time runs from now.
     pub fn begin(
         &self,
-        component: ComponentId,
+        name: CallName,
         calling: Calling,
         exchange: Exchange,
         reply: oneshot::Sender<Answer>,
@@ -131,7 +128,7 @@ impl Registry {
         state.next += 1;
         let (id, due) = (state.next, Instant::now() + self.limit - 2 * self.grace);
         let entry = Entry {
-            component,
+            name,
             _calling: calling,
             exchange,
             reply: Some(reply),
@@ -168,9 +165,9 @@ impl Registry {
     }
 
     /// Who was there first: the one to blame where nobody else is known.
-    pub fn eldest(&self) -> Option<ComponentId> {
+    pub fn eldest(&self) -> Option<CallName> {
         let state = self.state();
-        state.entries.values().next().map(|entry| entry.component.clone())
+        state.entries.values().next().map(|entry| entry.name.clone())
     }
 
     /// True where nothing is left to wait for: only guests whose time is over, and clients that could hold
@@ -182,14 +179,14 @@ impl Registry {
     }
 
     /// Waits until a guest is late; from then on the store takes no new calls.
-    pub async fn retire(&self) -> ComponentId {
+    pub async fn retire(&self) -> CallName {
         loop {
             self.late.notified().await;
             let state = self.state();
             let late = state.entries.values().find(|entry| entry.phase == Phase::Late);
             if let Some(late) = late {
                 self.retired.store(true, Ordering::Release);
-                return late.component.clone();
+                return late.name.clone();
             }
         }
     }

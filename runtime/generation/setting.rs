@@ -1,7 +1,7 @@
 //! What all stores of a generation have in common: what they are made of, their limits, and who is told
 //! of their end. Knows neither how many there are nor who calls them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -9,12 +9,15 @@ use wasmtime::PoolConcurrencyLimitError;
 
 use super::{
     GenerationId, Incident, Observer, RequestError,
+    breaker::{Breakers, Change, IN_A_ROW},
     call::{Call, Death, Live},
+    pace::Pace,
+    traces::Traces,
 };
 use crate::{
     artifact::{Artifact, Entry},
     diagnostic::Diagnostic,
-    host::{Handler, Provision},
+    host::{CallName, Handler, Provision},
     project::{ComponentId, Limits},
 };
 
@@ -32,6 +35,9 @@ pub struct Setting {
     pub limits: Limits,
     pub provision: Provision,
     pub observer: Observer,
+    pub breakers: Breakers,
+    pub traces: Traces,
+    pub pace: Arc<Pace>,
     /// The drain deadline.
     pub end: CancellationToken,
 }
@@ -98,49 +104,95 @@ impl Setting {
         Ok(started)
     }
 
-    /// Waits for one of `turns`, in order of arrival. Errors: the generation is ended meanwhile.
-    pub async fn turn(&self, turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, RequestError> {
+    /// Waits for one of `turns`, in order of arrival. `None` where the generation is ended meanwhile.
+    pub async fn turn(&self, turns: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
         tokio::select! {
             biased;
-            () = self.end.cancelled() => Err(RequestError::Ended),
-            turn = turns.clone().acquire_owned() => turn.map_err(|_| RequestError::Ended),
+            () = self.end.cancelled() => None,
+            turn = turns.clone().acquire_owned() => turn.ok(),
+        }
+    }
+
+    /// The call, unless its page rests: then it is answered here.
+    pub fn admit(&self, call: Call) -> Option<Call> {
+        match self.breakers.admit(&call.name.component, Instant::now()) {
+            Ok(()) => Some(call),
+            Err(left) => {
+                // Its client may be gone, which is all the same here.
+                let _ = call.reply.send(Err(RequestError::Resting(left)));
+                None
+            }
+        }
+    }
+
+    /// True where calls of this page are refused for now.
+    pub fn rests(&self, page: &ComponentId) -> bool {
+        self.breakers.rests(page)
+    }
+
+    /// A call of this page ended well.
+    pub fn succeeded(&self, page: &ComponentId) {
+        if self.breakers.succeeded(page).is_some() {
+            tracing::info!(generation = %self.id, component = %page, "the component answers again");
+        }
+    }
+
+    /// A new store of this page did not live to the end of its first call.
+    pub fn failed_at_once(&self, page: &ComponentId) {
+        if self.breakers.failed(page, Instant::now()) == Some(Change::Rests) {
+            tracing::error!(
+                generation = %self.id,
+                component = %page,
+                "the component trapped at once in {IN_A_ROW} new stores, one after another: its requests are \
+                 answered with 503, and one is tried from time to time"
+            );
         }
     }
 
     /// Answers the call of a store that did not start, and says why.
     pub fn give_up(&self, call: Call, death: Death) {
-        // Its client may be gone, which is all the same here.
-        let _ = call.reply.send(Err(death.as_request_error()));
-        match death {
-            Death::Ended => {}
-            Death::TimeOver(_) | Death::Trap(..) => {
-                let (component, message) = (
-                    self.blamed(&death).cloned().unwrap_or(call.component),
-                    self.refusal(&death).message,
-                );
-                (self.observer)(&self.id, Incident::Trapped { component, message });
-            }
+        if !matches!(death, Death::Ended) && !death.is_for_want_of_memory() {
+            self.failed_at_once(&call.name.component);
         }
+        let error = if death.is_for_want_of_memory() {
+            RequestError::NoMemory
+        } else {
+            death.as_request_error()
+        };
+        // Its client may be gone, which is all the same here.
+        let _ = call.reply.send(Err(error));
+        self.tell(call.name, &death, self.refusal(&death).message);
     }
 
-    /// Says why a store died in a call of `component`.
-    pub fn report(&self, component: ComponentId, death: &Death) {
+    /// Says why a store died in a call.
+    pub fn report(&self, name: CallName, death: &Death) {
+        self.tell(name, death, death.to_string());
+    }
+
+    fn tell(&self, mut name: CallName, death: &Death, message: String) {
         if matches!(death, Death::Ended) {
             return;
         }
-        let component = self.blamed(death).cloned().unwrap_or(component);
-        let message = death.to_string();
-        (self.observer)(&self.id, Incident::Trapped { component, message });
+        if let Some(blamed) = self.blamed(death) {
+            name.component = blamed.clone();
+        }
+        if let Death::Trap(error, _) = death {
+            let find = || self.artifacts().find_map(|artifact| artifact.backtrace(error));
+            self.traces.tell(&self.id, &name.component, find);
+        }
+        (self.observer)(&self.id, Incident::Trapped { name, message });
     }
 
     fn blamed(&self, death: &Death) -> Option<&ComponentId> {
         match death {
-            Death::Trap(error, _) => {
-                let mut artifacts = [Some(&self.artifact), self.on_demand.get()].into_iter().flatten();
-                artifacts.find_map(|artifact| artifact.component_of(error))
-            }
+            Death::Trap(error, _) => self.artifacts().find_map(|artifact| artifact.component_of(error)),
             Death::TimeOver(_) | Death::Ended => None,
         }
+    }
+
+    /// What its stores may be made of.
+    fn artifacts(&self) -> impl Iterator<Item = &Arc<Artifact>> {
+        [Some(&self.artifact), self.on_demand.get()].into_iter().flatten()
     }
 
     /// What is told of a store that did not start.
@@ -158,6 +210,10 @@ impl Setting {
             .map_or_else(|| format!("the group {group}"), ToString::to_string);
         let message = format!("{who} failed while it was instantiated: {death}");
         let diagnostic = Diagnostic::new("start-trapped", message);
+        if death.is_for_want_of_memory() {
+            let help = "wait until others need less, or raise `memory` in [server.limits]";
+            return diagnostic.help(help);
+        }
         if matches!(death, Death::Trap(_, Some(_))) {
             return diagnostic.help(format!("raise `memory` in [groups.{group}.limits]"));
         }

@@ -34,15 +34,21 @@ impl Shared {
     }
 
     /// Waits for the store, and has it answer the call.
-    pub async fn hand_over(self: Arc<Self>, call: Call) -> Result<(), RequestError> {
-        let store = self.store.clone().ok_or(RequestError::Ended)?;
+    pub async fn hand_over(self: Arc<Self>, mut call: Call) -> Result<(), RequestError> {
+        let Some(store) = self.store.clone() else {
+            return Err(call.not_begun());
+        };
         let mut store = tokio::select! {
             biased;
-            () = self.setting.end.cancelled() => return Err(RequestError::Ended),
+            () = self.setting.end.cancelled() => return Err(call.not_begun()),
             store = store.lock_owned() => store,
         };
-        tasks::run(async move {
-            store.answer(call).await;
+        call.begin();
+        let pace = self.setting.pace.clone();
+        pace.run((call.entry.slice, call.entry.place), async move {
+            if let Some(call) = self.setting.admit(call) {
+                store.answer(call).await;
+            }
             drop((store, self));
         })
         .await;

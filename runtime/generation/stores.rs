@@ -51,13 +51,26 @@ impl Stores {
     }
 
     /// Gives a call to a store, which answers it whether or not its client waits.
-    /// Errors: the generation was ended.
+    /// Errors: the generation was ended before a store took it.
     pub async fn hand_over(&self, call: Call) -> Result<(), RequestError> {
         match self {
-            Self::Shared(shared) => shared.owner()?.hand_over(call).await,
-            Self::Interleaved(stores) => stores.hand_over(call).await,
-            Self::Pool(pools) => pools.owner()?.hand_over(call).await,
-            Self::Isolated(isolated) => isolated.owner()?.hand_over(call).await,
+            Self::Interleaved(stores) => return stores.hand_over(call).await,
+            Self::Shared(shared) => {
+                if let Some(shared) = shared.owner() {
+                    return shared.hand_over(call).await;
+                }
+            }
+            Self::Pool(pools) => {
+                if let Some(pools) = pools.owner() {
+                    return pools.hand_over(call).await;
+                }
+            }
+            Self::Isolated(isolated) => {
+                if let Some(isolated) = isolated.owner() {
+                    return isolated.hand_over(call).await;
+                }
+            }
         }
+        Err(call.not_begun())
     }
 }

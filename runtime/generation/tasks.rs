@@ -1,15 +1,12 @@
-//! Calls that nobody can break off: who may start one, how it runs, and when the last one is over.
+//! Calls that nobody can break off: who may start one, and when the last one is over.
 
 use std::{
     convert::Infallible,
     sync::{Arc, Weak},
 };
 
-use futures::poll;
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
-
-use super::RequestError;
 
 /// In what all tasks of a generation hold; when the last of them drops it, all are over.
 pub type Alive = mpsc::Sender<Infallible>;
@@ -46,17 +43,8 @@ pub fn start<T: Send + Sync + 'static>(
 }
 
 impl<T> Caller<T> {
-    /// Errors: the generation was ended.
-    pub fn owner(&self) -> Result<Arc<T>, RequestError> {
-        self.owner.upgrade().ok_or(RequestError::Ended)
-    }
-}
-
-/// Runs a call on the caller's thread as far as it gets at once, which for most is to their end; what has
-/// to wait goes on in a task of its own. So it costs no change of threads, and goes on without its client.
-pub async fn run(call: impl Future<Output = ()> + Send + 'static) {
-    let mut call = Box::pin(call);
-    if poll!(call.as_mut()).is_pending() {
-        tokio::spawn(call);
+    /// `None` where the generation was ended.
+    pub fn owner(&self) -> Option<Arc<T>> {
+        self.owner.upgrade()
     }
 }

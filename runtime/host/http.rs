@@ -1,5 +1,6 @@
 //! WASI HTTP 0.2: a request as a guest receives it, and the response as it gives it.
 
+use http::uri;
 use wasmtime::component::Resource;
 use wasmtime_wasi_http::{
     WasiHttpView,
@@ -12,7 +13,7 @@ use wasmtime_wasi_http::{
 
 use super::{
     Host,
-    body::Body,
+    body::{self, Body},
     exchange::{Exchange, Upload},
     is_status_of_a_response,
 };
@@ -31,7 +32,9 @@ pub fn incoming(
     request: http::Request<Upload>,
     answer: impl FnOnce(Answer) + Send + Sync + 'static,
 ) -> wasmtime::Result<Params> {
-    let request = host.http().new_incoming_request(Scheme::Http, request)?;
+    let is_tls = body::scheme(&request) == uri::Scheme::HTTPS;
+    let scheme = if is_tls { Scheme::Https } else { Scheme::Http };
+    let request = host.http().new_incoming_request(scheme, request)?;
     let outparam = host.http().new_response_outparam_from_callback(answer)?;
     Ok((request, outparam))
 }

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use http::{Uri, header, uri::Scheme};
+use http::{Uri, header};
 use wasmtime::{AsContextMut, component::Resource};
 use wasmtime_wasi_http::{
     Error, WasiHttpView,
@@ -11,7 +11,7 @@ use wasmtime_wasi_http::{
 
 use super::{
     Host,
-    body::Body,
+    body::{self, Body},
     exchange::{Exchange, Upload},
     is_status_of_a_response,
 };
@@ -55,13 +55,14 @@ pub fn outgoing(
 
 /// With the scheme and the authority, which HTTP/1 leaves to the connection and to a header.
 fn absolute(request: http::Request<Upload>) -> http::Request<Upload> {
+    let scheme = body::scheme(&request);
     let (mut parts, body) = request.into_parts();
     let host = parts
         .headers
         .get(header::HOST)
         .map(|host| host.as_bytes().to_vec());
     let mut uri = std::mem::take(&mut parts.uri).into_parts();
-    uri.scheme = uri.scheme.or(Some(Scheme::HTTP));
+    uri.scheme = Some(scheme);
     uri.authority = uri
         .authority
         .or_else(|| host.and_then(|host| host.as_slice().try_into().ok()));

@@ -3,8 +3,11 @@
 //! but those that its group was granted.
 //! Knows neither artifacts nor generations nor routes.
 
+mod allowance;
 pub mod body;
+mod callers;
 pub mod exchange;
+mod files;
 pub mod http;
 pub mod http03;
 mod limits;
@@ -13,25 +16,38 @@ mod outgoing;
 mod output;
 pub mod page;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
 
 use wasmtime::{
-    Engine, Store,
+    Engine, Store, UpdateDeadline,
     component::{Linker, ResourceTable},
 };
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-pub use self::{limits::OverLimit, output::Calling};
 use self::{
-    limits::StoreMemory,
+    allowance::Allowance,
+    callers::Callers,
+    limits::{MemorySource, StoreMemory},
     outgoing::{Outgoing, Reach},
-    output::{Callers, GuestOutput},
+    output::GuestOutput,
+};
+pub use self::{
+    callers::{CallName, Calling, REQUEST_ID, TRACEPARENT},
+    limits::{OverLimit, Whose},
 };
 use crate::{
-    engine::{Engines, Kind},
-    project::{ComponentId, Directory, Grants},
+    diagnostic::Diagnostic,
+    engine::{self, Engines, Kind, TotalMemory},
+    project::{Directory, Grants, Limits, Text},
 };
 
 /// The state of one store.
@@ -42,16 +58,21 @@ pub struct Host {
     config: Arc<WasiConfigVariables>,
     table: ResourceTable,
     memory: StoreMemory,
+    /// Files and folders that may be open.
+    files: usize,
     callers: Callers,
 }
 
 /// What all stores of a generation are given.
 pub struct Provision {
     group: Arc<str>,
-    memory: u64,
+    limits: Limits,
+    memory: MemorySource,
     grants: Grants,
     config: Arc<WasiConfigVariables>,
     reach: Option<Arc<Reach>>,
+    /// What they may print.
+    output: Arc<Allowance>,
 }
 
 /// Which handler a page component exports; the later one is served where it exports several.
@@ -194,52 +215,86 @@ pub fn is_concurrent(interface: &str) -> bool {
 pub fn linker(engines: &Engines, kind: Kind) -> wasmtime::Result<Linker<Host>> {
     let mut linker = Linker::new(engines.of(kind));
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    files::limit(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     if kind == Kind::Concurrent {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+        files::limit_03(&mut linker)?;
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     }
     wasmtime_wasi_config::add_to_linker(&mut linker, |host: &mut Host| WasiConfig::from(&*host.config))?;
     Ok(linker)
 }
 
+/// With their secrets.
+fn texts(granted: &BTreeMap<String, Text>) -> impl Iterator<Item = (String, String)> {
+    let granted = granted.iter();
+    granted.map(|(name, text)| (name.clone(), text.reveal().to_owned()))
+}
+
 impl Provision {
-    /// `memory` is a store's limit in bytes, all its components together; `request_time` that of whatever
-    /// they send.
-    pub fn new(group: &Arc<str>, memory: u64, grants: &Grants, request_time: Duration) -> Self {
-        Self {
+    /// `total` is what the stores of all groups take their memory from.
+    /// Errors: the authorities that they are to trust cannot be read.
+    pub fn new(
+        group: &Arc<str>,
+        limits: &Limits,
+        grants: &Grants,
+        total: &Arc<TotalMemory>,
+    ) -> Result<Self, Diagnostic> {
+        Ok(Self {
             group: group.clone(),
-            memory,
-            config: Arc::new(grants.config.clone().into_iter().collect()),
-            reach: Reach::new(grants, request_time),
+            limits: limits.clone(),
+            memory: MemorySource {
+                limit: limits.memory,
+                instances: limits.instances,
+                total: total.clone(),
+                serves: Arc::new(AtomicBool::new(false)),
+            },
+            config: Arc::new(texts(&grants.config).collect()),
+            reach: Reach::new(grants, limits.request_time)?,
             grants: grants.clone(),
-        }
+            output: Arc::new(Allowance::new(limits.output, Instant::now())),
+        })
+    }
+
+    /// From now on its stores take memory as those that serve.
+    pub fn serves(&self) {
+        self.memory.serves.store(true, Ordering::Relaxed);
     }
 
     /// A new store. Errors: a directory that was granted cannot be opened any more.
     pub fn store(&self, engine: &Engine) -> wasmtime::Result<Store<Host>> {
         let callers = Callers::default();
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(self.limits.handles);
         let host = Host {
             wasi: self.wasi(&callers)?,
             http: WasiHttpCtx::new(),
-            hooks: Outgoing::new(&self.group, self.reach.clone()),
+            hooks: Outgoing::new(&self.group, self.reach.clone(), self.limits.connections),
             config: self.config.clone(),
-            table: ResourceTable::new(),
-            memory: StoreMemory::new(self.memory),
+            table,
+            memory: StoreMemory::new(self.memory.clone()),
+            files: self.limits.files,
             callers,
         };
         let mut store = Store::new(engine, host);
         store.limiter(|host| &mut host.memory);
+        store.set_max_component_handles(self.limits.handles);
+        store.set_hostcall_fuel(usize::try_from(self.limits.call_size).unwrap_or(usize::MAX));
         // A guest that computes gives the thread back at every tick; who calls it keeps the deadline.
-        store.epoch_deadline_async_yield_and_update(1);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|_| {
+            engine::note_tick();
+            Ok(UpdateDeadline::Yield(1))
+        });
         Ok(store)
     }
 
     fn wasi(&self, callers: &Callers) -> wasmtime::Result<WasiCtx> {
         let mut wasi = WasiCtx::builder();
-        wasi.stdout(GuestOutput::new(&self.group, "stdout", callers))
-            .stderr(GuestOutput::new(&self.group, "stderr", callers));
-        for (name, value) in &self.grants.env {
+        let output = |stream| GuestOutput::new(&self.group, stream, callers, &self.output);
+        wasi.stdout(output("stdout")).stderr(output("stderr"));
+        for (name, value) in texts(&self.grants.env) {
             wasi.env(name, value);
         }
         for Directory { host, guest, write } in &self.grants.directories {
@@ -257,9 +312,9 @@ impl Provision {
 }
 
 impl Host {
-    /// Notes that a component is being called, as long as the value lives: what the store prints is its.
-    pub fn calling(&self, component: &ComponentId) -> Calling {
-        self.callers.calling(component)
+    /// Notes that a call is under way, as long as the value lives: what the store prints is its.
+    pub fn calling(&self, name: &CallName) -> Calling {
+        self.callers.calling(name)
     }
 
     /// The last growth of its store's memory that was refused, since this was asked.

@@ -26,10 +26,11 @@ use tokio::{
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::names::{PublicNames, Unreachable};
-use crate::project::{Grants, Origin};
-
-/// Requests that one store has under way at once; more wait for their turn.
-const MOST_AT_ONCE: usize = 64;
+use crate::{
+    certificate,
+    diagnostic::Diagnostic,
+    project::{Grants, Origin},
+};
 
 /// How long an idle connection is kept.
 const IDLE: Duration = Duration::from_secs(30);
@@ -59,16 +60,22 @@ type Answered = Result<
 >;
 
 impl Reach {
-    /// `None` where nothing is granted.
-    pub fn new(grants: &Grants, request_time: Duration) -> Option<Arc<Self>> {
+    /// `None` where nothing is granted. Errors: the authorities that are to be trusted cannot be read.
+    pub fn new(grants: &Grants, request_time: Duration) -> Result<Option<Arc<Self>>, Diagnostic> {
         if grants.http.is_empty() {
-            return None;
+            return Ok(None);
         }
         let mut connector = HttpConnector::new_with_resolver(PublicNames);
         connector.enforce_http(false);
         connector.set_nodelay(true);
-        let connector = HttpsConnectorBuilder::new()
-            .with_webpki_roots()
+        let trusting = HttpsConnectorBuilder::new();
+        let by_tls = grants.http.iter().any(|origin| origin.https);
+        let authorities = if by_tls { certificate::trust()? } else { None };
+        let trusting = match authorities {
+            Some(authorities) => trusting.with_tls_config(authorities),
+            None => trusting.with_webpki_roots(),
+        };
+        let connector = trusting
             .https_or_http()
             .enable_http1()
             .enable_http2()
@@ -77,12 +84,12 @@ impl Reach {
             .pool_idle_timeout(IDLE)
             .pool_timer(TokioTimer::new())
             .build(connector);
-        Some(Arc::new(Self {
+        Ok(Some(Arc::new(Self {
             origins: grants.http.clone(),
             client,
             // So that a guest can still tell its client what it waited for in vain.
             longest: request_time - request_time / 8,
-        }))
+        })))
     }
 
     fn grants(&self, uri: &http::Uri) -> bool {
@@ -131,11 +138,12 @@ impl Reach {
 }
 
 impl Outgoing {
-    pub fn new(group: &Arc<str>, reach: Option<Arc<Reach>>) -> Self {
+    /// `most` requests are under way at once; more wait for their turn.
+    pub fn new(group: &Arc<str>, reach: Option<Arc<Reach>>, most: usize) -> Self {
         Self {
             group: group.clone(),
             reach,
-            turns: Arc::new(Semaphore::new(MOST_AT_ONCE)),
+            turns: Arc::new(Semaphore::new(most)),
         }
     }
 

@@ -1,18 +1,22 @@
 //! What a guest writes to stdout and stderr becomes log lines with its group and the page that is being
-//! called. The components of a store share its streams, so a line of a library bears its caller's name; where
-//! the calls of several pages interleave, it bears all their names, since any of them may have written it.
+//! called and what its request is known by. The components of a store share its streams, so a line of a library
+//! bears its caller's name; where calls interleave, it bears all their names, since any may have written it.
 
 use std::{
     io,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
+    time::Instant,
 };
 
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 
-use crate::project::ComponentId;
+use super::{
+    allowance::Allowance,
+    callers::{Callers, Names},
+};
 
 /// Bytes of a line that are kept; a longer line is logged in pieces.
 const MAX_LINE: usize = 8 * 1024;
@@ -21,64 +25,29 @@ const MAX_LINE: usize = 8 * 1024;
 #[derive(Clone)]
 pub struct GuestOutput(Arc<Output>);
 
-/// The components of a store that are being called.
-#[derive(Clone, Default)]
-pub struct Callers(Arc<Mutex<Vec<ComponentId>>>);
-
-/// A call that is under way.
-pub struct Calling {
-    callers: Callers,
-    component: ComponentId,
-}
-
 struct Output {
     group: Arc<str>,
     callers: Callers,
     stream: &'static str,
+    allowance: Arc<Allowance>,
     unfinished: Mutex<Vec<u8>>,
 }
 
 impl GuestOutput {
-    pub fn new(group: &Arc<str>, stream: &'static str, callers: &Callers) -> Self {
+    pub fn new(
+        group: &Arc<str>,
+        stream: &'static str,
+        callers: &Callers,
+        allowance: &Arc<Allowance>,
+    ) -> Self {
         let (group, unfinished) = (group.clone(), Mutex::default());
         Self(Arc::new(Output {
             group,
             callers: callers.clone(),
             stream,
+            allowance: allowance.clone(),
             unfinished,
         }))
-    }
-}
-
-impl Callers {
-    pub fn calling(&self, component: &ComponentId) -> Calling {
-        self.list().push(component.clone());
-        Calling {
-            callers: self.clone(),
-            component: component.clone(),
-        }
-    }
-
-    /// Nothing where none is called, as while the store starts.
-    fn names(&self) -> String {
-        let mut callers = self.list().clone();
-        callers.sort();
-        callers.dedup();
-        let names: Vec<_> = callers.iter().map(ComponentId::as_str).collect();
-        names.join(" or ")
-    }
-
-    fn list(&self) -> MutexGuard<'_, Vec<ComponentId>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Calling {
-    fn drop(&mut self) {
-        let mut callers = self.callers.list();
-        if let Some(at) = callers.iter().position(|caller| *caller == self.component) {
-            callers.swap_remove(at);
-        }
     }
 }
 
@@ -96,9 +65,25 @@ impl Output {
     }
 
     fn log(&self, line: &[u8]) {
+        let Some(unsaid) = self.allowance.take(line.len(), Instant::now()) else {
+            return;
+        };
+        if unsaid > 0 {
+            let group = &*self.group;
+            tracing::warn!(
+                group,
+                unsaid,
+                "so many bytes were printed and not logged: see `output` in [groups.{group}.limits]"
+            );
+        }
         let line = escaped(&String::from_utf8_lossy(line));
-        let component = self.callers.names();
-        tracing::info!(target: "guest", group = &*self.group, component, stream = self.stream, "{line}");
+        let Names {
+            components: component,
+            requests: request,
+            traces: trace,
+        } = self.callers.names();
+        let (group, stream) = (&*self.group, self.stream);
+        tracing::info!(target: "guest", group, component, stream, request, trace, "{line}");
     }
 }
 

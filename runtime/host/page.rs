@@ -12,6 +12,10 @@ mod bindings {
 
 pub use self::bindings::wasmhost::page::types::{Request, Response};
 
+/// Bytes of a response's headers, as HTTP/2 counts them: 32 for each beside its name and value. Those of
+/// WASI HTTP have the same limit.
+const MAX_HEAD: usize = 128 << 10;
+
 /// What a route's pattern captured, percent-decoded, in its order.
 pub type Params = Vec<(String, String)>;
 
@@ -56,6 +60,13 @@ pub fn response(response: Response) -> Result<http::Response<Bytes>, String> {
         .ok_or_else(|| format!("{} is no status for a response", response.status))?;
     let mut answer = http::Response::new(Bytes::from(response.body));
     *answer.status_mut() = status;
+    let lengths = response
+        .headers
+        .iter()
+        .map(|(name, value)| name.len() + value.len() + 32);
+    if lengths.sum::<usize>() > MAX_HEAD {
+        return Err(format!("its headers are larger than {MAX_HEAD} bytes"));
+    }
     for (name, value) in response.headers {
         let header = HeaderName::try_from(&name).map_err(|_| format!("{name:?} is no header name"))?;
         if is_hosts_own(&header) {
@@ -63,7 +74,8 @@ pub fn response(response: Response) -> Result<http::Response<Bytes>, String> {
         }
         let value = HeaderValue::from_bytes(&value)
             .map_err(|_| format!("the value of {name:?} is no header value"))?;
-        answer.headers_mut().append(header, value);
+        let added = answer.headers_mut().try_append(header, value);
+        added.map_err(|_| "it has too many headers".to_owned())?;
     }
     Ok(answer)
 }
@@ -103,6 +115,9 @@ mod tests {
         assert!(answer(101, &[]).is_err(), "informational");
         assert!(answer(600, &[]).is_err(), "of no class");
         assert!(answer(200, &[("a b", "c")]).is_err());
+        let long = "y".repeat(MAX_HEAD);
+        assert!(answer(200, &[("x", &long)]).is_err(), "too large");
+        assert!(answer(200, &[("x", ""); 100_000]).is_err(), "too many");
         assert!(
             answer(200, &[("x", "a\r\nset-cookie: stolen")]).is_err(),
             "response splitting"

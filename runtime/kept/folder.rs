@@ -17,7 +17,7 @@ use super::{
     Kept,
     record::{Content, Next},
 };
-use crate::project::{Component, Digest, GroupSpec, make_state_folder};
+use crate::project::{Blob as FileBlob, Digest, GroupSpec, make_state_folder};
 
 /// Files that are not whole yet begin so; a killed process may leave some.
 const UNFINISHED: &str = ".new-";
@@ -32,7 +32,7 @@ pub struct Folder {
 /// What is known of the folder. Who holds it may write files, but waits for no disk.
 #[derive(Default)]
 struct Written {
-    lock: Option<File>,
+    lock: Option<Lock>,
     blobs: BTreeMap<Digest, Blob>,
     /// What was said last of each group ahead of its record.
     next: BTreeMap<String, Option<Digest>>,
@@ -72,11 +72,10 @@ impl Folder {
     /// Errors: the disk is full, or another server keeps its contents here.
     pub fn expect(self: &Arc<Self>, spec: &GroupSpec) -> io::Result<Expected> {
         let mut written = self.written()?;
-        for component in spec.components.values() {
-            self.put_blob(&mut written, component)?;
+        for blob in spec.blobs() {
+            self.put_blob(&mut written, blob)?;
         }
-        let components = spec.components.values();
-        let blobs: BTreeSet<Digest> = components.map(|component| component.digest).collect();
+        let blobs: BTreeSet<Digest> = spec.blobs().map(|blob| blob.digest()).collect();
         for digest in &blobs {
             written.blobs.entry(*digest).or_default().expected += 1;
         }
@@ -93,13 +92,13 @@ impl Folder {
             root: self.kept.root.clone(),
             content: spec.map(Content::of),
         };
-        let components = || spec.into_iter().flat_map(|spec| spec.components.values());
-        let said = components()
-            .try_for_each(|component| self.put_blob(&mut written, component))
+        let blobs = || spec.into_iter().flat_map(GroupSpec::blobs);
+        let said = blobs()
+            .try_for_each(|blob| self.put_blob(&mut written, blob))
             .and_then(|()| persist(&file, &serde_json::to_vec(&next)?, false));
         if said.is_ok() {
-            for component in components() {
-                written.blobs.entry(component.digest).or_default().is_new = false;
+            for blob in blobs() {
+                written.blobs.entry(blob.digest()).or_default().is_new = false;
             }
             written
                 .next
@@ -117,12 +116,12 @@ impl Folder {
         let mut unsynced = BTreeSet::new();
         {
             let mut written = self.written()?;
-            for component in spec.components.values() {
-                self.put_blob(&mut written, component)?;
-                let blob = written.blobs.entry(component.digest).or_default();
-                blob.is_new = false;
-                if !blob.synced {
-                    unsynced.insert(component.digest);
+            for blob in spec.blobs() {
+                self.put_blob(&mut written, blob)?;
+                let known = written.blobs.entry(blob.digest()).or_default();
+                known.is_new = false;
+                if !known.synced {
+                    unsynced.insert(blob.digest());
                 }
             }
         }
@@ -193,14 +192,14 @@ impl Folder {
             .collect()
     }
 
-    fn put_blob(&self, written: &mut Written, component: &Component) -> io::Result<()> {
-        let digest = component.digest;
+    fn put_blob(&self, written: &mut Written, blob: FileBlob<'_>) -> io::Result<()> {
+        let digest = blob.digest();
         if written.blobs.contains_key(&digest) {
             return Ok(());
         }
         let is_new = self.kept.blob(digest).is_err();
         if is_new {
-            let bytes = component
+            let bytes = blob
                 .bytes()
                 .map_err(|unreadable| io::Error::other(unreadable.message))?;
             persist(&self.kept.blob_file(digest), &bytes, false)?;
@@ -234,10 +233,21 @@ impl Drop for Expected {
     }
 }
 
-fn take_lock(path: &Path) -> io::Result<File> {
+/// The right to write, until it is dropped.
+struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing is not enough: a process that is just being started has the file open until it runs.
+    fn drop(&mut self) {
+        // Whatever fails here, the file is closed next.
+        let _ = self.0.unlock();
+    }
+}
+
+fn take_lock(path: &Path) -> io::Result<Lock> {
     let file = File::options().create(true).append(true).open(path)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(io::Error::other("another server keeps its contents here")),
         Err(TryLockError::Error(error)) => Err(error),
     }

@@ -1,12 +1,13 @@
 //! The records of what is kept, as they are written: a group's contents without the components' bytes.
 //! Fields that a record does not have yet take their defaults, so that an older record still serves.
 
-use std::{collections::BTreeMap, io, time::Duration};
+use std::{collections::BTreeMap, io, path::Path, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use crate::project::{
     self, Component, ComponentId, Digest, Grants, GroupSpec, Instances, Limits, Requests, Route, ServerSpec,
+    StaticFile,
 };
 
 /// What is kept of one group.
@@ -36,6 +37,8 @@ pub struct Content {
     pub digest: Digest,
     pub components: BTreeMap<ComponentId, Blob>,
     #[serde(default)]
+    pub files: BTreeMap<String, Blob>,
+    #[serde(default)]
     routes: Vec<Route>,
     #[serde(default)]
     wire: BTreeMap<ComponentId, BTreeMap<String, ComponentId>>,
@@ -50,7 +53,7 @@ pub struct Content {
     instances: Instances,
 }
 
-/// One component, whose bytes lie in the file that is named by their digest.
+/// One component or static file, whose bytes lie in the file that is named by their digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blob {
     pub digest: Digest,
@@ -78,7 +81,7 @@ impl Record {
         self
     }
 
-    /// The components of all its contents.
+    /// The files of all its contents.
     pub fn blobs(&self) -> impl Iterator<Item = Digest> {
         self.contents.iter().flat_map(Content::blobs)
     }
@@ -86,7 +89,8 @@ impl Record {
 
 impl Content {
     pub fn blobs(&self) -> impl Iterator<Item = Digest> {
-        self.components.values().map(|blob| blob.digest)
+        let blobs = self.components.values().chain(self.files.values());
+        blobs.map(|blob| blob.digest)
     }
 
     pub fn of(spec: &GroupSpec) -> Self {
@@ -94,6 +98,7 @@ impl Content {
         let GroupSpec {
             name: _,
             components,
+            files,
             routes,
             wire,
             limits,
@@ -105,14 +110,19 @@ impl Content {
             // A restored group has no manifest that it could point at.
             wire_places: _,
         } = spec;
-        let blob = |component: &Component| Blob {
-            digest: component.digest,
-            path: component.path.display().to_string(),
+        let blob = |digest: Digest, path: &Path| Blob {
+            digest,
+            path: path.display().to_string(),
         };
-        let components = components.iter();
+        let component = |component: &Component| blob(component.digest, &component.path);
+        let file = |file: &StaticFile| blob(file.digest, &file.path);
+        let (components, files) = (components.iter(), files.iter());
         Self {
             digest: *digest,
-            components: components.map(|(id, part)| (id.clone(), blob(part))).collect(),
+            components: components
+                .map(|(id, part)| (id.clone(), component(part)))
+                .collect(),
+            files: files.map(|(name, part)| (name.clone(), file(part))).collect(),
             routes: routes.clone(),
             wire: wire.clone(),
             limits: limits.clone(),
@@ -123,8 +133,8 @@ impl Content {
         }
     }
 
-    /// The group as it was, its components' bytes by `read`.
-    pub fn spec(self, name: &str, read: impl Fn(Digest) -> io::Result<Vec<u8>>) -> io::Result<GroupSpec> {
+    /// The group as it was, its files' bytes by `read`.
+    pub fn spec(mut self, name: &str, read: impl Fn(Digest) -> io::Result<Vec<u8>>) -> io::Result<GroupSpec> {
         let component = |(id, blob): (ComponentId, Blob)| {
             let component = Component {
                 id: id.clone(),
@@ -134,10 +144,22 @@ impl Content {
             };
             Ok((id, component))
         };
+        let file = |(name, blob): (String, Blob)| {
+            let file = StaticFile {
+                path: blob.path.into(),
+                digest: blob.digest,
+                bytes: read(blob.digest)?.into(),
+            };
+            Ok((name, file))
+        };
+        // They are not kept: they are where they were, or this content is not to be had.
+        self.grants.fetch().map_err(io::Error::other)?;
         let components = self.components.into_iter().map(component);
+        let files = self.files.into_iter().map(file);
         let spec = GroupSpec {
             name: name.to_owned(),
             components: components.collect::<io::Result<_>>()?,
+            files: files.collect::<io::Result<_>>()?,
             routes: self.routes,
             wire: self.wire,
             limits: self.limits,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::*;
 use crate::project::{
     self, Component, ComponentId, Directory, Grants, Instances, Limits, Origin, Requests, Route,
-    ServerLimits, TlsFiles,
+    ServerLimits, StaticFile, TlsFiles,
 };
 
 fn spec(name: &str, content: &str) -> GroupSpec {
@@ -21,8 +21,14 @@ fn spec(name: &str, content: &str) -> GroupSpec {
         };
         (id(name), component)
     };
+    let same = StaticFile {
+        path: "/site/a/static/same.css".into(),
+        digest: Digest::of(b"same"),
+        bytes: Bytes::from_static(b"same"),
+    };
     let spec = GroupSpec {
         name: name.into(),
+        files: BTreeMap::from([("same.css".into(), same)]),
         components: BTreeMap::from([component("a.page", content), component("a.same", "same")]),
         routes: vec![Route {
             pattern: "/{x}".into(),
@@ -115,6 +121,7 @@ fn a_group_comes_back_as_it_was() {
     let kept = folder.kept("/site");
     let back = kept.contents("shop").next().unwrap();
     assert_eq!(back.digest, spec.digest, "all that counts is there");
+    assert_eq!(back.files["same.css"].bytes, "same");
     assert_eq!(
         (back.routes, back.wire, back.limits, back.grants),
         (spec.routes, spec.wire, spec.limits, spec.grants)

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Component, ComponentId, Digest, DiscoveryLimits,
+    Component, ComponentId, Digest, DiscoveryLimits, StaticFile,
     tree::{self, ReadError},
 };
 use crate::diagnostic::Diagnostic;
@@ -24,6 +24,30 @@ pub enum Content {
     Held(Bytes),
     /// Left where it lies; its size in bytes.
     Left(u64),
+}
+
+/// What one file of a group consists of.
+#[derive(Clone, Copy, Debug)]
+pub enum Blob<'a> {
+    Component(&'a Component),
+    File(&'a StaticFile),
+}
+
+impl Blob<'_> {
+    pub fn digest(&self) -> Digest {
+        match self {
+            Self::Component(component) => component.digest,
+            Self::File(file) => file.digest,
+        }
+    }
+
+    /// Errors: as for a component's bytes.
+    pub fn bytes(&self) -> Result<Bytes, Diagnostic> {
+        match self {
+            Self::Component(component) => component.bytes(),
+            Self::File(file) => Ok(file.bytes.clone()),
+        }
+    }
 }
 
 /// Contents that need not be held, for what serves was made from them.
@@ -65,6 +89,14 @@ impl Component {
     /// In bytes.
     pub fn size(&self) -> u64 {
         self.content.size()
+    }
+
+    /// The same component without its bytes: they stay where they lie.
+    pub fn left(&self) -> Self {
+        Self {
+            content: Content::Left(self.size()),
+            ..self.clone()
+        }
     }
 
     /// The file's content: a binary, or component text. Errors: it was left where it lay, and is another by

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use crate::diagnostic::Diagnostic;
 
-use super::{Directory, Grants, GroupSpec, Instances, Limits, Requests};
+use super::{Directory, Grants, GroupSpec, Instances, Limits, Requests, Text};
 
 /// A blake3 hash; shown in lower case hex.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,12 +27,23 @@ impl Digest {
         hash.finish()
     }
 
+    /// Its first bits.
+    pub fn numbers(&self) -> (u64, u64) {
+        let number = |at: usize| {
+            self.0[at..at + 8]
+                .iter()
+                .fold(0, |n, byte| n << 8 | u64::from(*byte))
+        };
+        (number(0), number(8))
+    }
+
     /// Of all that a generation of the group depends on.
     pub(super) fn of_group(group: &GroupSpec) -> Self {
         // Taken apart in full: a field that is added has to be decided on here.
         let GroupSpec {
             name,
             components,
+            files,
             routes,
             wire,
             instances,
@@ -52,6 +63,10 @@ impl Digest {
         for (id, component) in components {
             hash.text(id.as_str()).bytes(&component.digest.0);
         }
+        hash.count(files.len());
+        for (name, file) in files {
+            hash.text(name).bytes(&file.digest.0);
+        }
         hash.count(routes.len());
         for route in routes {
             hash.text(&route.pattern).text(route.component.as_str());
@@ -68,17 +83,7 @@ impl Digest {
             Instances::Pool(most) => hash.number(1).count(*most),
             Instances::Isolated => hash.number(2),
         };
-        let Limits {
-            memory,
-            request_time,
-            start_time,
-            in_flight,
-            queue,
-            body,
-        } = limits;
-        hash.number((*memory).into()).number((*body).into());
-        hash.number(request_time.as_nanos()).number(start_time.as_nanos());
-        hash.count(*in_flight).count(*queue);
+        hash.limits(limits);
         hash.number(drain.as_nanos());
         hash.number(u128::from(*requests == Requests::Wait));
         hash.grants(grants);
@@ -153,6 +158,31 @@ impl Fields {
         self.bytes(text.as_bytes())
     }
 
+    fn limits(&mut self, limits: &Limits) -> &mut Self {
+        let Limits {
+            memory,
+            request_time,
+            start_time,
+            in_flight,
+            queue,
+            body,
+            static_files,
+            handles,
+            files,
+            connections,
+            instances,
+            call_size,
+            output,
+        } = limits;
+        self.number((*memory).into()).number((*body).into());
+        self.number((*static_files).into());
+        self.number(request_time.as_nanos()).number(start_time.as_nanos());
+        self.count(*in_flight).count(*queue);
+        self.count(*handles).count(*files).count(*connections);
+        self.count(*instances);
+        self.number((*call_size).into()).number((*output).into())
+    }
+
     fn grants(&mut self, grants: &Grants) -> &mut Self {
         let Grants {
             http,
@@ -167,7 +197,12 @@ impl Fields {
         for texts in [env, config] {
             self.count(texts.len());
             for (key, value) in texts {
-                self.text(key).text(value);
+                self.text(key);
+                match value {
+                    Text::Written(text) => self.number(0).text(text),
+                    // Its digest, so that no more of it is in memory for longer.
+                    Text::Secret(_) => self.number(1).bytes(&Digest::of(value.reveal().as_bytes()).0),
+                };
             }
         }
         self.count(directories.len());
@@ -190,7 +225,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::project::{Component, ComponentId, Content, Origin, Route};
+    use crate::project::{Component, ComponentId, Content, Origin, Route, StaticFile};
 
     fn id(text: &str) -> ComponentId {
         ComponentId::parse(text).expect("an id")
@@ -206,6 +241,15 @@ mod tests {
         (id(name), component)
     }
 
+    fn file(name: &str, content: &'static [u8]) -> (String, StaticFile) {
+        let file = StaticFile {
+            path: "x".into(),
+            digest: Digest::of(content),
+            bytes: Bytes::from_static(content),
+        };
+        (name.into(), file)
+    }
+
     fn route(pattern: &str, component: &str) -> Route {
         Route {
             pattern: pattern.into(),
@@ -217,6 +261,7 @@ mod tests {
         GroupSpec {
             name: "shop".into(),
             components: BTreeMap::from([component("shop.a", b"1"), component("shop.b", b"2")]),
+            files: BTreeMap::from([file("site.css", b"1")]),
             routes: vec![route("/", "shop.a"), route("/b", "shop.b")],
             wire: BTreeMap::new(),
             instances: Instances::Shared,
@@ -239,11 +284,14 @@ mod tests {
 
     #[test]
     fn every_part_of_a_group_counts() {
-        let changes: [fn(&mut GroupSpec); 22] = [
+        let changes: [fn(&mut GroupSpec); 32] = [
             |group| group.name = "shop2".into(),
             |group| group.components.extend([component("shop.a", b"11")]),
             |group| group.components.extend([component("shop.c", b"")]),
             |group| drop(group.components.remove(&id("shop.b"))),
+            |group| group.files.extend([file("site.css", b"2")]),
+            |group| group.files.extend([file("site.js", b"")]),
+            |group| group.files.clear(),
             |group| drop(group.grants.env.insert("LANG".into(), "en".into())),
             |group| drop(group.grants.config.insert("LANG".into(), "en".into())),
             |group| group.grants.http.extend(Origin::parse("http://127.0.0.1:9000")),
@@ -268,10 +316,17 @@ mod tests {
             |group| group.instances = Instances::Pool(2),
             |group| group.limits.memory += 1,
             |group| group.limits.body += 1,
+            |group| group.limits.static_files += 1,
             |group| group.limits.request_time += Duration::from_nanos(1),
             |group| group.limits.start_time += Duration::from_nanos(1),
             |group| group.limits.in_flight += 1,
             |group| group.limits.queue += 1,
+            |group| group.limits.handles += 1,
+            |group| group.limits.files += 1,
+            |group| group.limits.connections += 1,
+            |group| group.limits.instances += 1,
+            |group| group.limits.call_size += 1,
+            |group| group.limits.output += 1,
             |group| group.drain = Duration::ZERO,
             |group| group.requests = Requests::Wait,
         ];
@@ -291,6 +346,9 @@ mod tests {
         moved.routes.reverse();
         for component in moved.components.values_mut() {
             component.path = "elsewhere".into();
+        }
+        for file in moved.files.values_mut() {
+            file.path = "elsewhere".into();
         }
         assert_eq!(Digest::of_group(&moved), Digest::of_group(&group()));
     }

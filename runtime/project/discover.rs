@@ -2,7 +2,7 @@
 //! The only order of work here is what must be known before what; nothing is decided about a group.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{self, Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -14,10 +14,11 @@ use rayon::prelude::*;
 use crate::diagnostic::{Diagnostic, Position};
 
 use super::{
-    ComponentId, Digest, DiscoveryLimits, MANIFEST, Project, Survey,
+    ComponentId, Digest, DiscoveryLimits, Limits, MANIFEST, Project, Survey,
     content::{Content, Known},
-    groups::{self, Folders, Found, Understood},
-    manifest::{self, Manifest},
+    groups::{self, Found, Granted, Understood},
+    manifest::{self, Manifest, TextLine},
+    static_files::{self, StaticFolder},
     tree::{self, ReadError, SKIPPED_FOLDERS, Tree},
 };
 
@@ -88,10 +89,11 @@ impl Written {
             known,
         )
         .map_err(|diagnostic| vec![diagnostic])?;
+        let static_folders = static_folders(&self.root, &self.manifest, limits);
         let faults = std::mem::take(&mut self.tree.faults);
-        let granted = granted_folders(&self.root, &self.manifest);
+        let granted = granted(&self.root, &self.manifest);
         let file = self.root.join(MANIFEST);
-        let understood = groups::understand(&self.manifest, &file, found, faults, &granted);
+        let understood = groups::understand(&self.manifest, &file, found, static_folders, faults, &granted);
         if understood.groups.is_empty() && self.mistakes.is_empty() {
             return Err(vec![root_empty(&self.root)]);
         }
@@ -99,12 +101,27 @@ impl Written {
     }
 }
 
-/// Looks for the folders that groups are granted.
-fn granted_folders(root: &Path, manifest: &Manifest) -> Folders {
-    let lines = manifest
-        .groups
-        .values()
-        .flat_map(|group| &group.grants.directories);
+/// Reads the static files in the top folders of all groups: those that the manifest names, else those that
+/// form groups by themselves.
+fn static_folders(root: &Path, manifest: &Manifest, limits: &DiscoveryLimits) -> Vec<StaticFolder> {
+    let named = manifest.claims.iter().map(|(prefix, _)| prefix.to_vec());
+    let folders: BTreeSet<Vec<String>> = named
+        .chain([Vec::new()])
+        .chain(tree::top_folders(root).map(|name| vec![name]))
+        .collect();
+    let no_limits = Limits::default();
+    let read = |folders: Vec<String>| {
+        let group = manifest.groups.get(groups::owner(manifest, &folders));
+        let most = group.map_or(&no_limits, |group| &group.limits).static_files;
+        static_files::read(root, folders, most, limits)
+    };
+    folders.into_iter().filter_map(read).collect()
+}
+
+/// Looks for the folders and the secrets that groups are granted.
+fn granted(root: &Path, manifest: &Manifest) -> Granted {
+    let grants = || manifest.groups.values().map(|group| &group.grants);
+    let folders = grants().flat_map(|grants| &grants.directories);
     let look = |written: &PathBuf| {
         let path = root.join(written);
         match fs::metadata(&path) {
@@ -113,9 +130,19 @@ fn granted_folders(root: &Path, manifest: &Manifest) -> Folders {
             Err(error) => Err(format!("{} cannot be opened: {error}", path.display())),
         }
     };
-    lines
-        .map(|line| (line.host.value.clone(), look(&line.host.value)))
-        .collect()
+    let texts = grants().flat_map(|grants| grants.env.values().chain(grants.config.values()));
+    let sources = texts.filter_map(|line| match line {
+        TextLine::Written(_) => None,
+        TextLine::Secret(source) => Some(&source.value),
+    });
+    Granted {
+        folders: folders
+            .map(|line| (line.host.value.clone(), look(&line.host.value)))
+            .collect(),
+        secrets: sources
+            .map(|source| (source.clone(), source.relative_to(root).read()))
+            .collect(),
+    }
 }
 
 /// The components that are built elsewhere.

@@ -11,17 +11,30 @@ use std::{
 use http::{Uri, uri::Scheme};
 use serde::{Deserialize, Serialize};
 
+use super::secrets::Text;
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Grants {
     /// Where outgoing requests may go.
     pub http: BTreeSet<Origin>,
     /// `wasi:cli/environment`
-    pub env: BTreeMap<String, String>,
+    pub env: BTreeMap<String, Text>,
     /// `wasi:config/store`
-    pub config: BTreeMap<String, String>,
+    pub config: BTreeMap<String, Text>,
     /// `wasi:filesystem/preopens`
     pub directories: Vec<Directory>,
+}
+
+impl Grants {
+    /// Reads the secrets that were not read yet.
+    ///
+    /// # Errors
+    /// Why one is not there.
+    pub fn fetch(&mut self) -> Result<(), String> {
+        let mut texts = self.env.values_mut().chain(self.config.values_mut());
+        texts.try_for_each(Text::fetch)
+    }
 }
 
 /// A scheme, a host and a port. Two are the same where all three are.

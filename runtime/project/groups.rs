@@ -2,7 +2,10 @@
 //! Decides only: all files are read before, nothing is read here.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{
+        BTreeMap, BTreeSet,
+        btree_map::{Entry, OccupiedEntry},
+    },
     path::{Path, PathBuf},
 };
 
@@ -13,8 +16,10 @@ use super::{
     Route,
     content::Content,
     empty,
-    manifest::{DirectoryLine, GroupManifest, Manifest, RouteLine, WireLine},
+    manifest::{DirectoryLine, GroupManifest, Manifest, RouteLine, TextLine, WireLine},
     names,
+    secrets::{Secrets, Source, Text},
+    static_files::{STATIC, StaticFile, StaticFolder},
     toml_reader::Placed,
     tree::Fault,
 };
@@ -27,8 +32,13 @@ pub struct Found {
     pub content: Result<(Digest, Content), Diagnostic>,
 }
 
-/// Folders that are granted, as written: where each is, or why it is none.
-pub type Folders = BTreeMap<PathBuf, Result<PathBuf, String>>;
+/// What the manifest grants by a path or a name, as it was found. By what is written.
+#[derive(Default)]
+pub struct Granted {
+    /// Where each folder is, or why it is none.
+    pub folders: BTreeMap<PathBuf, Result<PathBuf, String>>,
+    pub secrets: Secrets,
+}
 
 /// What a tree comes to.
 pub struct Understood {
@@ -55,8 +65,9 @@ pub fn understand(
     manifest: &Manifest,
     manifest_file: &Path,
     found: Vec<Found>,
+    static_folders: Vec<StaticFolder>,
     faults: Vec<Fault>,
-    granted: &Folders,
+    granted: &Granted,
 ) -> Understood {
     let mut drafts: BTreeMap<String, Draft> = BTreeMap::new();
     let mut owners = Owners::new();
@@ -83,6 +94,19 @@ pub fn understand(
         draft.found.entry(found.id.clone()).or_default().push(found);
         places.insert(folders);
     }
+    let mut unserved = Vec::new();
+    for folder in static_folders {
+        let group = &owner(manifest, &folder.folders).to_owned();
+        match drafts.get_mut(group) {
+            Some(draft) => {
+                let unclaimed = unclaimed(manifest, manifest_file, group, &folder.folders);
+                draft.diagnostics.extend(unclaimed);
+                places.insert(folder.folders.clone());
+                draft.add_files(group, folder);
+            }
+            None => unserved.push(nobodys(group, &folder)),
+        }
+    }
     let no_lines = GroupManifest::default();
     let finish = |(name, draft): (String, Draft)| {
         let written = manifest.groups.get(&name).unwrap_or(&no_lines);
@@ -94,9 +118,11 @@ pub fn understand(
         };
         draft.finish(&name, written, &references)
     };
+    let mut warnings = empty::namespaces(&manifest.claims, manifest_file, &places);
+    warnings.extend(unserved);
     Understood {
         groups: drafts.into_iter().map(finish).collect(),
-        warnings: empty::namespaces(&manifest.claims, manifest_file, &places),
+        warnings,
     }
 }
 
@@ -110,7 +136,7 @@ fn folders(id: &ComponentId) -> Vec<String> {
 }
 
 /// The group that claims the folders, else the one that the top folder forms.
-fn owner<'a>(manifest: &'a Manifest, folders: &'a [String]) -> &'a str {
+pub fn owner<'a>(manifest: &'a Manifest, folders: &'a [String]) -> &'a str {
     let top = || folders.first().map_or(ROOT_GROUP, String::as_str);
     manifest.claims.owner(folders).unwrap_or_else(top)
 }
@@ -137,17 +163,43 @@ fn unclaimed(manifest: &Manifest, file: &Path, group: &str, folders: &[String]) 
     )
 }
 
+/// Static files of a group that there is none of.
+fn nobodys(group: &str, folder: &StaticFolder) -> Diagnostic {
+    let path = &folder.path;
+    let message = format!(
+        "the files in {} are not served: the group {group} has no component",
+        path.display()
+    );
+    Diagnostic::new("static-without-group", message)
+        .file(path)
+        .help("a page has to be in the group; move the folder to one that has")
+        .warning()
+}
+
 /// A group while it is put together.
 #[derive(Default)]
 struct Draft {
     found: BTreeMap<ComponentId, Vec<Found>>,
+    files: BTreeMap<String, StaticFile>,
     diagnostics: Vec<Diagnostic>,
 }
 
 impl Draft {
+    /// A group of several namespaces may have several folders; they are served as one.
+    fn add_files(&mut self, group: &str, folder: StaticFolder) {
+        self.diagnostics.extend(folder.faults);
+        for (name, file) in folder.files {
+            match self.files.entry(name) {
+                Entry::Vacant(entry) => drop(entry.insert(file)),
+                Entry::Occupied(entry) => self.diagnostics.push(file_twice(group, &entry, &file)),
+            }
+        }
+    }
+
     fn finish(self, name: &str, written: &GroupManifest, references: &References<'_>) -> PartialGroup {
         let Self {
             found,
+            files,
             mut diagnostics,
         } = self;
         let (mut components, mut unread) = (BTreeMap::new(), BTreeSet::new());
@@ -172,6 +224,7 @@ impl Draft {
         let spec = GroupSpec {
             name: name.to_owned(),
             components,
+            files,
             routes: written.routes.iter().map(route).collect(),
             wire: wire(&written.wire),
             instances: written.instances,
@@ -188,6 +241,18 @@ impl Draft {
             diagnostics,
         }
     }
+}
+
+fn file_twice(group: &str, known: &OccupiedEntry<'_, String, StaticFile>, other: &StaticFile) -> Diagnostic {
+    let (name, first) = (known.key(), known.get());
+    let message = format!(
+        "/{group}/{STATIC}/{name} is two files: {} and {}",
+        first.path.display(),
+        other.path.display()
+    );
+    Diagnostic::new("static-duplicate", message)
+        .file(&other.path)
+        .help("rename one, or remove it: the namespaces of a group share its URLs")
 }
 
 fn component(id: &ComponentId, mut files: Vec<Found>) -> Result<Component, Diagnostic> {
@@ -255,7 +320,7 @@ type Owners = BTreeMap<ComponentId, String>;
 struct References<'a> {
     group: &'a str,
     owners: &'a Owners,
-    granted: &'a Folders,
+    granted: &'a Granted,
     manifest_file: &'a Path,
 }
 
@@ -273,7 +338,7 @@ impl References<'_> {
             .flatten()
     }
 
-    /// What is granted, and what is wrong with its folders.
+    /// What is granted, and what is wrong with its folders and secrets.
     fn grants(&self, written: &GroupManifest) -> (Grants, Vec<Diagnostic>) {
         let lines = &written.grants;
         let (mut directories, mut missing) = (Vec::new(), Vec::new());
@@ -285,16 +350,47 @@ impl References<'_> {
         }
         let grants = Grants {
             http: lines.http.clone(),
-            env: lines.env.clone(),
-            config: lines.config.clone(),
+            env: self.texts(&lines.env, &mut missing),
+            config: self.texts(&lines.config, &mut missing),
             directories,
         };
         (grants, missing)
     }
 
+    fn texts(
+        &self,
+        lines: &BTreeMap<String, TextLine>,
+        missing: &mut Vec<Diagnostic>,
+    ) -> BTreeMap<String, Text> {
+        let mut texts = BTreeMap::new();
+        for (name, line) in lines {
+            let text = match line {
+                TextLine::Written(text) => Ok(Text::Written(text.clone())),
+                TextLine::Secret(source) => match self.granted.secrets.get(&source.value) {
+                    Some(Ok(secret)) => Ok(Text::Secret(secret.clone())),
+                    Some(Err(reason)) => Err(self.no_secret(name, source, reason)),
+                    None => Err(self.no_secret(name, source, "it was not looked for")),
+                },
+            };
+            match text {
+                Ok(text) => drop(texts.insert(name.clone(), text)),
+                Err(diagnostic) => missing.push(diagnostic),
+            }
+        }
+        texts
+    }
+
+    fn no_secret(&self, name: &str, source: &Placed<Source>, reason: &str) -> Diagnostic {
+        let message = format!("group {} is granted the secret {name}, but {reason}", self.group);
+        Diagnostic::new("secret-missing", message)
+            .file(self.manifest_file)
+            .position(source.position)
+            .help("a path is relative to the root; a variable is one that the server is started with")
+    }
+
     fn directory(&self, line: &DirectoryLine) -> Result<Directory, Diagnostic> {
         let DirectoryLine { host, guest, write } = line;
-        let path = match self.granted.get(&host.value) {
+        let path = match self.granted.folders.get(&host.value) {
             Some(Ok(path)) => path.clone(),
             Some(Err(reason)) => return Err(self.no_directory(host, reason)),
             None => return Err(self.no_directory(host, "it was not looked at")),

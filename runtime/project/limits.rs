@@ -24,14 +24,35 @@ pub struct Limits {
     pub queue: usize,
     /// Bytes of one request's body. 8 MiB; 0 is no bodies.
     pub body: u64,
+    /// Bytes of all static files together; they are held in memory. 64 MiB.
+    pub static_files: u64,
+    /// Handles of resources in one store, and as many of the host's resources behind them. 10,000.
+    pub handles: usize,
+    /// Files and folders that one store has open. 256.
+    pub files: usize,
+    /// Requests that one store has under way to others; more wait for their turn. 64.
+    pub connections: usize,
+    /// Core instances in one store, and as many memories and tables. 10,000.
+    pub instances: usize,
+    /// Bytes that a guest hands to its host in one call. 128 MiB.
+    pub call_size: u64,
+    /// Bytes a second that a group's guests may print; the rest is counted, not logged. 64 KiB.
+    pub output: u64,
 }
 
 impl Limits {
     /// What a manifest may write. The upper ends keep sums of sizes and of points in time from overflowing.
     pub(super) const MEMORY: RangeInclusive<u64> = 1..=1 << 40;
     pub(super) const BODY: RangeInclusive<u64> = 0..=1 << 40;
+    pub(super) const STATIC_FILES: RangeInclusive<u64> = 0..=1 << 40;
     pub(super) const IN_FLIGHT: RangeInclusive<u64> = 1..=1_000_000;
     pub(super) const QUEUE: RangeInclusive<u64> = 0..=1_000_000;
+    pub(super) const HANDLES: RangeInclusive<u64> = 16..=1_000_000;
+    pub(super) const FILES: RangeInclusive<u64> = 1..=1_000_000;
+    pub(super) const CONNECTIONS: RangeInclusive<u64> = 1..=10_000;
+    pub(super) const INSTANCES: RangeInclusive<u64> = 1..=100_000;
+    pub(super) const CALL_SIZE: RangeInclusive<u64> = KIB..=1 << 30;
+    pub(super) const OUTPUT: RangeInclusive<u64> = 0..=1 << 30;
     /// Stores of one page component in a group with `instances = { pool = N }`.
     pub(super) const POOL: RangeInclusive<u64> = 1..=1024;
     pub(super) const TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Self::LONGEST;
@@ -51,6 +72,13 @@ impl Default for Limits {
             in_flight: 1024,
             queue: 1024,
             body: 8 * MIB,
+            static_files: 64 * MIB,
+            handles: 10_000,
+            files: 256,
+            connections: 64,
+            instances: 10_000,
+            call_size: 128 * MIB,
+            output: 64 * KIB,
         }
     }
 }
@@ -71,6 +99,8 @@ pub struct ServerLimits {
     pub write_time: Duration,
     /// How long requests may go on after the server was told to stop. 30 s.
     pub shutdown_time: Duration,
+    /// Bytes of memory of all stores together. Where it is not written, three quarters of the machine's.
+    pub memory: Option<u64>,
 }
 
 impl ServerLimits {
@@ -81,6 +111,7 @@ impl ServerLimits {
 
     pub(super) const CONNECTIONS: RangeInclusive<u64> = 1..=1_000_000;
     pub(super) const HEADER_SIZE: RangeInclusive<u64> = 8 * KIB..=MIB;
+    pub(super) const MEMORY: RangeInclusive<u64> = MIB..=1 << 50;
     pub(super) const TIME: RangeInclusive<Duration> = Duration::from_millis(100)..=Limits::LONGEST;
 }
 
@@ -93,6 +124,7 @@ impl Default for ServerLimits {
             idle_time: Duration::from_secs(60),
             write_time: Duration::from_secs(30),
             shutdown_time: Duration::from_secs(30),
+            memory: None,
         }
     }
 }
@@ -114,6 +146,8 @@ pub struct DiscoveryLimits {
     pub entries: usize,
     /// Component files in the tree.
     pub components: usize,
+    /// Files in one folder `static`.
+    pub static_files: usize,
     /// One core is used, however many there are.
     pub one_core: bool,
 }
@@ -136,6 +170,7 @@ impl DiscoveryLimits {
         depth: 16,
         entries: 500_000,
         components: 10_000,
+        static_files: 10_000,
         one_core: false,
     };
 }

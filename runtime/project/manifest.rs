@@ -22,7 +22,7 @@ mod patterns;
 mod server;
 
 pub use claims::Claims;
-pub use grants::{DirectoryLine, GrantLines};
+pub use grants::{DirectoryLine, GrantLines, TextLine};
 use patterns::Patterns;
 
 #[derive(Debug, Default)]
@@ -232,6 +232,9 @@ fn limits(section: &mut Section<'_>) -> Limits {
     let mut size = |key, range, default| section.get(key).and_then(|v| v.size(range)).unwrap_or(default);
     let memory = size("memory", Limits::MEMORY, default.memory);
     let body = size("body", Limits::BODY, default.body);
+    let static_files = size("static", Limits::STATIC_FILES, default.static_files);
+    let call_size = size("call-size", Limits::CALL_SIZE, default.call_size);
+    let output = size("output", Limits::OUTPUT, default.output);
     let mut time = |key, default| {
         section
             .get(key)
@@ -249,6 +252,10 @@ fn limits(section: &mut Section<'_>) -> Limits {
     };
     let in_flight = count("in-flight", Limits::IN_FLIGHT, default.in_flight);
     let queue = count("queue", Limits::QUEUE, default.queue);
+    let handles = count("handles", Limits::HANDLES, default.handles);
+    let files = count("files", Limits::FILES, default.files);
+    let connections = count("connections", Limits::CONNECTIONS, default.connections);
+    let instances = count("instances", Limits::INSTANCES, default.instances);
     Limits {
         memory,
         request_time,
@@ -256,6 +263,13 @@ fn limits(section: &mut Section<'_>) -> Limits {
         in_flight,
         queue,
         body,
+        static_files,
+        handles,
+        files,
+        connections,
+        instances,
+        call_size,
+        output,
     }
 }
 

@@ -23,18 +23,22 @@ mod groups;
 mod limits;
 mod manifest;
 mod names;
+mod secrets;
 mod state;
+mod static_files;
 mod toml_reader;
 mod tree;
 
 pub use address::Address;
-pub use content::{Content, Known};
+pub use content::{Blob, Content, Known};
 pub use digest::Digest;
 pub use grants::{Directory, Grants, Origin};
 pub use limits::{DiscoveryLimits, Limits, ServerLimits};
-pub use names::{ComponentId, InvalidId, nearest};
+pub use names::{ComponentId, ContentId, InvalidId, nearest};
+pub use secrets::{Source, Text};
 pub use state::make_state_folder;
-pub use tree::is_skipped;
+pub use static_files::{STATIC, StaticFile};
+pub use tree::may_be_served;
 
 /// The manifest's file name; it lies at the root.
 pub const MANIFEST: &str = "wasmhost.toml";
@@ -184,6 +188,8 @@ pub struct GroupSpec {
     pub name: String,
     /// Never empty.
     pub components: BTreeMap<ComponentId, Component>,
+    /// What is served under `/NAME/static/`, by the path below that: `pictures/mug.svg`.
+    pub files: BTreeMap<String, StaticFile>,
     /// Those of the manifest, in file order; default routes are `ComponentId::default_route`.
     pub routes: Vec<Route>,
     /// Importer -> interface as written (perhaps without its `@version`) -> exporter.
@@ -227,6 +233,7 @@ impl GroupSpec {
         let group = Self {
             name: id.to_string(),
             components: BTreeMap::from([(id, component)]),
+            files: BTreeMap::new(),
             routes: Vec::new(),
             wire: BTreeMap::new(),
             instances: Instances::default(),
@@ -238,6 +245,46 @@ impl GroupSpec {
             wire_places: BTreeMap::new(),
         };
         Ok(group.with_digest())
+    }
+
+    /// All files that it consists of, and their contents.
+    pub fn contents(&self) -> impl Iterator<Item = (ContentId, Digest)> {
+        let components = self.components.values();
+        let components =
+            components.map(|component| (ContentId::Component(component.id.clone()), component.digest));
+        let files = self.files.iter();
+        components.chain(files.map(|(name, file)| (self.file_id(name), file.digest)))
+    }
+
+    fn file_id(&self, name: &str) -> ContentId {
+        ContentId::File(format!("{}/{STATIC}/{name}", self.name))
+    }
+
+    /// Where the file of that content lies.
+    pub fn path(&self, content: &ContentId) -> Option<&Path> {
+        match content {
+            ContentId::Component(id) => Some(&self.components.get(id)?.path),
+            ContentId::File(_) => {
+                let mut files = self.files.iter();
+                let (_, file) = files.find(|(name, _)| self.file_id(name) == *content)?;
+                Some(&file.path)
+            }
+        }
+    }
+
+    /// All files that it consists of.
+    pub fn blobs(&self) -> impl Iterator<Item = Blob<'_>> {
+        let components = self.components.values().map(Blob::Component);
+        components.chain(self.files.values().map(Blob::File))
+    }
+
+    /// Holds what is equal in `files` once only.
+    pub fn share(&mut self, files: &BTreeMap<String, StaticFile>) {
+        for (name, file) in &mut self.files {
+            if let Some(same) = files.get(name).filter(|other| other.digest == file.digest) {
+                file.bytes = same.bytes.clone();
+            }
+        }
     }
 
     /// The same group with the digest that it has.

@@ -14,6 +14,33 @@ pub struct ComponentId(Arc<str>);
 #[error("\"{0}\" is not a component id; one is like \"shop.screen.home\", and each part is {SEGMENT_RULE}")]
 pub struct InvalidId(pub String);
 
+/// What a group consists of, one file each.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ContentId {
+    Component(ComponentId),
+    /// A static file by its URL's path, without the slash before it: `shop/static/site.css`.
+    File(String),
+}
+
+impl ContentId {
+    pub fn component(&self) -> Option<&ComponentId> {
+        match self {
+            Self::Component(id) => Some(id),
+            Self::File(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for ContentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Component(id) => id.fmt(f),
+            Self::File(path) => f.pad(path),
+        }
+    }
+}
+
 /// What `is_segment` takes, in words.
 pub(super) const SEGMENT_RULE: &str = "of a-z, 0-9, '-' and '_', and begins with a letter or a digit";
 

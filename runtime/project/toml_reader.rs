@@ -315,6 +315,7 @@ impl<'t> Report<'t> {
             .copied()
             .unwrap_or_default();
         let Position { column, .. } = Position::of(&self.text[begin..], span.start - begin);
+        let line = u32::try_from(line).unwrap_or(u32::MAX);
         Position { line, column }
     }
 

@@ -7,7 +7,7 @@ use std::{
     fmt::Display,
     fs::{self, File, OpenOptions},
     io::{self, Read},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use bytes::Bytes;
@@ -18,10 +18,11 @@ use crate::diagnostic::Diagnostic;
 use super::{
     ComponentId, DiscoveryLimits,
     names::{self, SEGMENT_RULE},
+    static_files::{STATIC, is_hidden},
 };
 
 /// Folders that hold no components, besides all that begin with `.` or `_`.
-pub const SKIPPED_FOLDERS: [&str; 3] = ["target", "node_modules", "static"];
+pub const SKIPPED_FOLDERS: [&str; 3] = ["target", "node_modules", STATIC];
 
 /// In the order of their names.
 #[derive(Debug, Default)]
@@ -95,6 +96,15 @@ pub fn list(root: &Path, limits: &DiscoveryLimits) -> Result<Tree, Vec<Diagnosti
     Ok(listing.tree)
 }
 
+/// The folders directly below the root that are searched, as far as their names are text.
+pub fn top_folders(root: &Path) -> impl Iterator<Item = String> {
+    let entries = fs::read_dir(root).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.file_name())
+        .filter(|name| !is_skipped(name))
+        .filter_map(|name| name.into_string().ok())
+}
+
 /// Reads a component's file; `None` where it is gone since it was listed.
 pub fn read_component(path: &Path, limit: u64) -> Option<Result<Bytes, Diagnostic>> {
     match read(path, limit) {
@@ -160,10 +170,29 @@ pub fn is_not_there(path: &Path, error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound && !path.is_symlink()
 }
 
-/// Whether discovery passes over a file or folder of this name.
-pub fn is_skipped(name: &OsStr) -> bool {
+/// Whether the search for components passes over a file or folder of this name.
+fn is_skipped(name: &OsStr) -> bool {
     let first = name.as_encoded_bytes().first();
     matches!(first, Some(b'.' | b'_')) || SKIPPED_FOLDERS.iter().any(|folder| name == *folder)
+}
+
+/// Whether a path below a root may lead to something that is served: where components are searched, and in
+/// folders named `static`.
+pub fn may_be_served(below_root: &Path) -> bool {
+    let mut in_static = false;
+    let mut names = below_root.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name),
+        _ => None,
+    });
+    names.all(|name| {
+        let wanted = if in_static {
+            !is_hidden(name)
+        } else {
+            name == STATIC || !is_skipped(name)
+        };
+        in_static |= name == STATIC;
+        wanted
+    })
 }
 
 /// Whether a file of this name holds component text rather than a binary.
@@ -178,6 +207,17 @@ fn component_ending(path: &Path) -> Option<&str> {
         .iter()
         .any(|known| ending.eq_ignore_ascii_case(known))
         .then_some(ending)
+}
+
+pub fn symlink_loop(link: &Path, folder: &Path) -> Diagnostic {
+    let message = format!(
+        "{} is a link to {}, in which it lies: a loop",
+        link.display(),
+        folder.display()
+    );
+    Diagnostic::new("symlink-loop", message)
+        .file(link)
+        .help("remove the link")
 }
 
 pub fn too_large(root: &Path, limit: impl Display, what: &str) -> Diagnostic {
@@ -261,14 +301,7 @@ impl Listing<'_> {
             return;
         }
         if let Some(ancestor) = error.loop_ancestor() {
-            let (link, folder) = (path.display(), ancestor.display());
-            let message = format!("{link} is a link to {folder}, in which it lies: a loop");
-            self.fault(
-                &path,
-                Diagnostic::new("symlink-loop", message)
-                    .file(&path)
-                    .help("remove the link"),
-            );
+            self.fault(&path, symlink_loop(&path, ancestor));
             return;
         }
         let Some(error) = error.into_io_error() else {

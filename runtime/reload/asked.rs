@@ -23,6 +23,12 @@ impl Asked {
         self.0.iter().any(|request| request.look > look)
     }
 
+    /// True where some request waits for this group.
+    pub fn means(&self, group: &str) -> bool {
+        let is_meant = |request: &Request| request.group.as_deref().is_none_or(|meant| meant == group);
+        self.0.iter().any(is_meant)
+    }
+
     /// Those for which a look up to `done` will do, and for whose group nothing is under way.
     pub fn take_answered(&mut self, done: u64, is_busy: impl Fn(Option<&str>) -> bool) -> Vec<u64> {
         let is_answered = |request: &mut Request| request.look <= done && !is_busy(request.group.as_deref());

@@ -106,8 +106,10 @@ impl Reloader {
         for readable in read {
             let prepared = match readable {
                 Ok(readable) => {
-                    let order = self.order(Wanted::Readable(readable), Stages::default());
-                    order.prepare(exports.clone(), CancellationToken::new()).await
+                    let preparation = self.preparation(Wanted::Readable(readable), Stages::default());
+                    preparation
+                        .prepare(exports.clone(), CancellationToken::new())
+                        .await
                 }
                 Err(refused) => Err(refused),
             };

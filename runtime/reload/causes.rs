@@ -3,25 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    project::{ComponentId, Digest, GroupSpec},
+    project::{ContentId, Digest},
     status::{Cause, Change},
 };
 
-/// The components by content, to compare generations with.
-pub type Contents = BTreeMap<ComponentId, Digest>;
+/// What a group consists of, to compare generations with.
+pub type Contents = BTreeMap<ContentId, Digest>;
 
-pub fn contents(spec: &GroupSpec) -> Contents {
-    spec.components
-        .iter()
-        .map(|(id, component)| (id.clone(), component.digest))
-        .collect()
-}
-
-/// Which components make the difference. Empty where only the manifest does.
+/// Which components and static files make the difference. Empty where only the manifest does.
 pub fn causes(old: Option<&Contents>, new: &Contents) -> Vec<Cause> {
     let nothing = Contents::new();
     let old = old.unwrap_or(&nothing);
-    let ids: BTreeSet<&ComponentId> = old.keys().chain(new.keys()).collect();
+    let ids: BTreeSet<&ContentId> = old.keys().chain(new.keys()).collect();
     let change = |id| match (old.get(id), new.get(id)) {
         (None, _) => Some(Change::Added),
         (_, None) => Some(Change::Removed),
@@ -31,7 +24,7 @@ pub fn causes(old: Option<&Contents>, new: &Contents) -> Vec<Cause> {
     ids.into_iter()
         .filter_map(|id| {
             Some(Cause {
-                component: id.clone(),
+                content: id.clone(),
                 change: change(id)?,
             })
         })
@@ -41,21 +34,29 @@ pub fn causes(old: Option<&Contents>, new: &Contents) -> Vec<Cause> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::project::ComponentId;
 
     #[test]
-    fn causes_are_the_components_that_differ() {
+    fn causes_are_the_contents_that_differ() {
         let contents = |pairs: &[(&str, &str)]| -> Contents {
             pairs
                 .iter()
-                .map(|(id, content)| (ComponentId::parse(id).unwrap(), Digest::of(content.as_bytes())))
+                .map(|(id, content)| {
+                    let id = ComponentId::parse(id).map(ContentId::Component);
+                    let id = id.unwrap_or_else(|other| ContentId::File(other.0));
+                    (id, Digest::of(content.as_bytes()))
+                })
                 .collect()
         };
-        let old = contents(&[("a", "1"), ("b", "1"), ("c", "1")]);
-        let new = contents(&[("a", "1"), ("b", "2"), ("d", "1")]);
+        let old = contents(&[("a", "1"), ("b", "1"), ("c", "1"), ("a/static/b.css", "1")]);
+        let new = contents(&[("a", "1"), ("b", "2"), ("d", "1"), ("a/static/b.css", "2")]);
         let found: Vec<_> = causes(Some(&old), &new)
             .iter()
-            .map(|cause| format!("{} {:?}", cause.component, cause.change))
+            .map(|cause| format!("{} {:?}", cause.content, cause.change))
             .collect();
-        assert_eq!(found, ["b Changed", "c Removed", "d Added"]);
+        assert_eq!(
+            found,
+            ["b Changed", "c Removed", "d Added", "a/static/b.css Changed"]
+        );
     }
 }

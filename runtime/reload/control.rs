@@ -21,10 +21,10 @@ use std::{
 use super::{
     asked::Asked,
     debounce::{Burst, QUIET},
+    judge::{Group, Verdict},
     subject::{Pending, Subject},
-    unsettled::Unsettled,
 };
-use crate::project::{ComponentId, Digest};
+use crate::project::{ContentId, Digest};
 
 /// How long content that is no component may stay so: a build tool may be in the middle of writing it.
 pub const UNFINISHED: Duration = Duration::from_secs(2);
@@ -37,7 +37,7 @@ pub const CONFIRM: Duration = Duration::from_millis(10);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sight {
     pub digest: Digest,
-    pub components: BTreeSet<ComponentId>,
+    pub contents: BTreeSet<ContentId>,
     pub state: State,
 }
 
@@ -119,19 +119,8 @@ pub struct Control {
     looks: u64,
     builds: u64,
     asked: Asked,
-}
-
-#[derive(Debug, Default)]
-struct Group {
-    serving: Option<Content>,
-    subject: Subject,
-    unsettled: Unsettled,
-}
-
-#[derive(Debug)]
-struct Content {
-    digest: Digest,
-    components: BTreeSet<ComponentId>,
+    /// Only what is asked for is taken.
+    frozen: bool,
 }
 
 #[derive(Debug)]
@@ -153,16 +142,6 @@ struct Build {
     ready: Option<BTreeMap<String, bool>>,
 }
 
-/// What is to become of a group.
-enum Verdict {
-    Rest,
-    /// Look again then.
-    Wait(Instant),
-    Build,
-    Refuse,
-    Remove,
-}
-
 impl Control {
     /// Tells what serves, or was refused, from the start.
     pub fn begin(&mut self, group: &str, sight: Sight, serves: bool) {
@@ -172,6 +151,11 @@ impl Control {
         } else {
             group.subject.refused = Some(sight.digest);
         }
+    }
+
+    /// From here on only what is asked for is taken.
+    pub fn freeze(&mut self) {
+        self.frozen = true;
     }
 
     /// Tells that the tree as a whole was refused from the start.
@@ -244,7 +228,8 @@ impl Control {
         let names: BTreeSet<String> = self.groups.keys().chain(sights.keys()).cloned().collect();
         let (mut build, mut refuse, mut remove) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for name in names {
-            if building.as_ref().is_some_and(|building| building.contains(&name)) {
+            let is_building = building.as_ref().is_some_and(|building| building.contains(&name));
+            if is_building || (self.frozen && !self.asked.means(&name)) {
                 continue;
             }
             match self
@@ -437,62 +422,6 @@ impl Build {
     }
 }
 
-impl Group {
-    fn judge(&mut self, now: Instant, sight: Option<&Sight>) -> Verdict {
-        let Some(sight) = sight else {
-            return match self.subject.wait(now, Pending::Gone, GONE) {
-                Some(until) => Verdict::Wait(until),
-                None => Verdict::Remove,
-            };
-        };
-        if self
-            .serving
-            .as_ref()
-            .is_some_and(|serving| serving.digest == sight.digest)
-        {
-            self.subject = Subject::default();
-            return Verdict::Rest;
-        }
-        if self.subject.refused == Some(sight.digest) {
-            self.subject.patience = None;
-            return Verdict::Rest;
-        }
-        let (pending, patience) = match sight.state {
-            State::Whole if self.lacks_nothing(sight) => return Verdict::Build,
-            State::Whole | State::Wrong => (Pending::Content(sight.digest), GONE),
-            State::Unfinished => (Pending::Unfinished, UNFINISHED),
-        };
-        match (self.subject.wait(now, pending, patience), sight.state) {
-            (Some(until), _) => Verdict::Wait(until),
-            (None, State::Whole) => Verdict::Build,
-            (None, State::Unfinished | State::Wrong) => {
-                self.subject.refuse(sight.digest);
-                Verdict::Refuse
-            }
-        }
-    }
-
-    /// False where a component that serves is gone: build tools delete before they write.
-    fn lacks_nothing(&self, sight: &Sight) -> bool {
-        self.serving
-            .as_ref()
-            .is_none_or(|serving| serving.components.is_subset(&sight.components))
-    }
-
-    fn serve(&mut self, sight: Sight) {
-        self.serving = Some(Content {
-            digest: sight.digest,
-            components: sight.components,
-        });
-        self.subject = Subject::default();
-    }
-
-    /// Neither served nor refused nor there.
-    fn is_nothing(&self, sight: Option<&Sight>) -> bool {
-        sight.is_none() && self.serving.is_none() && self.subject.refused.is_none()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -510,7 +439,10 @@ mod tests {
             .filter_map(|part| part.split('=').next());
         Sight {
             digest: Digest::of(text.as_bytes()),
-            components: names.filter_map(|name| ComponentId::parse(name).ok()).collect(),
+            contents: names
+                .filter(|name| !name.is_empty())
+                .map(|name| ContentId::File(name.into()))
+                .collect(),
             state,
         }
     }

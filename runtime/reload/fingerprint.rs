@@ -12,7 +12,7 @@ use std::{
 use rustix::fs::statfs;
 use walkdir::WalkDir;
 
-use crate::project::{DiscoveryLimits, is_skipped};
+use crate::project::{DiscoveryLimits, may_be_served};
 
 /// Of names, sizes, places and times of all that is searched, and of single files. Times are only compared with each other,
 /// never with a clock.
@@ -31,7 +31,7 @@ impl Fingerprint {
             .sort_by_file_name()
             .max_depth(DiscoveryLimits::DEFAULT.depth + 1)
             .into_iter()
-            .filter_entry(|entry| entry.depth() == 0 || !is_skipped(entry.file_name()))
+            .filter_entry(|entry| entry.path().strip_prefix(root).is_ok_and(may_be_served))
             .take(DiscoveryLimits::DEFAULT.entries);
         for entry in entries.flatten() {
             add(entry.path(), entry.metadata().ok());

@@ -1,11 +1,11 @@
 //! What is known of one group that serves, or would.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::causes::Contents;
 use crate::{
     generation::{Generation, Retirement},
-    project::{ComponentId, Digest, Known, Route},
+    project::{ComponentId, Digest, Known, Route, StaticFile},
     router::{GroupRoutes, Serving},
 };
 
@@ -16,6 +16,8 @@ pub struct Group {
     pub routes: Vec<Route>,
     /// The components of a group that does not run yet.
     pub components: Vec<ComponentId>,
+    /// Whether a group that does not run yet has static files.
+    pub files: bool,
     /// How long requests for a group that does not run yet wait for it, if they do.
     pub waits: Option<Duration>,
 }
@@ -28,6 +30,7 @@ pub struct Running {
     pub contents: Contents,
     /// The contents of its components' files, which need not be held.
     pub known: Known,
+    pub files: BTreeMap<String, StaticFile>,
     pub routes: Vec<Route>,
     pub exports: Vec<String>,
     pub drain: Duration,
@@ -48,6 +51,7 @@ impl Group {
                 waits: *waits,
                 routes,
                 down: &[],
+                files: generation.files() > 0,
             },
             None => GroupRoutes {
                 name,
@@ -55,6 +59,7 @@ impl Group {
                 waits: self.waits,
                 routes: &self.routes,
                 down: &self.components,
+                files: self.files,
             },
         }
     }

@@ -16,7 +16,7 @@ use crate::{
     artifact::Builder,
     diagnostic::Diagnostic,
     prepare::{self, Exports, Readable, Refused},
-    project::{ComponentId, Digest, GroupSpec, Known, Project, Refusal},
+    project::{Digest, GroupSpec, Known, Project, Refusal},
 };
 
 /// What a look found, with all that is needed to act on it.
@@ -143,7 +143,7 @@ async fn understand(
 pub fn sight(spec: &GroupSpec, state: State) -> Sight {
     Sight {
         digest: spec.digest,
-        components: spec.components.keys().cloned().collect::<BTreeSet<ComponentId>>(),
+        contents: spec.contents().map(|(id, _)| id).collect(),
         state,
     }
 }
@@ -151,7 +151,7 @@ pub fn sight(spec: &GroupSpec, state: State) -> Sight {
 pub fn refused_sight(refusal: &Refusal) -> Sight {
     Sight {
         digest: refusal.digest,
-        components: BTreeSet::new(),
+        contents: BTreeSet::new(),
         state: State::Wrong,
     }
 }

@@ -15,6 +15,7 @@ pub mod debounce;
 mod elsewhere;
 mod fingerprint;
 mod group;
+mod judge;
 mod look;
 mod serving;
 mod subject;
@@ -44,6 +45,7 @@ use crate::{
     artifact::Builder,
     generation::Observer,
     kept::{Expected, Folder, Keeper},
+    orders::Order,
     prepare::{self, Exports, Readable, Refused},
     project::GroupSpec,
     router::Publisher,
@@ -117,12 +119,21 @@ impl Reloader {
         self.serving.ready()
     }
 
-    /// Follows the tree, and answers those who ask, until the task is dropped.
-    pub async fn run(mut self, mut watch: Watch, mut inbox: mpsc::Receiver<Ask>) {
+    /// Follows the tree, where there is a watch, answers those who ask, and carries out orders, until the task
+    /// is dropped.
+    pub async fn run(
+        mut self,
+        mut watch: Option<Watch>,
+        mut inbox: mpsc::Receiver<Ask>,
+        mut orders: mpsc::Receiver<Order>,
+    ) {
+        if watch.is_none() {
+            self.control.freeze();
+        }
         loop {
             let wake = self.control.wake_at();
             let (now, input) = tokio::select! {
-                (first, last) = watch.changed() => {
+                (first, last) = changed(watch.as_mut()) => {
                     // Both ends of a burst count: the first for how long it may last.
                     self.step(first, Input::Hint);
                     (last, Input::Hint)
@@ -130,7 +141,9 @@ impl Reloader {
                 mut seen = finished(self.looking.as_mut()) => {
                     self.looking = None;
                     let looked = seen.looked();
-                    let hint = watch.follow(std::mem::take(&mut seen.folders), seen.elsewhere());
+                    let folders = std::mem::take(&mut seen.folders);
+                    let follow = |watch: &mut Watch| watch.follow(folders, seen.elsewhere());
+                    let hint = watch.as_mut().is_some_and(follow);
                     self.forget_refused(&seen);
                     self.seen = Some(seen);
                     if hint {
@@ -141,15 +154,29 @@ impl Reloader {
                 outcomes = finished(self.building.as_mut().map(|building| &mut building.task)) => {
                     (Instant::now(), self.keep(outcomes))
                 }
-                Some(Ask { group, reply }) = inbox.recv() => {
-                    self.asked += 1;
-                    self.asking.insert(self.asked, reply);
-                    let request = self.asked;
-                    (Instant::now(), Input::Asked { request, group })
-                }
+                Some(Ask { group, reply }) = inbox.recv() => (Instant::now(), self.asked(group, reply)),
+                Some(order) = orders.recv() => (Instant::now(), self.take_order(order)),
                 () = sleep_until(wake) => (Instant::now(), Input::Woken),
             };
             self.step(now, input);
+        }
+    }
+
+    fn asked(&mut self, group: Option<String>, reply: oneshot::Sender<()>) -> Input {
+        self.asked += 1;
+        self.asking.insert(self.asked, reply);
+        let request = self.asked;
+        Input::Asked { request, group }
+    }
+
+    fn take_order(&mut self, order: Order) -> Input {
+        match order {
+            Order::Swap { group, reply } => self.asked(group, reply),
+            Order::Status(reply) => {
+                // Whoever asked may be gone.
+                let _ = reply.send(self.serving.status());
+                Input::Woken
+            }
         }
     }
 
@@ -241,11 +268,11 @@ impl Reloader {
                 _ => None,
             })
             .collect();
-        let orders: Vec<Order> = wanted
+        let preparations: Vec<Preparation> = wanted
             .into_iter()
             .map(|wanted| {
                 let stages = stages(&wanted);
-                self.order(wanted, stages)
+                self.preparation(wanted, stages)
             })
             .collect();
         let give_up = CancellationToken::new();
@@ -257,8 +284,8 @@ impl Reloader {
                 let _ = before.await;
             }
             let mut outcomes = Vec::new();
-            for order in orders {
-                outcomes.push(order.prepare(exports.clone(), token.clone()).await);
+            for preparation in preparations {
+                outcomes.push(preparation.prepare(exports.clone(), token.clone()).await);
             }
             outcomes
         });
@@ -279,8 +306,13 @@ impl Reloader {
         }
     }
 
-    fn order(&self, wanted: Wanted, stages: Stages) -> Order {
-        Order {
+    fn preparation(&self, mut wanted: Wanted, stages: Stages) -> Preparation {
+        let spec = wanted.spec_mut();
+        if let Some(served) = self.serving.files(&spec.name) {
+            // What did not change is not held twice.
+            spec.share(served);
+        }
+        Preparation {
             builder: self.builder.clone(),
             number: self.serving.next_number(&wanted.spec().name),
             wanted,
@@ -353,7 +385,7 @@ impl Reloader {
 }
 
 /// All that the preparation of one group needs.
-struct Order {
+struct Preparation {
     builder: Arc<Builder>,
     wanted: Wanted,
     number: u64,
@@ -377,6 +409,13 @@ impl Wanted {
         }
     }
 
+    fn spec_mut(&mut self) -> &mut GroupSpec {
+        match self {
+            Self::Readable(readable) => &mut readable.spec,
+            Self::Unread(spec) => spec,
+        }
+    }
+
     /// How much of the look went into taking this apart.
     fn taking_apart(&self) -> Duration {
         match self {
@@ -386,7 +425,7 @@ impl Wanted {
     }
 }
 
-impl Order {
+impl Preparation {
     async fn prepare(self, exports: Arc<Exports>, give_up: CancellationToken) -> Outcome {
         let Self {
             builder,
@@ -435,6 +474,13 @@ async fn finished<T>(task: Option<&mut JoinHandle<T>>) -> T {
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(_) => std::future::pending().await,
         },
+        None => std::future::pending().await,
+    }
+}
+
+async fn changed(watch: Option<&mut Watch>) -> (Instant, Instant) {
+    match watch {
+        Some(watch) => watch.changed().await,
         None => std::future::pending().await,
     }
 }

@@ -3,11 +3,11 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::{
     begin::Beginning,
@@ -17,10 +17,11 @@ use super::{
 };
 use crate::{
     diagnostic::Diagnostic,
-    generation::{GenerationId, Incident, Observer, drain},
+    generation::{Generation, GenerationId, Incident, Observer, drain},
     kept::{Expected, Folder, Keeper},
+    orders::{DrainingStatus, GroupStatus},
     prepare::{Exports, Prepared, Refused},
-    project::{ComponentId, Digest, GroupSpec, Known, Refusal, Requests},
+    project::{ComponentId, ContentId, Digest, GroupSpec, Known, Refusal, Requests, StaticFile},
     router::{Publisher, RouteTable, Shadowed, patterns},
     status::{Event, ReadyGroup, Reporter, RouteLine, Stages, Swapped},
 };
@@ -35,7 +36,15 @@ pub struct Serving {
     shadowed: Vec<Shadowed>,
     /// Keeps what serves for after a restart.
     keeper: Keeper,
-    draining: JoinSet<()>,
+    retiring: JoinSet<()>,
+    draining: Vec<Draining>,
+}
+
+/// An old generation that still answers requests.
+struct Draining {
+    id: GenerationId,
+    generation: Weak<Generation>,
+    task: AbortHandle,
 }
 
 /// A generation that is ready, and how long its way here took.
@@ -55,7 +64,8 @@ impl Serving {
             newest: BTreeMap::new(),
             shadowed: Vec::new(),
             keeper,
-            draining: JoinSet::new(),
+            retiring: JoinSet::new(),
+            draining: Vec::new(),
         }
     }
 
@@ -75,6 +85,11 @@ impl Serving {
             .iter()
             .filter_map(|(name, group)| Some((name.clone(), group.running.as_ref()?.exports.clone())))
             .collect()
+    }
+
+    /// The static files of what serves for a group.
+    pub fn files(&self, group: &str) -> Option<&BTreeMap<String, StaticFile>> {
+        Some(&self.groups.get(group)?.running.as_ref()?.files)
     }
 
     /// What serves, by content.
@@ -185,7 +200,7 @@ impl Serving {
             ..
         } = prepared;
         let group = self.groups.entry(spec.name.clone()).or_default();
-        let contents = causes::contents(&spec);
+        let contents = spec.contents().collect();
         let waits = waits(&spec);
         let old = group.running.take();
         let number = generation.id().number;
@@ -206,6 +221,7 @@ impl Serving {
             digest: spec.digest,
             contents,
             known: Known::of(spec.components.values()),
+            files: spec.files,
             routes: spec.routes,
             exports,
             drain: spec.drain,
@@ -236,8 +252,14 @@ impl Serving {
                 component,
                 by,
             } = new;
-            if let Some(by) = by {
-                tracing::warn!("{pattern} is answered by {by}, not by {component}: see `wasmhost check`");
+            let Some(by) = by else {
+                continue;
+            };
+            match component {
+                Some(component) => {
+                    tracing::warn!("{pattern} is answered by {by}, not by {component}: see `wasmhost check`");
+                }
+                None => tracing::warn!("{pattern} is answered by {by}, not by files: see `wasmhost check`"),
             }
         }
         self.shadowed = shadowed.to_vec();
@@ -254,7 +276,8 @@ impl Serving {
         drop(generation);
         let reporter = self.reporter.clone();
         let id = retirement.id.clone();
-        self.draining.spawn(async move {
+        let (draining, generation) = (id.clone(), retirement.generation());
+        let task = self.retiring.spawn(async move {
             let drained = drain(retirement, deadline).await;
             reporter.publish(Event::Retired {
                 group: id.group.to_string(),
@@ -263,7 +286,13 @@ impl Serving {
                 aborted: drained.aborted,
             });
         });
-        while self.draining.try_join_next().is_some() {}
+        while self.retiring.try_join_next().is_some() {}
+        self.draining.retain(|draining| !draining.task.is_finished());
+        self.draining.push(Draining {
+            id: draining,
+            generation,
+            task,
+        });
     }
 
     /// Says that a group's content is not served. A group that never was gets routes that say so too.
@@ -278,6 +307,7 @@ impl Serving {
         group.waits = waits(spec);
         group.routes.clone_from(&spec.routes);
         group.components = spec.components.keys().cloned().collect();
+        group.files = !spec.files.is_empty();
     }
 
     pub fn reject_read(&mut self, refused: Refused) {
@@ -301,9 +331,8 @@ impl Serving {
             .get(&spec.name)
             .and_then(|group| group.running.as_ref());
         let serves = running.map(|running| &running.contents);
-        let changed = causes::causes(serves, &causes::contents(spec));
-        let ids = changed.iter().map(|cause| &cause.component);
-        let files = ids.filter_map(|id| Some(&spec.components.get(id)?.path));
+        let changed = causes::causes(serves, &spec.contents().collect());
+        let files = changed.iter().filter_map(|cause| spec.path(&cause.content));
         let diagnostics = files.map(|file| {
             let message = format!(
                 "{} has been changing for {} without a pause, and is not taken before it rests",
@@ -333,10 +362,12 @@ impl Serving {
         Arc::new(move |id: &GenerationId, incident| {
             let (group, generation) = (id.group.to_string(), id.number);
             reporter.publish(match incident {
-                Incident::Trapped { component, message } => Event::Trapped {
+                Incident::Trapped { name, message } => Event::Trapped {
                     group,
                     generation,
-                    component,
+                    request: name.request().map(str::to_owned),
+                    trace: name.trace().map(str::to_owned),
+                    component: name.component,
                     message,
                 },
                 Incident::Recovered => Event::Recovered { group, generation },
@@ -350,6 +381,34 @@ impl Serving {
             .iter()
             .map(|(name, group)| self.ready_group(name, group))
             .collect()
+    }
+
+    /// All groups as they are at this moment.
+    pub fn status(&self) -> BTreeMap<String, GroupStatus> {
+        let groups = self.groups.iter();
+        groups
+            .map(|(name, group)| (name.clone(), self.group_status(name, group)))
+            .collect()
+    }
+
+    fn group_status(&self, name: &str, group: &Group) -> GroupStatus {
+        let running = group.running.as_ref().map(|running| &running.generation);
+        let draining = self
+            .draining
+            .iter()
+            .filter(|draining| &*draining.id.group == name && !draining.task.is_finished());
+        let draining = draining.map(|Draining { id, generation, .. }| DrainingStatus {
+            generation: id.number,
+            in_flight: generation
+                .upgrade()
+                .map_or(0, |generation| generation.in_flight()),
+        });
+        GroupStatus {
+            serving: self.ready_group(name, group),
+            in_flight: running.map_or(0, |generation| generation.in_flight()),
+            queued: running.map_or(0, |generation| generation.queued()),
+            draining: draining.collect(),
+        }
     }
 
     fn ready_group(&self, name: &str, group: &Group) -> ReadyGroup {
@@ -366,7 +425,8 @@ impl Serving {
                     pattern,
                     component: component.clone(),
                 });
-                (contents.keys().cloned().collect(), routes.collect())
+                let components = contents.keys().filter_map(ContentId::component);
+                (components.cloned().collect(), routes.collect())
             }
             None => (group.components.clone(), Vec::new()),
         };
@@ -375,13 +435,14 @@ impl Serving {
             generation: group.serving(),
             components,
             routes,
+            files: group.running.as_ref().map_or(0, |running| running.files.len()),
         }
     }
 
     fn is_shadowed(&self, pattern: &str, page: &ComponentId) -> bool {
         self.shadowed
             .iter()
-            .any(|route| route.pattern == pattern && route.component == *page)
+            .any(|route| route.pattern == pattern && route.component.as_ref() == Some(page))
     }
 }
 

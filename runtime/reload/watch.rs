@@ -7,7 +7,7 @@
 
 use std::{
     collections::BTreeSet,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, Once, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     diagnostic::Diagnostic,
-    project::{DiscoveryLimits, MANIFEST, Project, is_skipped},
+    project::{DiscoveryLimits, MANIFEST, Project, STATIC, may_be_served},
 };
 
 /// How often a tree without events is compared with what it was.
@@ -182,7 +182,7 @@ fn watcher(root: &Path, elsewhere: &Elsewhere, changes: &Arc<Changes>) -> Option
         if is_lost {
             said.call_once(|| tracing::warn!("the system lost events: the tree is looked at as a whole"));
         }
-        if is_lost || event.as_ref().is_ok_and(moves_folders) {
+        if is_lost || event.as_ref().is_ok_and(|event| moves_folders(&tree, event)) {
             sink.moved.store(true, Ordering::Relaxed);
         }
         if event.map_or(true, |event| matters(&tree, &elsewhere, &event)) {
@@ -228,13 +228,13 @@ impl Folder {
     }
 }
 
-/// Every folder under `root` that is searched for components.
+/// Every folder under `root` that is searched for components, and those of static files.
 pub fn folders(root: &Path) -> BTreeSet<Folder> {
     WalkDir::new(root)
         .follow_links(true)
         .max_depth(DiscoveryLimits::DEFAULT.depth)
         .into_iter()
-        .filter_entry(|entry| entry.depth() == 0 || !is_skipped(entry.file_name()))
+        .filter_entry(|entry| entry.path().strip_prefix(root).is_ok_and(may_be_served))
         // A loop of links, or a folder that may not be read: discovery says so.
         .flatten()
         .filter(|entry| entry.file_type().is_dir())
@@ -293,7 +293,7 @@ fn poll(
 }
 
 /// True where a folder may have been moved or removed.
-fn moves_folders(event: &notify::Event) -> bool {
+fn moves_folders(root: &Path, event: &notify::Event) -> bool {
     let moves = matches!(
         event.kind,
         EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))
@@ -302,12 +302,12 @@ fn moves_folders(event: &notify::Event) -> bool {
         let component = path
             .extension()
             .is_some_and(|ending| ending == "wasm" || ending == "wat");
-        !component && !path.file_name().is_some_and(is_skipped)
+        !component && may_be_served(below(root, path))
     };
     moves && event.paths.iter().any(may_be_folder)
 }
 
-/// False for what cannot change a component: reading, and names that are never searched.
+/// False for what cannot change what is served: reading, and names that are never searched.
 fn matters(root: &Path, elsewhere: &Elsewhere, event: &notify::Event) -> bool {
     let written = match event.kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
@@ -315,21 +315,24 @@ fn matters(root: &Path, elsewhere: &Elsewhere, event: &notify::Event) -> bool {
         _ => true,
     };
     // An event without a path means that some were lost.
-    let matters = |path: &PathBuf| elsewhere.is_about(path) || may_hold_components(root, path);
+    let matters = |path: &PathBuf| elsewhere.is_about(path) || is_of_interest(root, path);
     written && (event.paths.is_empty() || event.paths.iter().any(matters))
 }
 
-fn may_hold_components(root: &Path, path: &Path) -> bool {
-    // One that is not below the root lies beside a file elsewhere, or is known by another path too.
-    let below = path
-        .strip_prefix(root)
-        .unwrap_or(Path::new(path.file_name().unwrap_or_default()));
-    let searched = |part: Component<'_>| match part {
-        Component::Normal(name) => !is_skipped(name),
-        _ => true,
-    };
-    if !below.components().all(searched) {
+/// A path as seen from the root. One that is not below it lies beside a file elsewhere, or is known by
+/// another path too.
+fn below<'p>(root: &Path, path: &'p Path) -> &'p Path {
+    path.strip_prefix(root)
+        .unwrap_or(Path::new(path.file_name().unwrap_or_default()))
+}
+
+fn is_of_interest(root: &Path, path: &Path) -> bool {
+    let below = below(root, path);
+    if !may_be_served(below) {
         return false;
+    }
+    if below.iter().any(|name| name == STATIC) {
+        return true;
     }
     // A name with another ending is a file of no interest; without one it may be a folder.
     match below.extension().and_then(|ending| ending.to_str()) {
@@ -343,10 +346,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_may_hold_components_matters() {
+    fn only_what_may_be_served_matters() {
         let root = Path::new("/site");
         let check = |path: &str, expected| {
-            assert_eq!(may_hold_components(root, Path::new(path)), expected, "{path}");
+            assert_eq!(is_of_interest(root, Path::new(path)), expected, "{path}");
         };
         check("/site/shop/home.wasm", true);
         check("/site/shop/home.wat", true);
@@ -360,6 +363,11 @@ mod tests {
         check("/site/shop/.home.wasm.tmp", false);
         check("/site/.wasmhost/journal.jsonl", false);
         check("/site/_drafts/home.wasm", false);
+        check("/site/shop/static", true);
+        check("/site/shop/static/site.css", true);
+        check("/site/shop/static/_a/target/b.js", true);
+        check("/site/shop/static/.site.css.swp", false);
+        check("/site/target/static/site.css", false);
     }
 
     #[test]
@@ -381,11 +389,16 @@ mod tests {
         use notify::event::{DataChange, RemoveKind, RenameMode};
         let check = |kind: EventKind, path: &str, expected| {
             let event = notify::Event::new(kind).add_path(path.into());
-            assert_eq!(moves_folders(&event), expected, "{kind:?} {path}");
+            assert_eq!(
+                moves_folders(Path::new("/site"), &event),
+                expected,
+                "{kind:?} {path}"
+            );
         };
         let from = EventKind::Modify(ModifyKind::Name(RenameMode::From));
         check(from, "/site/shop", true);
         check(EventKind::Remove(RemoveKind::Folder), "/site/shop", true);
+        check(from, "/site/shop/static", true);
         check(from, "/site/shop/home.wasm", false);
         check(from, "/site/shop/.home.wasm.tmp", false);
         check(
@@ -404,6 +417,8 @@ mod tests {
             ".git",
             "_drafts",
             "shop/node_modules/x",
+            "shop/static/pictures",
+            "shop/static/.git",
         ] {
             std::fs::create_dir_all(tree.path().join(folder)).unwrap();
         }
@@ -418,6 +433,9 @@ mod tests {
                     .to_string()
             })
             .collect();
-        assert_eq!(found, ["", "shop", "shop/screen"]);
+        assert_eq!(
+            found,
+            ["", "shop", "shop/screen", "shop/static", "shop/static/pictures"]
+        );
     }
 }

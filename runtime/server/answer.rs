@@ -41,14 +41,35 @@ pub fn options() -> Response<Body> {
 }
 
 pub fn failed(error: &RequestError) -> Response<Body> {
-    plain(match error {
+    let mut response = plain(match error {
         RequestError::Trapped => StatusCode::INTERNAL_SERVER_ERROR,
         RequestError::BadResponse(_) => StatusCode::BAD_GATEWAY,
-        RequestError::QueueFull | RequestError::Ended => StatusCode::SERVICE_UNAVAILABLE,
+        RequestError::QueueFull
+        | RequestError::NoMemory
+        | RequestError::Ended
+        | RequestError::NotBegun(_)
+        | RequestError::Resting(_) => StatusCode::SERVICE_UNAVAILABLE,
         RequestError::TimeOver => StatusCode::GATEWAY_TIMEOUT,
         RequestError::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         RequestError::BadRequest(_) => StatusCode::BAD_REQUEST,
-    })
+    });
+    if let RequestError::Resting(left) = error {
+        // In whole seconds, as the header has it, and never too early.
+        let seconds = left.as_secs() + 1;
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+/// The answer of a group's static files. Where there is no file, the host says so.
+pub fn file(mut response: Response<Body>, label: HeaderValue) -> Response<Body> {
+    if response.status().is_client_error() {
+        let (mut head, body) = plain(response.status()).into_parts();
+        head.headers.extend(std::mem::take(response.headers_mut()));
+        response = Response::from_parts(head, body);
+    }
+    name_generation(&mut response, label);
+    response
 }
 
 /// Says which generation a response is of, whatever the guest wrote there.

@@ -14,7 +14,8 @@ use std::{
     time::Duration,
 };
 
-use hyper::service::service_fn;
+use http::{Request, uri::Scheme};
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulConnection},
@@ -33,7 +34,7 @@ use super::{
     patient::Patient,
     respond::Responder,
 };
-use crate::project::ServerLimits;
+use crate::{host::body, project::ServerLimits};
 
 /// What a listener accepted.
 pub enum Accepted {
@@ -77,8 +78,8 @@ impl Connections {
     /// Holds the permit to its end.
     pub async fn serve(self: Arc<Self>, accepted: Accepted, _permit: OwnedSemaphorePermit) {
         match accepted {
-            Accepted::Tcp(stream) => self.talk(stream).await,
-            Accepted::Unix(stream) => self.talk(stream).await,
+            Accepted::Tcp(stream) => self.talk(stream, &Scheme::HTTP).await,
+            Accepted::Unix(stream) => self.talk(stream, &Scheme::HTTP).await,
             Accepted::Tls(stream, acceptor) => {
                 let handshake = tokio::time::timeout(self.limits.header_time, acceptor.accept(stream));
                 let accepted = tokio::select! {
@@ -87,7 +88,7 @@ impl Connections {
                 };
                 match accepted {
                     // A state of TLS is large, and most of a connection's life it is not looked at.
-                    Ok(Ok(stream)) => Box::pin(self.talk(stream)).await,
+                    Ok(Ok(stream)) => Box::pin(self.talk(stream, &Scheme::HTTPS)).await,
                     Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
                     Err(_) => tracing::debug!("a TLS handshake took too long"),
                 }
@@ -95,12 +96,13 @@ impl Connections {
         }
     }
 
-    async fn talk<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(&self, stream: S) {
+    async fn talk<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(&self, stream: S, scheme: &Scheme) {
         let activity = Arc::new(Activity::new(Instant::now()));
         let stream = Patient::new(stream, activity.clone(), self.limits.write_time);
         let service = service_fn({
             let activity = activity.clone();
-            move |request| {
+            move |mut request: Request<Incoming>| {
+                body::came_by(&mut request, scheme);
                 let (responder, activity) = (self.responder.clone(), activity.clone());
                 let last = self.last.load(Ordering::Relaxed);
                 // Boxed: the connection keeps the place of its requests' futures while it has none.

@@ -10,8 +10,9 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub use crate::host::REQUEST_ID;
+use crate::host::TRACEPARENT;
+
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Bytes of an id that is passed on.

@@ -24,11 +24,14 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-pub use self::listen::{Listeners, bind};
 use self::{
     connection::{Accepted, Connections},
     listen::Listener,
     respond::Responder,
+};
+pub use self::{
+    listen::{Listeners, bind},
+    unix::UnixSocket,
 };
 use crate::{project::ServerLimits, router::Router, status::Inbox};
 

@@ -12,7 +12,7 @@ use super::{activity::Activity, answer, conform, identity, stream_body::StreamBo
 use crate::{
     generation::RequestError,
     host::body::{self, Body},
-    router::{Routed, Router, Wait},
+    router::{Routed, RoutedPage, Router, Wait},
     status::Inbox,
 };
 
@@ -80,18 +80,57 @@ impl Responder {
             Box::pin(self.inbox.fresh(group, limit)).await;
         }
         match self.router.route(path) {
-            Ok(routed) => {
+            Ok(Routed::Page(page)) => {
                 let request = request.map(|body| Upload::new(body, activity).boxed_unsync());
-                lead(routed, request, id).await
+                match lead(page, request, id).await {
+                    Ok(response) => response,
+                    // Boxed, as all that few requests need.
+                    Err(unbegun) => Box::pin(self.lead_again(unbegun, id)).await,
+                }
+            }
+            Ok(Routed::File { generation, label }) => {
+                // Boxed: pages are not to carry its size.
+                let file = Box::pin(generation.file(method, request.uri(), request.headers()));
+                answer::file(file.await.map(BodyExt::boxed_unsync), label)
             }
             Err(error) => answer::unrouted(&error),
         }
     }
 }
 
-/// Leads a request to its component.
-async fn lead(routed: Routed, request: Request<Body>, id: &HeaderValue) -> Response<Body> {
-    let Routed {
+impl Responder {
+    /// A request whose turn did not come before its generation's drain deadline: a newer one answers it. Where
+    /// there is none, the server stops.
+    async fn lead_again(&self, unbegun: Unbegun, id: &HeaderValue) -> Response<Body> {
+        let mut unbegun = unbegun;
+        loop {
+            let page = match self.router.route(unbegun.request.uri().path()) {
+                Ok(Routed::Page(page)) if page.label != unbegun.label => page,
+                Ok(_) => return answer::failed(&RequestError::Ended),
+                Err(error) => return answer::unrouted(&error),
+            };
+            match lead(page, *unbegun.request, id).await {
+                Ok(response) => return response,
+                Err(again) => unbegun = again,
+            }
+        }
+    }
+}
+
+/// What is left of a request whose generation was ended before it began.
+struct Unbegun {
+    request: Box<Request<Body>>,
+    /// Of the generation.
+    label: HeaderValue,
+}
+
+/// Leads a request to its component. Errors: the generation was ended before the request began.
+async fn lead(
+    routed: RoutedPage,
+    request: Request<Body>,
+    id: &HeaderValue,
+) -> Result<Response<Body>, Unbegun> {
+    let RoutedPage {
         generation,
         component,
         label,
@@ -99,17 +138,21 @@ async fn lead(routed: Routed, request: Request<Body>, id: &HeaderValue) -> Respo
     } = routed;
     let answered = match generation.admit().await {
         Ok(lease) => lease.handle(&component, params, request).await,
+        Err(RequestError::Ended) => Err(RequestError::NotBegun(Box::new(request))),
         Err(error) => Err(error),
     };
     let mut response = match answered {
         Ok(response) => response.map(BodyExt::boxed_unsync),
+        Err(RequestError::NotBegun(request)) => {
+            return Err(Unbegun { request, label });
+        }
         Err(error) => {
             log_failure(&label, &error, component.as_str(), id);
             answer::failed(&error)
         }
     };
     answer::name_generation(&mut response, label);
-    response
+    Ok(response)
 }
 
 fn is_bodiless(status: StatusCode) -> bool {
@@ -136,7 +179,7 @@ fn log_failure(generation: &HeaderValue, error: &RequestError, component: &str, 
     let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
     let (generation, id) = (text(generation), text(id));
     match error {
-        RequestError::BadRequest(_) | RequestError::BodyTooLarge => {
+        RequestError::BadRequest(_) | RequestError::BodyTooLarge | RequestError::Resting(_) => {
             tracing::debug!(%generation, component, id, %error, "request refused");
         }
         _ => tracing::warn!(%generation, component, id, %error, "request failed"),

@@ -62,6 +62,10 @@ impl Histories {
             .filter(|_| !self.groups.is_empty())
     }
 
+    pub fn groups(&self) -> &BTreeMap<String, GroupHistory> {
+        &self.groups
+    }
+
     pub fn tell(&mut self, record: &Value) {
         match record["event"].as_str().unwrap_or_default() {
             // What another version wrote, perhaps, tells nothing.

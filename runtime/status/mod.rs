@@ -4,6 +4,7 @@
 mod history;
 mod inbox;
 mod journal;
+mod live;
 mod queue;
 mod report;
 mod text;
@@ -16,9 +17,13 @@ pub use self::{
     history::{GroupHistory, STATE, histories},
     inbox::{Ask, Inbox, inbox},
     journal::{Journal, read_journal},
+    live::Live,
     report::{Reporter, Writer, start},
 };
-use crate::{diagnostic::Diagnostic, project::ComponentId};
+use crate::{
+    diagnostic::Diagnostic,
+    project::{ComponentId, ContentId},
+};
 
 /// One event, as it goes to standard output and into the journal.
 #[derive(Clone, Debug, Serialize)]
@@ -51,6 +56,12 @@ pub enum Event {
         generation: u64,
         component: ComponentId,
         message: String,
+        /// The id of the request that it happened in.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        request: Option<String>,
+        /// The id of the trace that the request belongs to.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        trace: Option<String>,
     },
     /// A new store of the same generation replaced a dead one.
     Recovered {
@@ -70,6 +81,8 @@ pub struct ReadyGroup {
     pub generation: Option<u64>,
     pub components: Vec<ComponentId>,
     pub routes: Vec<RouteLine>,
+    /// How many files it has under `/GROUP/static/`.
+    pub files: usize,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -91,10 +104,11 @@ pub struct Swapped {
     pub ms: Stages,
 }
 
-/// Why a group was swapped: one of its components.
+/// Why a group was swapped: one of its components, or of its static files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Cause {
-    pub component: ComponentId,
+    #[serde(flatten)]
+    pub content: ContentId,
     pub change: Change,
 }
 

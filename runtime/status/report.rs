@@ -17,7 +17,7 @@ use std::{
 };
 
 use super::{
-    Event, Format, Journal, Record,
+    Event, Format, Journal, Live, Record,
     queue::{Sending, Taking, queue},
     text,
 };
@@ -31,7 +31,10 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The end of events that everyone writes to.
 #[derive(Clone)]
-pub struct Reporter(Sending);
+pub struct Reporter {
+    queue: Sending,
+    live: Live,
+}
 
 /// The threads that keep the journal and print; they end with the last reporter.
 pub struct Writer {
@@ -55,13 +58,24 @@ pub fn start(format: Format, journal: Option<Journal>) -> std::io::Result<(Repor
         print_all(&printed, format);
         drop(done);
     })?;
-    Ok((Reporter(reporting), Writer { keeping, printing }))
+    let reporter = Reporter {
+        queue: reporting,
+        live: Live::default(),
+    };
+    Ok((reporter, Writer { keeping, printing }))
 }
 
 impl Reporter {
-    /// Never blocks.
+    /// Never waits for a disk or a reader.
     pub fn publish(&self, event: Event) {
-        self.0.send(Record::now(event));
+        let record = Record::now(event);
+        self.live.tell(&record);
+        self.queue.send(record);
+    }
+
+    /// What was published so far comes to.
+    pub fn live(&self) -> Live {
+        self.live.clone()
     }
 }
 

@@ -46,8 +46,11 @@ pub fn render(event: &Event) -> String {
             generation,
             component,
             message,
+            request,
+            ..
         } => {
-            format!("trapped {group}@{generation}: {component}: {message}")
+            let request = request.as_deref().unwrap_or("unknown");
+            format!("trapped {group}@{generation}: {component}, request {request}: {message}")
         }
         Event::Recovered { group, generation } => format!("recovered {group}@{generation} with a new store"),
         Event::Lost { count } => format!("lost: {count} events were not printed"),
@@ -74,7 +77,7 @@ fn render_swapped(swapped: &Swapped) -> String {
                 Change::Changed => "~",
                 Change::Removed => "-",
             };
-            format!("{sign}{}", cause.component)
+            format!("{sign}{}", cause.content)
         })
         .collect();
     let causes = if causes.is_empty() {
@@ -113,6 +116,13 @@ fn table(groups: &[ReadyGroup]) -> Table {
                 std::mem::take(&mut name),
                 component.to_string(),
                 routes.join("  "),
+            ]);
+        }
+        if group.files > 0 {
+            table.add_row([
+                name,
+                format!("{} static files", group.files),
+                format!("/{}/static/", group.group),
             ]);
         }
     }

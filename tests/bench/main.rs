@@ -3,7 +3,9 @@
 //! ```sh
 //! cargo bench --bench swap                            # all that follows but the endurance run
 //! cargo bench --bench swap -- soak --swaps 5000       # the endurance run
+//! cargo bench --bench swap -- edits                   # one component of a group changes, alone
 //! cargo bench --bench swap -- load                    # requests while swaps go on, alone
+//! cargo bench --bench swap -- sandbox                 # beside guests that loop and trap
 //! cargo bench --bench swap -- engines                 # JavaScript and Python pages
 //! ```
 
@@ -25,6 +27,7 @@ mod load;
 mod machine;
 mod pages;
 mod process;
+mod sandbox;
 mod soak;
 mod starts;
 #[allow(
@@ -43,8 +46,10 @@ fn main() {
         .collect();
     match arguments.first().map(String::as_str) {
         Some("soak") => soak::run(swaps(&arguments)),
+        Some("edits") => edits::run(),
         Some("engines") => engine_pages::run(),
         Some("load") => load::run(),
+        Some("sandbox") => sandbox::run(),
         None => {
             println!("{}", machine::machine());
             edits::run();
@@ -53,7 +58,7 @@ fn main() {
             engine_pages::run();
             load::run();
         }
-        Some(other) => panic!("{other}: there are `load`, `engines` and `soak`"),
+        Some(other) => panic!("{other}: there are `edits`, `load`, `engines`, `sandbox` and `soak`"),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use super::{check, page, run, tree};
 use crate::{
     linking::wat,
-    support::{Tree, golden, goldens, wit},
+    support::{Tree, golden, goldens, wasmhost, wit},
 };
 
 const COUNT: (&str, &str) = ("cart", "count: func() -> u32;");
@@ -103,6 +103,11 @@ fn a_manifest_with_mistakes() {
     manifest(
         "directories",
         "[groups.shop.grants]\ndirectories = [{ host = \"data\", guest = \"/data\" }, { host = \"shop/home.wasm\", guest = \"/home\" }]\n",
+    );
+    manifest(
+        "secrets",
+        "[groups.shop.grants]\nenv = { A = { file = \"secrets/a\" }, B = { env = \"NO_SUCH_VARIABLE_IS_SET\" }, C = { fil = \"c\" } }\n\
+         config = { d = { file = \"d\", env = \"D\" } }\n",
     );
     manifest("not-yet", "[groups.shop]\nstate = \"migrate\"\n");
     manifest(
@@ -545,6 +550,63 @@ fn warnings() {
         ("parts/cart.wasm", &wit::library(&[COUNT])),
     ]);
     check("warnings", &tree, 0);
+}
+
+#[test]
+fn static_files_that_cannot_be_served() {
+    let manifest = "[groups.site]\nnamespaces = [\"shop\", \"blog\"]\n[groups.large.limits]\nstatic = \"1KiB\"\n\
+                    [groups.taken.routes]\n\"/taken/static/{*path}\" = \"taken.index\"\n";
+    let tree = tree(&[
+        ("wasmhost.toml", manifest.as_bytes()),
+        ("shop/index.wasm", &page()),
+        ("shop/static/site.css", b"1"),
+        ("blog/static/site.css", b"2"),
+        ("blog/static/back\\slash.css", b""),
+        ("large/index.wasm", &page()),
+        ("large/static/a.css", &[b'a'; 600]),
+        ("large/static/b.css", &[b'b'; 600]),
+        ("links/index.wasm", &page()),
+        ("links/static/site.css", b""),
+        ("nobody/static/site.css", b""),
+        ("taken/index.wasm", &page()),
+        ("taken/static/site.css", b""),
+    ]);
+    for (target, link) in [
+        ("..", "out"),
+        (".", "again"),
+        ("missing", "dead.css"),
+        ("site.css", "good.css"),
+    ] {
+        std::os::unix::fs::symlink(target, tree.path("links/static").join(link)).unwrap();
+    }
+    check("static", &tree, 1);
+}
+
+#[test]
+fn authorities_that_cannot_be_trusted() {
+    let tree = tree(&[
+        ("shop/index.wasm", &page()),
+        (
+            "wasmhost.toml",
+            b"[groups.shop.grants]\nhttp = [\"https://api.example.com\"]\n",
+        ),
+        ("none.pem", b"no certificate"),
+    ]);
+    let mut reports = String::new();
+    for file in ["none.pem", "missing.pem"] {
+        let output = wasmhost()
+            .arg("check")
+            .arg(tree.root())
+            .env("SSL_CERT_FILE", tree.path(file))
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        reports += &String::from_utf8(output.stdout).unwrap();
+    }
+    golden(
+        "check-authorities",
+        &reports.replace(tree.root().to_str().unwrap(), "ROOT"),
+    );
 }
 
 /// Codes that no test can bring about, and why.

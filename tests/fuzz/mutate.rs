@@ -58,24 +58,73 @@ pub fn mutate_text(u: &mut Unstructured<'_>, text: &str) -> Result<Vec<u8>> {
     for _ in 0..u.int_in_range(1..=5)? {
         if u.ratio(1, 4)? {
             edit_bytes(u, &mut bytes, text.as_bytes())?;
-            continue;
-        }
-        let word = u.choose(&WORDS)?.as_bytes();
-        let at = position(u, &bytes)?;
-        match u.int_in_range(0..=2)? {
-            0 => drop(bytes.splice(at..at, word.iter().copied())),
-            1 => {
-                let end = (at + u.int_in_range(0..=20)?).min(bytes.len());
-                drop(bytes.splice(at..end, word.iter().copied()));
-            }
-            // Many of one kind, one in another where it is a bracket.
-            _ => {
-                let many = word.repeat(u.int_in_range(1..=20_000)?);
-                drop(bytes.splice(at..at, many));
-            }
+        } else {
+            edit_words(u, &mut bytes, &WORDS)?;
         }
     }
     Ok(bytes)
+}
+
+/// What a client sends, with mutations: of the words of HTTP, of bytes, of the frames of HTTP/2.
+pub fn mutate_request(u: &mut Unstructured<'_>, corpus: &[Vec<u8>]) -> Result<Vec<u8>> {
+    const WORDS: [&str; 28] = [
+        "\r\n",
+        "\r\n\r\n",
+        "\n",
+        "\r",
+        " ",
+        ":",
+        "HTTP/1.1",
+        "HTTP/9.9",
+        "HTTP/1.0",
+        "GET ",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "CONNECT a:1 HTTP/1.1\r\n",
+        "content-length: 5\r\n",
+        "content-length: 18446744073709551616\r\n",
+        "transfer-encoding: chunked\r\n",
+        "transfer-encoding: gzip\r\n",
+        "expect: 100-continue\r\n",
+        "upgrade: h2c\r\n",
+        "connection: upgrade, close\r\n",
+        "host: b\r\n",
+        "0\r\n\r\n",
+        "ffffffffffffffff\r\n",
+        "/../../%2e%2e/",
+        "%00",
+        "?",
+        "\u{0}",
+        "é",
+        "a",
+    ];
+    let mut bytes = u.choose(corpus)?.clone();
+    for _ in 0..u.int_in_range(1..=4)? {
+        let other = u.choose(corpus)?;
+        match u.int_in_range(0..=3)? {
+            0 => edit_words(u, &mut bytes, &WORDS)?,
+            1 => bytes.extend_from_slice(other),
+            _ => edit_bytes(u, &mut bytes, other)?,
+        }
+    }
+    Ok(bytes)
+}
+
+fn edit_words(u: &mut Unstructured<'_>, bytes: &mut Vec<u8>, words: &[&str]) -> Result<()> {
+    let word = u.choose(words)?.as_bytes();
+    let at = position(u, bytes)?;
+    match u.int_in_range(0..=2)? {
+        0 => drop(bytes.splice(at..at, word.iter().copied())),
+        1 => {
+            let end = (at + u.int_in_range(0..=20)?).min(bytes.len());
+            drop(bytes.splice(at..end, word.iter().copied()));
+        }
+        // Many of one kind, one in another where it is a bracket.
+        _ => {
+            let many = word.repeat(u.int_in_range(1..=20_000)?);
+            drop(bytes.splice(at..at, many));
+        }
+    }
+    Ok(())
 }
 
 fn edit_bytes(u: &mut Unstructured<'_>, bytes: &mut Vec<u8>, other: &[u8]) -> Result<()> {

@@ -13,6 +13,7 @@ use wasmhost::{
     artifact::{Artifact, Builder, Cost, Parts, Splitting, graph::Surroundings},
     diagnostic::Diagnostic,
     engine::{self, Ticking},
+    files::Files,
     generation::{Generation, GenerationId, Retirement},
     host::{self, body},
     project::{ComponentId, GroupSpec, Project},
@@ -108,6 +109,7 @@ impl Running {
             spec.instances,
             spec.limits.clone(),
             &spec.grants,
+            Files::new(&spec.name, spec.files.clone()),
             observer,
         );
         let (generation, retirement) = runtime().block_on(starting).map_err(|failed| failed.diagnostic)?;

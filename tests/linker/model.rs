@@ -60,10 +60,20 @@ fn the_graph_is_that_of_the_rules() {
                 .collect::<BTreeSet<_>>()),
             Err(findings) => Err(findings
                 .into_iter()
-                .map(|finding| (finding.component.to_string(), finding.diagnostic.code))
+                .map(|finding| {
+                    (
+                        finding.component.to_string(),
+                        finding.diagnostic.code.into_owned(),
+                    )
+                })
                 .collect::<Vec<_>>()),
         };
-        let expected = model(&members, &wire);
+        let expected = model(&members, &wire).map_err(|findings| {
+            let owned = findings
+                .into_iter()
+                .map(|(component, code)| (component, code.to_owned()));
+            owned.collect::<Vec<_>>()
+        });
         match (found, expected) {
             (Err(mut found), Err(mut expected)) => {
                 // Who of a circle is named first is not said.

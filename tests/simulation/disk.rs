@@ -2,7 +2,7 @@
 //! moment. Knows no control plane.
 
 use wasmhost::{
-    project::{ComponentId, Digest},
+    project::{ContentId, Digest},
     reload::control::{Sight, State},
 };
 
@@ -241,11 +241,10 @@ impl Snapshot {
             () => State::Whole,
         };
         let there = (1..FILES).filter(|file| self.0[*file].is_some() && !wrong);
-        let components =
-            there.filter_map(|file| ComponentId::parse(&format!("{}.c{file}", name(group))).ok());
+        let contents = there.map(|file| ContentId::File(format!("{}/c{file}", name(group))));
         Sight {
             digest,
-            components: components.collect(),
+            contents: contents.collect(),
             state,
         }
     }

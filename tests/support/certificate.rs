@@ -2,12 +2,40 @@
 
 use std::sync::Arc;
 
-use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, CertifiedKey, IsCa, KeyPair,
+    generate_simple_self_signed,
+};
 use tokio_rustls::rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::ring, pki_types::CertificateDer,
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
 use super::{Client, Tree, connect};
+
+/// An authority that nobody knows but who is told.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    pub fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// A certificate for this host.
+    pub fn certificate(&self, host: &str) -> Certificate {
+        let signing_key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new([host.to_owned()]).unwrap();
+        let cert = params.signed_by(&signing_key, &self.0).unwrap();
+        Certificate(CertifiedKey { cert, signing_key })
+    }
+}
 
 /// A certificate for 127.0.0.1 with its key.
 pub struct Certificate(CertifiedKey<rcgen::KeyPair>);
@@ -32,6 +60,23 @@ impl Certificate {
     }
 
     pub const MANIFEST: &str = "[server.tls]\ncertificate = \"tls/cert.pem\"\nkey = \"tls/key.pem\"\n";
+
+    /// How a server speaks TLS with it.
+    pub fn served(&self, protocols: &[&str]) -> Arc<ServerConfig> {
+        let key = PrivateKeyDer::from_pem_slice(self.key().as_bytes()).unwrap();
+        let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        let chain = vec![CertificateDer::from(self.0.cert.der().to_vec())];
+        let mut config = builder
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        config.alpn_protocols = protocols
+            .iter()
+            .map(|protocol| protocol.as_bytes().to_vec())
+            .collect();
+        Arc::new(config)
+    }
 
     /// How a client trusts this certificate alone.
     pub fn trusted(&self, protocols: &[&str]) -> Arc<ClientConfig> {

@@ -8,7 +8,11 @@ use hyper::{
     client::conn::http2::{Builder, SendRequest},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::{net::TcpStream, task::JoinHandle};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    task::JoinHandle,
+};
 
 pub type Body = BoxBody<Bytes, std::convert::Infallible>;
 
@@ -35,7 +39,11 @@ pub fn full(text: &'static str) -> Body {
 
 impl Http2 {
     pub async fn connect(authority: &str) -> Self {
-        let stream = TcpStream::connect(authority).await.unwrap();
+        Self::over(TcpStream::connect(authority).await.unwrap(), authority).await
+    }
+
+    /// Over a connection that is there.
+    pub async fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, authority: &str) -> Self {
         let builder = Builder::new(TokioExecutor::new());
         let (requests, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
         Self {

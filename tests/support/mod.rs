@@ -14,7 +14,7 @@ mod tree;
 pub mod wat_site;
 pub mod wit;
 
-pub use certificate::Certificate;
+pub use certificate::{Authority, Certificate};
 pub use client::{Client, Reply, connect};
 pub use gated::{Gated, assert_broken};
 pub use golden::{golden, goldens};
@@ -35,6 +35,7 @@ pub fn wasmhost() -> std::process::Command {
     command
         .env("NO_COLOR", "1")
         .env_remove("WASMHOST_LOG")
+        .env_remove("SSL_CERT_FILE")
         .env_remove("RUST_BACKTRACE");
     command
 }

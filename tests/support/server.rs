@@ -28,6 +28,15 @@ pub struct Server {
     url: String,
 }
 
+/// What a server has of its machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Holds {
+    /// Bytes.
+    pub memory: u64,
+    pub handles: usize,
+    pub threads: u64,
+}
+
 /// What the server has logged so far.
 #[derive(Default)]
 struct Log {
@@ -133,6 +142,22 @@ impl Server {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    pub fn holds(&self) -> Holds {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let number = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            let number = line.trim().trim_end_matches(" kB");
+            number.parse::<u64>().unwrap()
+        };
+        Holds {
+            memory: number("VmRSS:") << 10,
+            handles: std::fs::read_dir(format!("/proc/{}/fd", self.pid()))
+                .unwrap()
+                .count(),
+            threads: number("Threads:"),
+        }
     }
 
     /// Bytes of memory that it has had at most.

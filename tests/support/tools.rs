@@ -11,9 +11,14 @@ pub struct Tool(&'static str);
 impl Tool {
     /// `None`, and loudly so, on a machine without it. In CI that is a failure.
     pub fn new(name: &'static str) -> Option<Self> {
-        let mut version = Command::new(name);
-        version.arg("--version").stdout(Stdio::null());
-        if version.status().is_ok_and(|status| status.success()) {
+        Self::known_by(name, "--version")
+    }
+
+    /// As `new`, of a program that answers to something else.
+    pub fn known_by(name: &'static str, argument: &str) -> Option<Self> {
+        let mut asked = Command::new(name);
+        asked.arg(argument).stdout(Stdio::null()).stderr(Stdio::null());
+        if asked.status().is_ok() {
             return Some(Self(name));
         }
         let set = |variable: &str| {

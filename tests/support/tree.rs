@@ -71,7 +71,7 @@ impl Tree {
     }
 }
 
-/// Every component under `root` and its manifest, relative to it.
+/// Every component under `root`, its manifest and its static files, relative to it.
 pub fn served_files(root: &Path) -> Vec<PathBuf> {
     fn walk(root: &Path, folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).unwrap() {
@@ -81,10 +81,13 @@ pub fn served_files(root: &Path) -> Vec<PathBuf> {
                 if name != "target" && !name.starts_with('.') {
                     walk(root, &path, found);
                 }
-            } else if name.ends_with(".wasm") || name == "wasmhost.toml" {
+            } else if name.ends_with(".wasm") || name == "wasmhost.toml" || is_static(&path) {
                 found.push(path.strip_prefix(root).unwrap().to_owned());
             }
         }
+    }
+    fn is_static(path: &Path) -> bool {
+        path.parent().is_some_and(|folder| folder.ends_with("static"))
     }
     let mut found = Vec::new();
     walk(root, root, &mut found);

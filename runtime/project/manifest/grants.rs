@@ -7,6 +7,7 @@ use std::{
 
 use super::later;
 use crate::project::{
+    Source,
     grants::Origin,
     toml_reader::{Entry, Placed, Section, Value},
 };
@@ -14,9 +15,16 @@ use crate::project::{
 #[derive(Debug, Default)]
 pub struct GrantLines {
     pub http: BTreeSet<Origin>,
-    pub env: BTreeMap<String, String>,
-    pub config: BTreeMap<String, String>,
+    pub env: BTreeMap<String, TextLine>,
+    pub config: BTreeMap<String, TextLine>,
     pub directories: Vec<DirectoryLine>,
+}
+
+/// A text, or where a secret is found, as written.
+#[derive(Debug, PartialEq, Eq)]
+pub enum TextLine {
+    Written(String),
+    Secret(Placed<Source>),
 }
 
 #[derive(Debug)]
@@ -71,13 +79,35 @@ fn origin(value: &Value<'_>) -> Option<Origin> {
         .ok()
 }
 
-fn text(entry: &Entry<'_>, check: fn(&Entry<'_>)) -> Option<(String, String)> {
+fn text(entry: &Entry<'_>, check: fn(&Entry<'_>)) -> Option<(String, TextLine)> {
     check(entry);
+    let name = entry.key().value.to_owned();
+    if entry.value.is_table() {
+        return Some((name, TextLine::Secret(secret(&entry.value)?)));
+    }
     let value = entry.value.string()?;
     if value.contains('\0') {
         return entry.value.expected("a text without the character NUL");
     }
-    Some((entry.key().value.to_owned(), value.to_owned()))
+    Some((name, TextLine::Written(value.to_owned())))
+}
+
+fn secret(value: &Value<'_>) -> Option<Placed<Source>> {
+    let [file, env] = value.section(|secret| [secret.get("file"), secret.get("env")])?;
+    let source = match (file, env) {
+        (Some(file), None) => match file.string()? {
+            "" => return file.expected("the path of a file"),
+            path => Source::File(path.into()),
+        },
+        (None, Some(env)) => match env.string()? {
+            name if name.is_empty() || name.contains(['=', '\0']) => {
+                return env.expected("the name of a variable");
+            }
+            name => Source::Env(name.to_owned()),
+        },
+        _ => return value.expected("a string, { file = \"PATH\" } or { env = \"NAME\" }"),
+    };
+    Some(value.placed(source))
 }
 
 fn check_variable(entry: &Entry<'_>) {

@@ -96,6 +96,9 @@ fn limits(section: &mut Section<'_>) -> ServerLimits {
         .get("header-size")
         .and_then(|value| value.size(ServerLimits::HEADER_SIZE))
         .and_then(|size| usize::try_from(size).ok());
+    let memory = section
+        .get("memory")
+        .and_then(|value| value.size(ServerLimits::MEMORY));
     let mut time = |key, default| {
         let value: Option<Value<'_>> = section.get(key);
         value
@@ -109,5 +112,6 @@ fn limits(section: &mut Section<'_>) -> ServerLimits {
         idle_time: time("idle-time", default.idle_time),
         write_time: time("write-time", default.write_time),
         shutdown_time: time("shutdown-time", default.shutdown_time),
+        memory,
     }
 }

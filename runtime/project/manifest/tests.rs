@@ -1,7 +1,7 @@
 //! Manifest text and what is said about it.
 
 use super::*;
-use crate::project::{ServerLimits, TlsFiles};
+use crate::project::{ServerLimits, Source, TlsFiles};
 
 /// One line per diagnostic: `line:column code: message | help`.
 fn check(text: &str, expected: &[&str]) {
@@ -79,6 +79,7 @@ start-time = "500ms"
 in-flight = 1_0
 queue = 0
 body = 0x10
+static = "1MiB"
 [groups.shop.grants]
 http = []
 env = {}
@@ -100,6 +101,8 @@ path = "../home.wasm"
         in_flight: 10,
         queue: 0,
         body: 16,
+        static_files: 1 << 20,
+        ..Limits::default()
     };
     assert_eq!((&group.limits, group.drain), (&limits, Duration::ZERO));
     let patterns: Vec<_> = group.routes.iter().map(|route| route.pattern.as_str()).collect();
@@ -138,6 +141,32 @@ fn syntax() {
             "4:7 manifest-syntax: invalid basic string, expected `\"`",
         ],
     );
+}
+
+#[test]
+fn every_limit_of_a_store_is_read() {
+    let (manifest, mistakes) = parse(
+        Path::new("wasmhost.toml"),
+        r#"[groups.shop.limits]
+handles = 100
+files = 10
+connections = 3
+instances = 50
+call-size = "1MiB"
+output = 0
+"#,
+    );
+    assert!(mistakes.is_empty(), "{mistakes:?}");
+    let expected = Limits {
+        handles: 100,
+        files: 10,
+        connections: 3,
+        instances: 50,
+        call_size: 1 << 20,
+        output: 0,
+        ..Limits::default()
+    };
+    assert_eq!(manifest.groups["shop"].limits, expected);
 }
 
 #[test]
@@ -190,6 +219,7 @@ header-time = "5s"
 idle-time = "1m"
 write-time = "20s"
 shutdown-time = "100ms"
+memory = "2GiB"
 "#,
     );
     let ServerSpec { listen, tls, limits } = manifest.server;
@@ -210,6 +240,7 @@ shutdown-time = "100ms"
         idle_time: Duration::from_secs(60),
         write_time: Duration::from_secs(20),
         shutdown_time: Duration::from_millis(100),
+        memory: Some(2 << 30),
     };
     assert_eq!(limits, expected);
 }
@@ -471,7 +502,7 @@ fn what_is_granted() {
     let manifest = good(
         r#"[groups.shop.grants]
 http = ["https://API.example.com", "http://127.0.0.1:9000/"]
-env = { LANG = "en" }
+env = { LANG = "en", TOKEN = { file = "secrets/token" }, KEY = { env = "API_KEY" } }
 config = { greeting = "hello" }
 directories = [{ host = "data", guest = "/data" }, { host = "../more", guest = "/more", write = true }]
 "#,
@@ -480,9 +511,18 @@ directories = [{ host = "data", guest = "/data" }, { host = "../more", guest = "
     let http: Vec<_> = grants.http.iter().map(ToString::to_string).collect();
     assert_eq!(http, ["http://127.0.0.1:9000", "https://api.example.com"]);
     assert_eq!(
-        (grants.env["LANG"].as_str(), grants.config["greeting"].as_str()),
-        ("en", "hello")
+        (&grants.env["LANG"], &grants.config["greeting"]),
+        (
+            &TextLine::Written("en".into()),
+            &TextLine::Written("hello".into())
+        )
     );
+    let source = |key: &str| match &grants.env[key] {
+        TextLine::Secret(source) => source.value.clone(),
+        TextLine::Written(text) => panic!("{text}"),
+    };
+    assert_eq!(source("TOKEN"), Source::File("secrets/token".into()));
+    assert_eq!(source("KEY"), Source::Env("API_KEY".into()));
     let directories: Vec<_> = grants
         .directories
         .iter()

@@ -73,6 +73,11 @@ pub fn all(only: Option<&str>) -> Vec<Contender> {
     contenders
 }
 
+/// One page in one store.
+pub fn shared_page() -> Contender {
+    wasmhost("page, shared".into(), WORLDS[0].1, "shared")
+}
+
 const WORLDS: [(&str, &str); 2] = [
     ("page", "hello-page.wasm"),
     ("WASI HTTP 0.2", "hello-wasi02.wasm"),

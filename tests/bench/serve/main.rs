@@ -5,6 +5,7 @@
 //! cargo bench --bench serve                                        # the table
 //! cargo bench --bench serve -- --rounds 1 --seconds 2 --only page  # a quick look at some
 //! cargo bench --bench serve -- memory                              # idle groups and idle connections
+//! cargo bench --bench serve -- many                                # 2,000 connections for a minute
 //! ```
 
 #![allow(
@@ -17,6 +18,7 @@
 
 mod contenders;
 mod load;
+mod many;
 mod memory;
 mod plain;
 #[allow(dead_code, reason = "shared with the other benchmark, which uses all of it")]
@@ -50,6 +52,7 @@ fn main() {
     match arguments.first().map(String::as_str) {
         Some(plain::ARGUMENT) => plain::serve(),
         Some("memory") => memory::run(),
+        Some("many") => many::run(),
         _ => compare(&Settings::read(&arguments)),
     }
 }

@@ -12,6 +12,7 @@ use exports::wasi::http::handler::Guest;
 use wasi::cli::environment::get_environment;
 use wasi::config::store;
 use wasi::filesystem::preopens::get_directories;
+use wasi::filesystem::types::{DescriptorFlags, OpenFlags, PathFlags};
 use wasi::http::client;
 use wasi::http::types::{ErrorCode, Fields, Method, Request, RequestOptions, Response, Scheme, Trailers};
 use wit_bindgen::{FutureReader, StreamReader, StreamResult, StreamWriter, spawn_local};
@@ -67,6 +68,7 @@ impl Guest for Flows {
                 "{:?}",
                 std::fs::write(how, "written").map_err(|error| error.kind())
             )),
+            "hold-files" => hold_files(how).await,
             "outgoing" => outgoing(&how, request, None).await,
             "outgoing-at-once" => outgoing(&how, request, Some(1_000_000)).await,
             "print" => {
@@ -93,6 +95,27 @@ impl Guest for Flows {
 }
 
 export!(Flows);
+
+/// Opens a file of the first folder again and again, and keeps it open; how often that went well.
+async fn hold_files(path: String) -> Answer {
+    let (folder, _) = get_directories().remove(0);
+    let mut files = Vec::new();
+    while files.len() < 1000 {
+        let opened = folder.open_at(
+            PathFlags::empty(),
+            path.clone(),
+            OpenFlags::empty(),
+            DescriptorFlags::READ,
+        );
+        match opened.await {
+            Ok(file) => files.push(file),
+            Err(_) => break,
+        }
+    }
+    let count = files.len();
+    std::mem::forget(files);
+    text(&count.to_string())
+}
 
 /// Answers when `most` requests are inside at once.
 async fn barrier(most: usize) -> Answer {

@@ -55,6 +55,13 @@ impl Guest for Misbehave {
             "claim" => with_header("wasmhost-generation", b"other@99"),
             "large" => ok(vec![b'x'; how.parse().unwrap_or_default()]),
             "print" => print(),
+            "print-on" => loop {
+                println!("and on it goes, and on it goes, and on it goes, and on it goes");
+            },
+            "many-headers" => Response {
+                headers: vec![("x".into(), b"y".into()); how.parse().unwrap_or_default()],
+                ..ok("with many headers")
+            },
             _ => ok(describe(&request)),
         }
     }

@@ -5,7 +5,7 @@ use std::arch::wasm32;
 use std::cell::Cell;
 use std::mem::forget;
 
-use wasip2::cli::environment::{get_arguments, get_environment};
+use wasip2::cli::environment::{get_arguments, get_environment, initial_cwd};
 use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::filesystem::preopens::get_directories;
 use wasip2::http::outgoing_handler;
@@ -32,6 +32,7 @@ impl Guest for Streams {
         let (what, how) = query.split_once('=').unwrap_or((query, ""));
         let upload = Upload::open(&request);
         match what {
+            "scheme" => answer(response, &format!("{:?}", request.scheme())),
             "count" => answer(response, &CALLS.get().to_string()),
             "lockstep" => lockstep(&upload, Download::open(response, &[])),
             "flood" => flood(Download::open(response, &[])),
@@ -42,6 +43,15 @@ impl Guest for Streams {
             "write-late" => write_late(&upload, Download::open(response, &[])),
             "reach" => answer(response, &reach()),
             "outgoing" => answer(response, &outgoing(how)),
+            "inherits" => answer(response, &inherits()),
+            "hold-files" => answer(response, &hold_files(how)),
+            "outgoing-flood" => answer(response, &outgoing_flood(how.parse().unwrap_or_default())),
+            "write-at-once" => {
+                let download = Download::open(response, &[]);
+                let _ = download
+                    .stream
+                    .write(&vec![b'x'; how.parse().unwrap_or_default()]);
+            }
             "pass-on" => pass_on(how, &upload, response),
             "print" => {
                 println!("words in turn");
@@ -154,9 +164,26 @@ fn reach() -> String {
     )
 }
 
-fn outgoing(authority: &str) -> String {
+/// What a program has of the one that started it.
+fn inherits() -> String {
+    let mut input = String::new();
+    let _ = std::io::Read::read_to_string(&mut std::io::stdin(), &mut input);
+    format!(
+        "arguments {:?}, directory {:?}, input {input:?}, environment {:?}",
+        get_arguments(),
+        initial_cwd(),
+        get_environment()
+    )
+}
+
+/// `how` is `AUTHORITY`, behind `tls:` for https.
+fn outgoing(how: &str) -> String {
+    let (scheme, authority) = match how.strip_prefix("tls:") {
+        Some(authority) => (Scheme::Https, authority),
+        None => (Scheme::Http, how),
+    };
     let request = OutgoingRequest::new(Fields::new());
-    let _ = request.set_scheme(Some(&Scheme::Http));
+    let _ = request.set_scheme(Some(&scheme));
     let _ = request.set_authority(Some(authority));
     let _ = request.set_path_with_query(Some("/"));
     let response = match outgoing_handler::handle(request, None) {
@@ -169,6 +196,23 @@ fn outgoing(authority: &str) -> String {
         Some(Ok(Err(code))) => format!("{code:?}"),
         other => format!("{other:?}"),
     }
+}
+
+/// Opens a file again and again, and keeps it open; how often that went well.
+fn hold_files(path: &str) -> String {
+    let open = || std::fs::File::open(path).map(forget).ok();
+    std::iter::from_fn(open).take(1000).count().to_string()
+}
+
+/// Begins so many requests and waits for none; how many of them were taken.
+fn outgoing_flood(many: usize) -> String {
+    let begun = (0..many).map(|_| {
+        let request = OutgoingRequest::new(Fields::new());
+        let _ = request.set_scheme(Some(&Scheme::Http));
+        let _ = request.set_authority(Some("127.0.0.1:9"));
+        outgoing_handler::handle(request, None).is_ok()
+    });
+    begun.filter(|taken| *taken).count().to_string()
 }
 
 /// Sends the upload on, and then the answer back, part by part. `how` is `AUTHORITY/PATH`.

@@ -5,7 +5,8 @@ use crate::Part;
 use crate::exports::site::shop::layout::{Action, Badge, Bill, Card, Link, Row, Section};
 
 const SHOP: &str = "Kiln & Kettle";
-const STYLE: &str = include_str!("style.css");
+/// `shop/static/site.css`, swapped with the group.
+const STYLE: &str = "/shop/static/site.css";
 
 pub fn page<'a>(
     accent: &str,
@@ -27,9 +28,8 @@ pub fn page<'a>(
 <meta name="color-scheme" content="light dark">
 <title>{title} · {shop}</title>
 <link rel="icon" href="data:,">
-<style>
-:root {{ --accent: {accent}; }}
-{STYLE}</style>
+<style>:root {{ --accent: {accent}; }}</style>
+<link rel="stylesheet" href="{STYLE}">
 </head>
 <body>
 <a class="skip" href="#main">Skip to content</a>

@@ -1,0 +1,168 @@
+//! Where a call runs: on the threads that serve, or, as long as it computes, in the background. Who has
+//! waited for something comes back. A page whose last calls computed for long begins there.
+//!
+//! ```text
+//!  caller's thread ─▶ serving threads ◀─(it waits)── background
+//!                            └──(two ticks)──────────────▲
+//! ```
+
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+};
+
+use futures::poll;
+use tokio::sync::oneshot;
+
+use crate::{
+    artifact::{Artifact, Entry},
+    engine::{Background, Work, take_ticks},
+};
+
+/// Ticks of the clock after which a call computes for long. The first may come at once, since the clock
+/// knows nothing of calls.
+const LONG: u32 = 2;
+
+/// Where the calls of one generation run.
+pub struct Pace {
+    background: Background,
+    group: Arc<str>,
+    /// Whether a page's calls computed for long the last time, by slice and place.
+    long: Vec<Vec<AtomicBool>>,
+}
+
+/// A page of a generation, by slice and place.
+pub type Page = (usize, usize);
+
+/// One call's way.
+struct Way {
+    pace: Arc<Pace>,
+    page: Option<Page>,
+    /// Ticks that it has seen since it waited last in the background.
+    ticks: u32,
+    /// It was interrupted at least once.
+    computed: bool,
+}
+
+impl Pace {
+    pub fn new(group: &Arc<str>, artifact: &Artifact) -> Arc<Self> {
+        let mut long = Vec::new();
+        long.resize_with(artifact.slices.len(), Vec::new);
+        for Entry { slice, place, .. } in artifact.entries.values() {
+            let places: &mut Vec<AtomicBool> = &mut long[*slice];
+            let least = places.len().max(place + 1);
+            places.resize_with(least, AtomicBool::default);
+        }
+        Arc::new(Self {
+            background: artifact.engines.background.clone(),
+            group: group.clone(),
+            long,
+        })
+    }
+
+    /// Runs a call on the caller's thread as far as it gets at once, which for most is to their end; what
+    /// has to wait goes on by itself. So it costs no change of threads, and goes on without its client.
+    pub async fn run(self: &Arc<Self>, page: Page, call: impl Future<Output = ()> + Send + 'static) {
+        let mut way = self.way(Some(page));
+        let mut call: Work = Box::pin(call);
+        if way.flag().is_some_and(|long| long.load(Relaxed)) {
+            return way.compute(call);
+        }
+        take_ticks();
+        if poll!(call.as_mut()).is_pending() {
+            way.count();
+            way.go_on(call);
+        }
+    }
+
+    /// Runs what is not of one page to its end.
+    pub async fn carry(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
+        let (over, ended) = oneshot::channel::<()>();
+        self.way(None).go_on(Box::pin(async move {
+            work.await;
+            drop(over);
+        }));
+        // It ends without a word.
+        let _ = ended.await;
+    }
+
+    fn way(self: &Arc<Self>, page: Option<Page>) -> Way {
+        Way {
+            pace: self.clone(),
+            page,
+            ticks: 0,
+            computed: false,
+        }
+    }
+}
+
+impl Way {
+    /// On the threads that serve, until it has computed for long.
+    fn go_on(mut self, mut call: Work) {
+        tokio::spawn(async move {
+            let is_over = poll_fn(|context| match self.turn(&mut call, context) {
+                (Poll::Pending, _) if self.ticks >= LONG => Poll::Ready(false),
+                (turn, _) => turn.map(|()| true),
+            });
+            if is_over.await {
+                self.end();
+            } else {
+                self.remember(true);
+                self.compute(call);
+            }
+        });
+    }
+
+    /// In the background, until it has to wait.
+    fn compute(mut self, mut call: Work) {
+        let (background, group) = (self.pace.background.clone(), self.pace.group.clone());
+        let work = async move {
+            let is_over = poll_fn(|context| match self.turn(&mut call, context) {
+                (Poll::Pending, 0) => Poll::Ready(false),
+                (turn, _) => turn.map(|()| true),
+            });
+            if is_over.await {
+                self.end();
+            } else {
+                self.ticks = 0;
+                self.go_on(call);
+            }
+        };
+        background.spawn(&group, Box::pin(work));
+    }
+
+    /// One turn of the call, and the ticks in it.
+    fn turn(&mut self, call: &mut Work, context: &mut Context<'_>) -> (Poll<()>, u32) {
+        take_ticks();
+        let turn = call.as_mut().poll(context);
+        (turn, self.count())
+    }
+
+    fn count(&mut self) -> u32 {
+        let ticks = take_ticks();
+        self.ticks += ticks;
+        self.computed |= ticks > 0;
+        ticks
+    }
+
+    fn end(&self) {
+        if !self.computed {
+            self.remember(false);
+        }
+    }
+
+    fn remember(&self, long: bool) {
+        if let Some(flag) = self.flag() {
+            flag.store(long, Relaxed);
+        }
+    }
+
+    fn flag(&self) -> Option<&AtomicBool> {
+        let (slice, place) = self.page?;
+        self.pace.long.get(slice)?.get(place)
+    }
+}

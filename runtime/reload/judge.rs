@@ -1,0 +1,89 @@
+//! What is to become of one group: judged by what serves, what was refused, and what a look found. Pure.
+
+use std::{collections::BTreeSet, time::Instant};
+
+use super::{
+    control::{GONE, Sight, State, UNFINISHED},
+    subject::{Pending, Subject},
+    unsettled::Unsettled,
+};
+use crate::project::{ContentId, Digest};
+
+#[derive(Debug, Default)]
+pub struct Group {
+    pub serving: Option<Content>,
+    pub subject: Subject,
+    pub unsettled: Unsettled,
+}
+
+#[derive(Debug)]
+pub struct Content {
+    digest: Digest,
+    contents: BTreeSet<ContentId>,
+}
+
+/// What is to become of a group.
+pub enum Verdict {
+    Rest,
+    /// Look again then.
+    Wait(Instant),
+    Build,
+    Refuse,
+    Remove,
+}
+
+impl Group {
+    pub fn judge(&mut self, now: Instant, sight: Option<&Sight>) -> Verdict {
+        let Some(sight) = sight else {
+            return match self.subject.wait(now, Pending::Gone, GONE) {
+                Some(until) => Verdict::Wait(until),
+                None => Verdict::Remove,
+            };
+        };
+        if self
+            .serving
+            .as_ref()
+            .is_some_and(|serving| serving.digest == sight.digest)
+        {
+            self.subject = Subject::default();
+            return Verdict::Rest;
+        }
+        if self.subject.refused == Some(sight.digest) {
+            self.subject.patience = None;
+            return Verdict::Rest;
+        }
+        let (pending, patience) = match sight.state {
+            State::Whole if self.lacks_nothing(sight) => return Verdict::Build,
+            State::Whole | State::Wrong => (Pending::Content(sight.digest), GONE),
+            State::Unfinished => (Pending::Unfinished, UNFINISHED),
+        };
+        match (self.subject.wait(now, pending, patience), sight.state) {
+            (Some(until), _) => Verdict::Wait(until),
+            (None, State::Whole) => Verdict::Build,
+            (None, State::Unfinished | State::Wrong) => {
+                self.subject.refuse(sight.digest);
+                Verdict::Refuse
+            }
+        }
+    }
+
+    /// False where a component that serves is gone: build tools delete before they write.
+    fn lacks_nothing(&self, sight: &Sight) -> bool {
+        self.serving
+            .as_ref()
+            .is_none_or(|serving| serving.contents.is_subset(&sight.contents))
+    }
+
+    pub fn serve(&mut self, sight: Sight) {
+        self.serving = Some(Content {
+            digest: sight.digest,
+            contents: sight.contents,
+        });
+        self.subject = Subject::default();
+    }
+
+    /// Neither served nor refused nor there.
+    pub fn is_nothing(&self, sight: Option<&Sight>) -> bool {
+        sight.is_none() && self.serving.is_none() && self.subject.refused.is_none()
+    }
+}
