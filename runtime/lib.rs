@@ -6,6 +6,12 @@
 // What a user must be told.
 pub mod diagnostic;
 
+// Lines to follow as they come.
+pub mod feed;
+
+// What is logged, and where to.
+pub mod logging;
+
 // The tree and the manifest, as understood.
 pub mod project;
 

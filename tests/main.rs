@@ -11,6 +11,7 @@
 
 mod support;
 
+mod admin;
 mod bad_input;
 mod bodies;
 mod broken_files;
@@ -18,6 +19,7 @@ mod caches;
 mod check;
 mod conformance;
 mod crash;
+mod dashboard;
 mod detection;
 mod engines;
 mod events;

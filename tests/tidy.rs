@@ -21,6 +21,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ),
     ("axum", &["admin"]),
     ("prometheus", &["metrics"]),
+    ("tracing_subscriber", &["logging"]),
     ("hyper_rustls", &["host/outgoing.rs"]),
     // `certificate` reads what `server` serves with: `check` has to read it too.
     ("tokio_rustls", &["certificate", "server", "host/outgoing.rs"]),

@@ -14,16 +14,13 @@ mod state;
 mod status;
 mod steer;
 
-use std::{
-    io::{IsTerminal, Write},
-    path::PathBuf,
-    process::ExitCode,
+use std::{io::Write, path::PathBuf, process::ExitCode};
+
+use crate::{
+    diagnostic::{Diagnostic, Fault, worst_fault},
+    logging::{LogFormat, Logging},
 };
-
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
-
-use crate::diagnostic::{Diagnostic, Fault, worst_fault};
 
 /// A hot-swap runtime for WebAssembly components.
 ///
@@ -62,10 +59,13 @@ struct Root {
 /// 2 wrong usage; 3 the machine is at fault.
 pub fn run() -> ExitCode {
     let Arguments { command } = Arguments::parse();
-    log_to_stderr();
+    let logging = Logging::start(match &command {
+        Command::Serve(arguments) => arguments.log_format(),
+        _ => LogFormat::Text,
+    });
     let outcome = match command {
-        Command::Serve(arguments) => serve::run(arguments).map(|()| ExitCode::SUCCESS),
         Command::New(arguments) => new::run(arguments).map(|()| ExitCode::SUCCESS),
+        Command::Serve(arguments) => serve::run(arguments, logging).map(|()| ExitCode::SUCCESS),
         Command::Build(arguments) => build::run(arguments).map(|()| ExitCode::SUCCESS),
         Command::Check(arguments) => check::run(arguments),
         Command::Graph(arguments) => graph::run(arguments),
@@ -76,18 +76,6 @@ pub fn run() -> ExitCode {
         Command::Drain(arguments) => steer::drain(arguments),
     };
     outcome.unwrap_or_else(|diagnostics| report(&diagnostics))
-}
-
-/// Logs go to standard error; standard output belongs to events and reports.
-fn log_to_stderr() {
-    // Of their own doings these two say what looks like trouble, and is none.
-    const DEFAULT: &str = "info,notify=error,wasmtime_internal_cache=error";
-    let filter = EnvFilter::try_from_env("WASMHOST_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
 }
 
 fn report(diagnostics: &[Diagnostic]) -> ExitCode {

@@ -92,7 +92,7 @@ fn text(entry: &Entry<'_>, check: fn(&Entry<'_>)) -> Option<(String, TextLine)> 
     Some((name, TextLine::Written(value.to_owned())))
 }
 
-fn secret(value: &Value<'_>) -> Option<Placed<Source>> {
+pub fn secret(value: &Value<'_>) -> Option<Placed<Source>> {
     let [file, env] = value.section(|secret| [secret.get("file"), secret.get("env")])?;
     let source = match (file, env) {
         (Some(file), None) => match file.string()? {

@@ -1,7 +1,7 @@
 //! Manifest text and what is said about it.
 
 use super::*;
-use crate::project::{ServerLimits, Source, TlsFiles};
+use crate::project::{AdminSpec, ServerLimits, Source, TlsFiles};
 
 /// One line per diagnostic: `line:column code: message | help`.
 fn check(text: &str, expected: &[&str]) {
@@ -220,9 +220,22 @@ idle-time = "1m"
 write-time = "20s"
 shutdown-time = "100ms"
 memory = "2GiB"
+[server.admin]
+listen = "127.0.0.1:9180"
+token = { env = "ADMIN" }
 "#,
     );
-    let ServerSpec { listen, tls, limits } = manifest.server;
+    let ServerSpec {
+        listen,
+        tls,
+        limits,
+        admin,
+    } = manifest.server;
+    let expected = AdminSpec {
+        listen: "127.0.0.1:9180".parse().unwrap(),
+        token: Source::Env("ADMIN".into()),
+    };
+    assert_eq!(admin, Some(expected));
     let listen: Vec<_> = listen.iter().map(ToString::to_string).collect();
     assert_eq!(
         listen,
