@@ -31,6 +31,9 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("rustls", &["certificate", "server"]),
     ("tower_http", &["files"]),
     ("notify", &["reload/watch.rs"]),
+    ("cargo_metadata", &["build"]),
+    ("toml_edit", &["scaffold"]),
+    ("indicatif", &["cli"]),
     ("clap", &["cli"]),
     ("anyhow", &["cli", "testing"]),
 ];
@@ -257,6 +260,10 @@ fn files() -> Vec<File> {
     fn walk(folder: &Path, files: &mut Vec<File>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
+            if path.ends_with("templates") {
+                // Other projects' sources.
+                continue;
+            }
             if path.is_dir() {
                 walk(&path, files);
             } else if path.extension().is_some_and(|ending| ending == "rs") {

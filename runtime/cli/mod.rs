@@ -5,8 +5,11 @@ mod check;
 mod graph;
 mod inspect;
 mod journal;
+mod new;
+mod progress;
 mod records;
 mod serve;
+mod signals;
 mod state;
 mod status;
 mod steer;
@@ -33,6 +36,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Arguments),
+    New(new::Arguments),
     Build(build::Arguments),
     Check(check::Arguments),
     Graph(graph::Arguments),
@@ -60,6 +64,7 @@ pub fn run() -> ExitCode {
         _ => LogFormat::Text,
     });
     let outcome = match command {
+        Command::New(arguments) => new::run(arguments).map(|()| ExitCode::SUCCESS),
         Command::Serve(arguments) => serve::run(arguments, logging).map(|()| ExitCode::SUCCESS),
         Command::Build(arguments) => build::run(arguments).map(|()| ExitCode::SUCCESS),
         Command::Check(arguments) => check::run(arguments),
