@@ -18,6 +18,7 @@ use crate::{
     reload::{Mode, Reloader, Watch},
     router,
     server::{self, Accounts, Server},
+    service,
     status::{self, Ask, Event, Format, Journal, Reporter, Writer},
     tracer::Tracer,
 };
@@ -185,6 +186,7 @@ impl App {
         }
         // Its file goes with it.
         let mut steering = JoinSet::new();
+        steering.spawn(service::run(desk.orders.clone(), desk.stop.clone()));
         steering.spawn(admin.run(desk));
         // Frozen: nothing is swapped without an order, so no request waits for a change.
         if watch.is_none() {

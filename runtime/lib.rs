@@ -72,6 +72,9 @@ pub mod reload;
 // Steering a running server.
 pub mod admin;
 
+// What a service manager is told.
+pub mod service;
+
 // Everything put together.
 pub mod app;
 

@@ -71,8 +71,9 @@ impl Default for Bounds {
 
 /// Sockets that are bound.
 pub struct Admin {
-    /// `None` where it could not be: serving goes on without being steered by commands.
+    /// `None` where it could not be: serving goes on without being steered by commands, until it can.
     socket: Option<Owned>,
+    path: PathBuf,
     address: Option<(TcpListener, Guard)>,
 }
 
@@ -86,7 +87,8 @@ impl Admin {
             Some(spec) => Some((bind_address(spec).await?, Guard::new(&token(spec)?))),
             None => None,
         };
-        let socket = UnixSocket::bind(&state_dir.join(SOCKET)).await;
+        let path = state_dir.join(SOCKET);
+        let socket = UnixSocket::bind(&path).await;
         let unsteered = |error: &io::Error| {
             let folder = state_dir.display();
             tracing::warn!(
@@ -96,6 +98,7 @@ impl Admin {
         };
         Ok(Self {
             socket: socket.inspect_err(unsteered).ok().map(Owned),
+            path,
             address,
         })
     }
@@ -109,14 +112,34 @@ impl Admin {
     /// Answers until it is dropped.
     pub async fn run(self, desk: Desk) {
         let router = api::router(desk).layer(middleware::from_fn(confine));
-        let Self { socket, address } = self;
-        tokio::join!(over_socket(socket, router.clone()), over_address(address, router));
+        let Self {
+            socket,
+            path,
+            address,
+        } = self;
+        tokio::join!(
+            over_socket(socket, &path, router.clone()),
+            over_address(address, router)
+        );
     }
 }
 
-async fn over_socket(socket: Option<Owned>, router: Router) {
-    if let Some(socket) = socket {
-        report(axum::serve(socket, router).await);
+/// A server that takes the place of another waits for its socket.
+async fn over_socket(socket: Option<Owned>, path: &Path, router: Router) {
+    let socket = match socket {
+        Some(socket) => socket,
+        None => freed(path).await,
+    };
+    report(axum::serve(socket, router).await);
+}
+
+async fn freed(path: &Path) -> Owned {
+    loop {
+        tokio::time::sleep(HELD).await;
+        if let Ok(socket) = UnixSocket::bind(path).await {
+            tracing::info!("commands reach this server now");
+            return Owned(socket);
+        }
     }
 }
 
@@ -181,5 +204,7 @@ impl axum::serve::Listener for Owned {
     }
 }
 
+/// How often it looks whether the socket is free.
+const HELD: std::time::Duration = std::time::Duration::from_millis(250);
 /// How long it waits for a free file handle.
 const RETRY: std::time::Duration = std::time::Duration::from_millis(10);

@@ -5,6 +5,7 @@ mod check;
 mod graph;
 mod inspect;
 mod journal;
+mod manual;
 mod new;
 mod progress;
 mod records;
@@ -45,6 +46,8 @@ enum Command {
     Journal(journal::Arguments),
     Swap(steer::Swap),
     Drain(steer::Drain),
+    Completions(manual::Completions),
+    Manual(manual::Manual),
 }
 
 /// Where the components are.
@@ -74,6 +77,8 @@ pub fn run() -> ExitCode {
         Command::Journal(arguments) => journal::run(arguments),
         Command::Swap(arguments) => steer::swap(arguments),
         Command::Drain(arguments) => steer::drain(arguments),
+        Command::Completions(arguments) => manual::completions(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Manual(arguments) => manual::manual(arguments).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|diagnostics| report(&diagnostics))
 }

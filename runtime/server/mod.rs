@@ -12,6 +12,7 @@ mod conform;
 mod connection;
 mod identity;
 mod listen;
+mod passed;
 mod patient;
 mod respond;
 mod stream_body;
