@@ -11,6 +11,7 @@ use crate::{
     diagnostic::Diagnostic,
     engine::{self, Ticking},
     kept::{Keeper, Kept},
+    keyvalue::{FILE, Spaces},
     orders::{self, Order, Orders},
     project::{Address, Project},
     reload::{Mode, Reloader, Watch},
@@ -84,11 +85,12 @@ impl Config {
         let listeners = server::bind(&spec).await?;
         let url = listeners.url();
 
-        let ticking = engine::start(Some(&state_dir.join("cache")))
+        let mut ticking = engine::start(Some(&state_dir.join("cache")))
             .map_err(|error| one(engine::unavailable(&error)))?;
         if let Some(memory) = spec.limits.memory.or_else(engine::memory_by_default) {
             ticking.engine.memory.set_limit(memory);
         }
+        ticking.engine.keyvalue = Spaces::in_file(state_dir.join(FILE));
         let builder = Builder::new(&ticking.engine, ticking.caches.clone());
         let builder = builder.map_err(|error| one(engine::unavailable(&error)))?;
         let (reporter, writer) = status::start(self.format, open_journal(&state_dir))
@@ -147,6 +149,7 @@ impl App {
         let desk = Desk {
             orders,
             live: reporter.live(),
+            keyvalue: ticking.engine.keyvalue.clone(),
             url,
             stop,
         };
@@ -169,6 +172,7 @@ impl App {
                 let _ = serving.await;
             }
         }
+        ticking.engine.keyvalue.close().await;
         drop(ticking);
         writer
     }

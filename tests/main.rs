@@ -29,6 +29,7 @@ mod http1;
 mod http2;
 mod identity;
 mod journal;
+mod keyvalue;
 mod linker;
 mod linking;
 mod listeners;

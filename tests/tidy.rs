@@ -26,6 +26,8 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("rustls", &["certificate", "server"]),
     ("tower_http", &["files"]),
     ("notify", &["reload/watch.rs"]),
+    ("redb", &["keyvalue"]),
+    ("redis", &["keyvalue/redis.rs"]),
     ("clap", &["cli"]),
     ("anyhow", &["cli", "testing"]),
 ];

@@ -5,13 +5,14 @@
 //! | `GET /v1/status` | what runs, and what was refused since |
 //! | `GET /v1/ready` | 200 where requests are taken, 503 once the server is to end |
 //! | `POST /v1/swap` `{"group": "shop"}` | serves what lies on disk, of one group or of all |
+//! | `POST /v1/keyvalue` `{"group": "shop", "request": {"get": {"key": "a"}}}` | reads or changes the keys and values of a group |
 //! | `POST /v1/drain` | finishes what runs, and ends |
 
 use std::collections::BTreeMap;
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{DefaultBodyLimit, State},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -22,15 +23,23 @@ use serde_json::{Value, json};
 use super::Desk;
 use crate::{
     diagnostic::Diagnostic,
+    keyvalue,
     orders::{GroupStatus, NoControl},
     status::GroupHistory,
 };
+
+/// Bytes of a request: the largest value in base64, and some more.
+const MAX_BODY: usize = 8 << 20;
 
 pub fn router(desk: Desk) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/ready", get(ready))
         .route("/v1/swap", post(swap))
+        .route(
+            "/v1/keyvalue",
+            post(keyvalue).layer(DefaultBodyLimit::max(MAX_BODY)),
+        )
         .route("/v1/drain", post(drain))
         .fallback(unknown)
         .with_state(desk)
@@ -143,6 +152,27 @@ fn group_unknown(name: &str, groups: &BTreeMap<String, GroupHistory>) -> Failure
     let diagnostic = Diagnostic::new("group-unknown", format!("the server has no group {name}"));
     let help = format!("its groups are: {}", names.join(", "));
     Failure(StatusCode::NOT_FOUND, diagnostic.help(help))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    group: String,
+    request: keyvalue::Request,
+}
+
+async fn keyvalue(
+    State(desk): State<Desk>,
+    Json(Asked { group, request }): Json<Asked>,
+) -> Result<Json<keyvalue::Answer>, Failure> {
+    let answer = desk.keyvalue.answer(&group.into(), request).await;
+    answer.map(Json).map_err(|error| {
+        let status = match error {
+            keyvalue::Error::Refused(_) => StatusCode::BAD_REQUEST,
+            keyvalue::Error::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Failure(status, keyvalue::diagnostic(error))
+    })
 }
 
 async fn drain(State(desk): State<Desk>) -> Json<Value> {

@@ -10,7 +10,7 @@ use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
 pub use self::client::Client;
-use crate::{orders::Orders, server::UnixSocket, status::Live};
+use crate::{keyvalue::Spaces, orders::Orders, server::UnixSocket, status::Live};
 
 /// The socket's name in the state directory.
 const SOCKET: &str = "admin.sock";
@@ -20,6 +20,7 @@ const SOCKET: &str = "admin.sock";
 pub struct Desk {
     pub orders: Orders,
     pub live: Live,
+    pub keyvalue: Spaces,
     /// Where the server listens.
     pub url: String,
     /// Cancelled, the server finishes what runs and ends.

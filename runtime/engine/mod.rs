@@ -24,7 +24,7 @@ use wasmtime::{Cache, CacheConfig, Config, Engine, WasmBacktraceDetails};
 pub use self::background::{Background, Work};
 pub use self::memory::{Exhausted, Taker, TotalMemory, by_default as memory_by_default};
 use self::{functions::FunctionStore, seals::Seals};
-use crate::diagnostic::Diagnostic;
+use crate::{diagnostic::Diagnostic, keyvalue::Spaces};
 
 /// How often a running guest gives the thread back, and so how exactly a deadline can be kept.
 pub const TICK: Duration = Duration::from_millis(5);
@@ -61,6 +61,8 @@ pub struct Engines {
     pub memory: Arc<TotalMemory>,
     /// For guests that compute for long.
     pub background: Background,
+    /// The keys and values of the stores of both: in memory, unless it is set before a group is built.
+    pub keyvalue: Spaces,
 }
 
 /// What an engine does with calls.
@@ -117,6 +119,7 @@ pub fn start_within(cache: Option<&Path>, limits: DiskLimits) -> wasmtime::Resul
         concurrent: engine(Kind::Concurrent, &caches)?,
         memory: Arc::default(),
         background: Background::new(),
+        keyvalue: Spaces::in_memory(),
     };
     let (stop, stopped) = channel();
     let clock = engine.clone();
