@@ -5,6 +5,7 @@ mod check;
 mod graph;
 mod inspect;
 mod journal;
+mod kv;
 mod new;
 mod progress;
 mod records;
@@ -43,6 +44,7 @@ enum Command {
     Inspect(inspect::Arguments),
     Status(status::Arguments),
     Journal(journal::Arguments),
+    Kv(kv::Arguments),
     Swap(steer::Swap),
     Drain(steer::Drain),
 }
@@ -72,6 +74,7 @@ pub fn run() -> ExitCode {
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::Journal(arguments) => journal::run(arguments),
+        Command::Kv(arguments) => kv::run(arguments),
         Command::Swap(arguments) => steer::swap(arguments),
         Command::Drain(arguments) => steer::drain(arguments),
     };
