@@ -11,6 +11,7 @@ use crate::{
     diagnostic::Diagnostic,
     engine::{self, Ticking},
     kept::{Keeper, Kept},
+    keyvalue::{FILE, Spaces},
     logging::Logging,
     metrics::Metrics,
     orders::{self, Order},
@@ -96,6 +97,7 @@ impl Config {
         let desk = Desk {
             orders,
             live: reporter.live(),
+            keyvalue: ticking.engine.keyvalue.clone(),
             logging: self.logging,
             gauges: Probe {
                 metrics: metrics.clone(),
@@ -202,6 +204,7 @@ impl App {
             }
         }
         tracer.flush().await;
+        ticking.engine.keyvalue.close().await;
         drop(ticking);
         writer
     }
@@ -209,10 +212,11 @@ impl App {
 
 fn start_engine(state_dir: &Path, limits: &ServerLimits) -> Result<(Ticking, Builder), Diagnostic> {
     let unavailable = |error| engine::unavailable(&error);
-    let ticking = engine::start(Some(&state_dir.join("cache"))).map_err(unavailable)?;
+    let mut ticking = engine::start(Some(&state_dir.join("cache"))).map_err(unavailable)?;
     if let Some(memory) = limits.memory.or_else(engine::memory_by_default) {
         ticking.engine.memory.set_limit(memory);
     }
+    ticking.engine.keyvalue = Spaces::in_file(state_dir.join(FILE));
     let builder = Builder::new(&ticking.engine, ticking.caches.clone()).map_err(unavailable)?;
     Ok((ticking, builder))
 }

@@ -18,6 +18,9 @@ pub mod tracer;
 // The tree and the manifest, as understood.
 pub mod project;
 
+// Keys and values that outlive generations.
+pub mod keyvalue;
+
 // What the server proves itself with.
 pub mod certificate;
 

@@ -31,6 +31,7 @@ mod http1;
 mod http2;
 mod identity;
 mod journal;
+mod keyvalue;
 mod linker;
 mod linking;
 mod listeners;

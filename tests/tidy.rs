@@ -34,6 +34,8 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("cargo_metadata", &["build"]),
     ("toml_edit", &["scaffold"]),
     ("indicatif", &["cli"]),
+    ("redb", &["keyvalue"]),
+    ("redis", &["keyvalue/redis.rs"]),
     ("clap", &["cli"]),
     ("anyhow", &["cli", "testing"]),
 ];

@@ -15,6 +15,7 @@
 //! | `GET /v1/openapi.json` | all of this for programs |
 //! | `POST /v1/swap` `{"group": "shop"}` | serves what lies on disk, of one group or of all |
 //! | `POST /v1/freeze`, `POST /v1/unfreeze` | takes no change before it is asked for; follows the tree again |
+//! | `POST /v1/keyvalue` `{"group": "shop", "request": {"get": {"key": "a"}}}` | reads or changes the keys and values of a group |
 //! | `POST /v1/drain` | finishes what runs, and ends |
 
 use std::collections::BTreeMap;
@@ -22,7 +23,7 @@ use std::collections::BTreeMap;
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::State,
+    extract::{DefaultBodyLimit, State},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -33,9 +34,13 @@ use serde_json::{Value, json};
 use super::{Desk, assets, gauges, reports, streams};
 use crate::{
     diagnostic::Diagnostic,
+    keyvalue,
     orders::{GroupStatus, NoControl},
     status::GroupHistory,
 };
+
+/// Bytes of a request: the largest value in base64, and some more.
+const MAX_BODY: usize = 8 << 20;
 
 pub fn router(desk: Desk) -> Router {
     Router::new()
@@ -57,6 +62,10 @@ pub fn router(desk: Desk) -> Router {
         .route("/draw.js", get(assets::parts))
         .route("/icon.svg", get(assets::icon))
         .route("/v1/swap", post(swap))
+        .route(
+            "/v1/keyvalue",
+            post(keyvalue).layer(DefaultBodyLimit::max(MAX_BODY)),
+        )
         .route("/v1/drain", post(drain))
         .fallback(unknown)
         .with_state(desk)
@@ -171,6 +180,27 @@ fn group_unknown(name: &str, groups: &BTreeMap<String, GroupHistory>) -> Failure
     let diagnostic = Diagnostic::new("group-unknown", format!("the server has no group {name}"));
     let help = format!("its groups are: {}", names.join(", "));
     Failure(StatusCode::NOT_FOUND, diagnostic.help(help))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    group: String,
+    request: keyvalue::Request,
+}
+
+async fn keyvalue(
+    State(desk): State<Desk>,
+    Json(Asked { group, request }): Json<Asked>,
+) -> Result<Json<keyvalue::Answer>, Failure> {
+    let answer = desk.keyvalue.answer(&group.into(), request).await;
+    answer.map(Json).map_err(|error| {
+        let status = match error {
+            keyvalue::Error::Refused(_) => StatusCode::BAD_REQUEST,
+            keyvalue::Error::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Failure(status, keyvalue::diagnostic(error))
+    })
 }
 
 // Their bodies are taken, though nothing is in them: a client that still sends would be cut off.

@@ -22,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 use self::{assets::confine, guard::Guard};
 pub use self::{client::Client, gauges::Probe};
 use crate::{
-    diagnostic::Diagnostic, logging::Logging, orders::Orders, project::AdminSpec, server::UnixSocket,
-    status::Live,
+    diagnostic::Diagnostic, keyvalue::Spaces, logging::Logging, orders::Orders, project::AdminSpec,
+    server::UnixSocket, status::Live,
 };
 
 /// The socket's name in the state directory.
@@ -43,6 +43,7 @@ pub struct Desk {
     /// The tree that is served, and where the journal lies.
     pub root: PathBuf,
     pub state_dir: PathBuf,
+    pub keyvalue: Spaces,
     /// Where the server listens.
     pub url: String,
     /// Where the dashboard is, if anywhere.

@@ -5,6 +5,7 @@ mod check;
 mod graph;
 mod inspect;
 mod journal;
+mod kv;
 mod manual;
 mod new;
 mod progress;
@@ -44,6 +45,7 @@ enum Command {
     Inspect(inspect::Arguments),
     Status(status::Arguments),
     Journal(journal::Arguments),
+    Kv(kv::Arguments),
     Swap(steer::Swap),
     Drain(steer::Drain),
     Completions(manual::Completions),
@@ -75,6 +77,7 @@ pub fn run() -> ExitCode {
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::Journal(arguments) => journal::run(arguments),
+        Command::Kv(arguments) => kv::run(arguments),
         Command::Swap(arguments) => steer::swap(arguments),
         Command::Drain(arguments) => steer::drain(arguments),
         Command::Completions(arguments) => manual::completions(&arguments).map(|()| ExitCode::SUCCESS),

@@ -150,7 +150,7 @@ impl Generation {
     ) -> Result<(Arc<Self>, Retirement), FailedStart> {
         let end = CancellationToken::new();
         let entries = artifact.entries.clone();
-        let provision = Provision::new(&id.group, &limits, grants, &artifact.engines.memory);
+        let provision = Provision::new(&id.group, &limits, grants, &artifact.engines);
         let provision = provision.map_err(|diagnostic| FailedStart {
             component: None,
             diagnostic,

@@ -32,7 +32,7 @@ mod tree;
 pub use address::Address;
 pub use content::{Blob, Content, Known};
 pub use digest::Digest;
-pub use grants::{Directory, Grants, Origin};
+pub use grants::{Directory, Grants, KeyValue, Origin};
 pub use limits::{DiscoveryLimits, Limits, ServerLimits};
 pub use names::{ComponentId, ContentId, InvalidId, is_segment, nearest, propose_segment};
 pub use secrets::{Source, Text};
