@@ -48,6 +48,7 @@ pub use self::{
 };
 use crate::{
     artifact::{Artifact, Entry},
+    engine::TotalMemory,
     files::Files,
     host::{CallName, Provision, body::Body},
     project::{ComponentId, Grants, Instances, Limits},
@@ -92,7 +93,7 @@ pub enum RequestError {
     BadResponse(String),
     #[error("the request took longer than the group's request-time")]
     TimeOver,
-    #[error("the stores of all groups take all the memory that the server may have")]
+    #[error("the stores and bodies of all groups take all the memory that the server may have")]
     NoMemory,
     #[error("the group's queue is full")]
     QueueFull,
@@ -116,6 +117,8 @@ pub struct Generation {
     in_flight: Arc<Semaphore>,
     /// Bytes that its stores take.
     memory: Arc<AtomicU64>,
+    /// What stores and bodies of all groups take their memory from.
+    server_memory: Arc<TotalMemory>,
     /// One for each request that waits to be in flight.
     queue: Arc<Semaphore>,
     /// Held by what no store has taken yet.
@@ -153,6 +156,7 @@ impl Generation {
             diagnostic,
         })?;
         let memory = provision.memory();
+        let server_memory = artifact.engines.memory.clone();
         let setting = Setting {
             provision,
             id: id.clone(),
@@ -174,6 +178,7 @@ impl Generation {
             stores,
             in_flight: Arc::new(Semaphore::new(limits.in_flight)),
             memory,
+            server_memory,
             queue: Arc::new(Semaphore::new(limits.queue)),
             limits,
             waits: Waits::default(),

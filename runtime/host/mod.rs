@@ -25,6 +25,7 @@ use std::{
     time::Instant,
 };
 
+use bytes::Bytes;
 use wasmtime::{
     Engine, Store, UpdateDeadline,
     component::{Linker, ResourceTable},
@@ -35,6 +36,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use self::{
     allowance::Allowance,
+    body::Body,
     callers::Callers,
     limits::{MemorySource, StoreMemory},
     outgoing::{Outgoing, Reach},
@@ -276,7 +278,12 @@ impl Provision {
         let host = Host {
             wasi: self.wasi(&callers)?,
             http: WasiHttpCtx::new(),
-            hooks: Outgoing::new(&self.group, self.reach.clone(), self.limits.connections),
+            hooks: Outgoing::new(
+                &self.group,
+                self.reach.clone(),
+                self.limits.connections,
+                &self.output,
+            ),
             config: self.config.clone(),
             table,
             memory: StoreMemory::new(self.memory.clone()),
@@ -321,6 +328,13 @@ impl Host {
     /// Notes that a call is under way, as long as the value lives: what the store prints is its.
     pub fn calling(&self, name: &CallName) -> Calling {
         self.callers.calling(name)
+    }
+
+    /// A response with its body, which counts as memory of the server. `None` where so much is not left.
+    pub fn with_body(&self, response: ::http::Response<Bytes>) -> Option<::http::Response<Body>> {
+        let (head, bytes) = response.into_parts();
+        let bytes = body::counted(bytes, self.memory.total()).ok()?;
+        Some(::http::Response::from_parts(head, body::full(bytes)))
     }
 
     /// The last growth of its store's memory that was refused, since this was asked.
