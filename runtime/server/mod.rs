@@ -5,12 +5,14 @@
 //!  listen ──▶ connection (TLS, HTTP/1.1 or HTTP/2, watched by its activity) ──▶ respond ──▶ router
 //! ```
 
+mod account;
 mod activity;
 mod answer;
 mod conform;
 mod connection;
 mod identity;
 mod listen;
+mod passed;
 mod patient;
 mod respond;
 mod stream_body;
@@ -24,14 +26,15 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
+pub use self::{
+    account::Accounts,
+    listen::{Listeners, bind},
+    unix::UnixSocket,
+};
 use self::{
     connection::{Accepted, Connections},
     listen::Listener,
     respond::Responder,
-};
-pub use self::{
-    listen::{Listeners, bind},
-    unix::UnixSocket,
 };
 use crate::{metrics::Metrics, project::ServerLimits, router::Router, status::Inbox};
 
@@ -50,6 +53,7 @@ pub struct Server {
     /// Where requests ask for what lies on disk.
     pub inbox: Inbox,
     pub metrics: Metrics,
+    pub accounts: Accounts,
     pub limits: ServerLimits,
 }
 
@@ -61,6 +65,7 @@ impl Server {
             router,
             inbox,
             metrics,
+            accounts,
             limits,
         } = self;
         // A certificate is followed as long as there are connections.
@@ -76,6 +81,7 @@ impl Server {
             router,
             inbox,
             metrics,
+            accounts,
         };
         let connections = Arc::new(Connections::new(responder, limits));
         let mut accepting = JoinSet::new();

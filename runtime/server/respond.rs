@@ -8,7 +8,13 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use super::{activity::Activity, answer, conform, identity, stream_body::StreamBody, upload::Upload};
+use super::{
+    account::{Account, Accounts},
+    activity::Activity,
+    answer, conform, identity,
+    stream_body::StreamBody,
+    upload::Upload,
+};
 use crate::{
     diagnostic::brief,
     generation::RequestError,
@@ -23,6 +29,15 @@ pub struct Responder {
     /// Where requests ask for what lies on disk.
     pub inbox: Inbox,
     pub metrics: Metrics,
+    pub accounts: Accounts,
+}
+
+/// What is known of a request from its head on.
+#[derive(Clone, Copy)]
+struct Known<'r> {
+    id: &'r HeaderValue,
+    began: Instant,
+    account: Option<&'r Account>,
 }
 
 impl Responder {
@@ -42,8 +57,18 @@ impl Responder {
                 if http2 {
                     conform::join_cookies(request.headers_mut());
                 }
+                let joins = self.accounts.joins(&request);
                 let id = identity::identify(request.headers_mut());
-                let mut response = self.answer(request, &id, activity).await;
+                let account = self.accounts.begin(&mut request, joins);
+                let known = Known {
+                    id: &id,
+                    began: Instant::now(),
+                    account: account.as_deref(),
+                };
+                let mut response = self.answer(request, known, activity).await;
+                if let Some(account) = account {
+                    self.accounts.end(*account, &response, &id);
+                }
                 response.headers_mut().insert(identity::REQUEST_ID, id);
                 response
             }
@@ -68,10 +93,9 @@ impl Responder {
     async fn answer(
         &self,
         request: Request<Incoming>,
-        id: &HeaderValue,
+        known: Known<'_>,
         activity: &Arc<Activity>,
     ) -> Response<Body> {
-        let began = Instant::now();
         let (method, path) = (request.method(), request.uri().path());
         if *method == Method::CONNECT || *method == Method::TRACE {
             return self.unasked(answer::method_not_allowed());
@@ -86,10 +110,10 @@ impl Responder {
         match self.router.route(path) {
             Ok(Routed::Page(page)) => {
                 let request = request.map(|body| Upload::new(body, activity).boxed_unsync());
-                match lead(page, request, id, began).await {
+                match lead(page, request, known).await {
                     Ok(response) => response,
                     // Boxed, as all that few requests need.
-                    Err(unbegun) => Box::pin(self.lead_again(unbegun, id, began)).await,
+                    Err(unbegun) => Box::pin(self.lead_again(unbegun, known)).await,
                 }
             }
             Ok(Routed::File {
@@ -100,7 +124,7 @@ impl Responder {
                 // Boxed: pages are not to carry its size.
                 let file = Box::pin(generation.file(method, request.uri(), request.headers()));
                 let response = answer::file(file.await.map(BodyExt::boxed_unsync), label);
-                count(meter.as_deref(), &response, began);
+                count(meter.as_deref(), &response, known.began);
                 response
             }
             Err(error) => self.unasked(answer::unrouted(&error)),
@@ -117,7 +141,7 @@ impl Responder {
 impl Responder {
     /// A request whose turn did not come before its generation's drain deadline: a newer one answers it. Where
     /// there is none, the server stops.
-    async fn lead_again(&self, unbegun: Unbegun, id: &HeaderValue, began: Instant) -> Response<Body> {
+    async fn lead_again(&self, unbegun: Unbegun, known: Known<'_>) -> Response<Body> {
         let mut unbegun = unbegun;
         loop {
             let page = match self.router.route(unbegun.request.uri().path()) {
@@ -125,7 +149,7 @@ impl Responder {
                 Ok(_) => return self.unasked(answer::failed(&RequestError::Ended)),
                 Err(error) => return self.unasked(answer::unrouted(&error)),
             };
-            match lead(page, *unbegun.request, id, began).await {
+            match lead(page, *unbegun.request, known).await {
                 Ok(response) => return response,
                 Err(again) => unbegun = again,
             }
@@ -144,8 +168,7 @@ struct Unbegun {
 async fn lead(
     routed: RoutedPage,
     request: Request<Body>,
-    id: &HeaderValue,
-    began: Instant,
+    known: Known<'_>,
 ) -> Result<Response<Body>, Unbegun> {
     let RoutedPage {
         generation,
@@ -155,7 +178,12 @@ async fn lead(
         params,
     } = routed;
     let answered = match generation.admit().await {
-        Ok(lease) => lease.handle(&component, params, request).await,
+        Ok(lease) => {
+            if let Some(account) = known.account {
+                account.called(&component);
+            }
+            lease.handle(&component, params, request).await
+        }
         Err(RequestError::Ended) => Err(RequestError::NotBegun(Box::new(request))),
         Err(error) => Err(error),
     };
@@ -165,12 +193,12 @@ async fn lead(
             return Err(Unbegun { request, label });
         }
         Err(error) => {
-            log_failure(&label, &error, component.as_str(), id);
+            log_failure(&label, &error, component.as_str(), known.id);
             answer::failed(&error)
         }
     };
     answer::name_generation(&mut response, label);
-    count(meter.as_deref(), &response, began);
+    count(meter.as_deref(), &response, known.began);
     Ok(response)
 }
 
