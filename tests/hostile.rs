@@ -551,7 +551,7 @@ fn bodies_that_nobody_takes_are_memory_of_the_server() {
         let tree = odd(instances);
         let manifest = format!(
             "[groups.odd]\ninstances = {instances}\n[groups.odd.limits]\nbody = \"16MiB\"\n\
-             request-time = \"5m\"\n[server.limits]\nmemory = \"{MOST}B\"\nwrite-time = \"5m\"\n"
+             request-time = \"5m\"\n[server.limits]\nmemory = \"256MiB\"\nwrite-time = \"5m\"\n"
         );
         tree.put("wasmhost.toml", manifest);
         let server = Server::start_with(tree.root(), &["--frozen"]);

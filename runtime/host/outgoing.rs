@@ -157,13 +157,13 @@ impl Outgoing {
     /// The guest learns only that; who runs it has to see what is missing.
     fn say_denied(&self, uri: &http::Uri) {
         let origin = Origin::of(uri).map_or_else(|| "no origin".to_owned(), |origin| origin.to_string());
-        let (group, origin) = (&*self.group, &*brief(&origin));
+        let (group, origin) = (&*self.group, brief(&origin));
         if !may_be_logged(group, &self.output, origin.len()) {
             return;
         }
         tracing::warn!(
             group,
-            origin,
+            origin = &*origin,
             "an outgoing request was denied: see `http` in [groups.{group}.grants]"
         );
     }
