@@ -10,6 +10,7 @@ mod serve;
 mod state;
 mod status;
 mod steer;
+mod test;
 
 use std::{
     io::{IsTerminal, Write},
@@ -44,6 +45,7 @@ enum Command {
     Journal(journal::Arguments),
     Swap(steer::Swap),
     Drain(steer::Drain),
+    Test(test::Arguments),
 }
 
 /// Where the components are.
@@ -69,6 +71,7 @@ pub fn run() -> ExitCode {
         Command::Journal(arguments) => journal::run(arguments),
         Command::Swap(arguments) => steer::swap(arguments),
         Command::Drain(arguments) => steer::drain(arguments),
+        Command::Test(arguments) => test::run(arguments),
     };
     outcome.unwrap_or_else(|diagnostics| report(&diagnostics))
 }
