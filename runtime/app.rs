@@ -6,13 +6,14 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admin::{Admin, Desk},
+    admin::{Admin, Desk, Probe},
     artifact::Builder,
     diagnostic::Diagnostic,
     engine::{self, Ticking},
     kept::{Keeper, Kept},
+    metrics::Metrics,
     orders::{self, Order, Orders},
-    project::{Address, Project},
+    project::{Address, Project, ServerLimits},
     reload::{Mode, Reloader, Watch},
     router,
     server::{self, Server},
@@ -43,6 +44,7 @@ pub struct App {
     admin: Option<Admin>,
     orders: (Orders, mpsc::Receiver<Order>),
     reporter: Reporter,
+    metrics: Metrics,
     writer: Writer,
     url: String,
     /// Guests are interrupted as long as it lives.
@@ -84,21 +86,23 @@ impl Config {
         let listeners = server::bind(&spec).await?;
         let url = listeners.url();
 
-        let ticking = engine::start(Some(&state_dir.join("cache")))
-            .map_err(|error| one(engine::unavailable(&error)))?;
-        if let Some(memory) = spec.limits.memory.or_else(engine::memory_by_default) {
-            ticking.engine.memory.set_limit(memory);
-        }
-        let builder = Builder::new(&ticking.engine, ticking.caches.clone());
-        let builder = builder.map_err(|error| one(engine::unavailable(&error)))?;
-        let (reporter, writer) = status::start(self.format, open_journal(&state_dir))
+        let (ticking, builder) = start_engine(&state_dir, &spec.limits).map_err(one)?;
+        let metrics = Metrics::new().map_err(|error| one(no_metrics(&error)))?;
+        let (reporter, writer) = status::start(self.format, open_journal(&state_dir), metrics.clone())
             .map_err(|error| one(no_thread(&root, &error)))?;
         let keeper = Keeper::start(kept.clone()).map_err(|error| one(no_thread(&root, &error)))?;
         if let Ok(project) = &project {
             keeper.server(project.server.clone());
         }
         let (router, publisher) = router::router();
-        let mut reloader = Reloader::new(root, builder, publisher, reporter.clone(), keeper);
+        let mut reloader = Reloader::new(
+            root,
+            builder,
+            publisher,
+            reporter.clone(),
+            metrics.clone(),
+            keeper,
+        );
         reloader.load(project, &kept).await?;
         let (inbox, asking) = status::inbox();
         let limits = spec.limits;
@@ -107,6 +111,7 @@ impl Config {
                 listeners,
                 router,
                 inbox,
+                metrics: metrics.clone(),
                 limits,
             },
             reloader,
@@ -115,6 +120,7 @@ impl Config {
             admin: bind_admin(&state_dir).await,
             orders: orders::orders(),
             reporter,
+            metrics,
             writer,
             url,
             ticking,
@@ -134,6 +140,7 @@ impl App {
             admin,
             orders: (orders, ordered),
             reporter,
+            metrics,
             writer,
             url,
             ticking,
@@ -147,6 +154,11 @@ impl App {
         let desk = Desk {
             orders,
             live: reporter.live(),
+            gauges: Probe {
+                metrics,
+                memory: ticking.engine.memory.clone(),
+                caches: ticking.caches.clone(),
+            },
             url,
             stop,
         };
@@ -172,6 +184,21 @@ impl App {
         drop(ticking);
         writer
     }
+}
+
+fn start_engine(state_dir: &Path, limits: &ServerLimits) -> Result<(Ticking, Builder), Diagnostic> {
+    let unavailable = |error| engine::unavailable(&error);
+    let ticking = engine::start(Some(&state_dir.join("cache"))).map_err(unavailable)?;
+    if let Some(memory) = limits.memory.or_else(engine::memory_by_default) {
+        ticking.engine.memory.set_limit(memory);
+    }
+    let builder = Builder::new(&ticking.engine, ticking.caches.clone()).map_err(unavailable)?;
+    Ok((ticking, builder))
+}
+
+fn no_metrics(error: &dyn std::fmt::Display) -> Diagnostic {
+    let message = format!("the metrics cannot be set up: {error}");
+    Diagnostic::new("internal", message).help("this is a fault of wasmhost: please report it")
 }
 
 fn no_thread(root: &Path, error: &std::io::Error) -> Diagnostic {

@@ -27,6 +27,9 @@ pub mod files;
 // A group's components, linked and compiled.
 pub mod artifact;
 
+// What the server counts.
+pub mod metrics;
+
 // A running artifact.
 pub mod generation;
 

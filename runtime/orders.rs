@@ -33,6 +33,8 @@ pub struct GroupStatus {
     pub in_flight: usize,
     /// Requests that wait to be in flight.
     pub queued: usize,
+    /// Bytes that the stores of its generation take.
+    pub memory: u64,
     /// Older generations, oldest first, that still answer requests.
     pub draining: Vec<DrainingStatus>,
 }

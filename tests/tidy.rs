@@ -14,12 +14,27 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("wasmtime_wasi_config", &["host"]),
     ("wac_graph", &["artifact"]),
     // As a server, and as the client of what guests send.
-    ("hyper", &["server", "host/outgoing.rs", "admin/client.rs"]),
+    (
+        "hyper",
+        &[
+            "server",
+            "host/outgoing.rs",
+            "admin/client.rs",
+            "testing/client.rs",
+        ],
+    ),
     (
         "hyper_util",
-        &["server", "host/outgoing.rs", "host/names.rs", "admin/client.rs"],
+        &[
+            "server",
+            "host/outgoing.rs",
+            "host/names.rs",
+            "admin/client.rs",
+            "testing/client.rs",
+        ],
     ),
     ("axum", &["admin"]),
+    ("prometheus", &["metrics"]),
     ("hyper_rustls", &["host/outgoing.rs"]),
     // `certificate` reads what `server` serves with: `check` has to read it too.
     ("tokio_rustls", &["certificate", "server", "host/outgoing.rs"]),
@@ -27,6 +42,8 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("tower_http", &["files"]),
     ("notify", &["reload/watch.rs"]),
     ("clap", &["cli"]),
+    ("indicatif", &["cli"]),
+    ("quick_junit", &["cli"]),
     ("anyhow", &["cli", "testing"]),
 ];
 

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `GET /v1/status` | what runs, and what was refused since |
 //! | `GET /v1/ready` | 200 where requests are taken, 503 once the server is to end |
+//! | `GET /metrics` | Prometheus' text format |
 //! | `POST /v1/swap` `{"group": "shop"}` | serves what lies on disk, of one group or of all |
 //! | `POST /v1/drain` | finishes what runs, and ends |
 
@@ -19,7 +20,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Desk;
+use super::{Desk, gauges};
 use crate::{
     diagnostic::Diagnostic,
     orders::{GroupStatus, NoControl},
@@ -30,6 +31,7 @@ pub fn router(desk: Desk) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/ready", get(ready))
+        .route("/metrics", get(gauges::metrics))
         .route("/v1/swap", post(swap))
         .route("/v1/drain", post(drain))
         .fallback(unknown)

@@ -3,13 +3,14 @@
 
 mod api;
 mod client;
+mod gauges;
 
 use std::{io, path::Path};
 
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
-pub use self::client::Client;
+pub use self::{client::Client, gauges::Probe};
 use crate::{orders::Orders, server::UnixSocket, status::Live};
 
 /// The socket's name in the state directory.
@@ -20,6 +21,7 @@ const SOCKET: &str = "admin.sock";
 pub struct Desk {
     pub orders: Orders,
     pub live: Live,
+    pub gauges: Probe,
     /// Where the server listens.
     pub url: String,
     /// Cancelled, the server finishes what runs and ends.

@@ -29,7 +29,10 @@ mod traces;
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -111,6 +114,8 @@ pub struct Generation {
     stores: Stores,
     /// One for each request in flight.
     in_flight: Arc<Semaphore>,
+    /// Bytes that its stores take.
+    memory: Arc<AtomicU64>,
     /// One for each request that waits to be in flight.
     queue: Arc<Semaphore>,
     /// Held by what no store has taken yet.
@@ -147,6 +152,7 @@ impl Generation {
             component: None,
             diagnostic,
         })?;
+        let memory = provision.memory();
         let setting = Setting {
             provision,
             id: id.clone(),
@@ -167,6 +173,7 @@ impl Generation {
             files,
             stores,
             in_flight: Arc::new(Semaphore::new(limits.in_flight)),
+            memory,
             queue: Arc::new(Semaphore::new(limits.queue)),
             limits,
             waits: Waits::default(),
@@ -206,6 +213,11 @@ impl Generation {
     /// Requests that wait to be in flight.
     pub fn queued(&self) -> usize {
         self.limits.queue.saturating_sub(self.queue.available_permits())
+    }
+
+    /// Bytes that its stores take.
+    pub fn memory(&self) -> u64 {
+        self.memory.load(Relaxed)
     }
 
     fn entry(&self, component: &ComponentId) -> Option<&Entry> {

@@ -20,7 +20,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -248,6 +248,7 @@ impl Provision {
                 limit: limits.memory,
                 instances: limits.instances,
                 total: total.clone(),
+                taken: Arc::default(),
                 serves: Arc::new(AtomicBool::new(false)),
             },
             config: Arc::new(texts(&grants.config).collect()),
@@ -255,6 +256,11 @@ impl Provision {
             grants: grants.clone(),
             output: Arc::new(Allowance::new(limits.output, Instant::now())),
         })
+    }
+
+    /// Bytes that its stores take.
+    pub fn memory(&self) -> Arc<AtomicU64> {
+        self.memory.taken.clone()
     }
 
     /// From now on its stores take memory as those that serve.

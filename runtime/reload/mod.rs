@@ -45,6 +45,7 @@ use crate::{
     artifact::Builder,
     generation::Observer,
     kept::{Expected, Folder, Keeper},
+    metrics::Metrics,
     orders::Order,
     prepare::{self, Exports, Readable, Refused},
     project::GroupSpec,
@@ -96,13 +97,14 @@ impl Reloader {
         builder: Builder,
         publisher: Publisher,
         reporter: Reporter,
+        metrics: Metrics,
         keeper: Keeper,
     ) -> Self {
         Self {
             root,
             builder: Arc::new(builder),
             control: Control::default(),
-            serving: Serving::new(publisher, reporter, keeper),
+            serving: Serving::new(publisher, reporter, metrics, keeper),
             looking: None,
             seen: None,
             building: None,

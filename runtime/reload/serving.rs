@@ -19,6 +19,7 @@ use crate::{
     diagnostic::Diagnostic,
     generation::{Generation, GenerationId, Incident, Observer, drain},
     kept::{Expected, Folder, Keeper},
+    metrics::Metrics,
     orders::{DrainingStatus, GroupStatus},
     prepare::{Exports, Prepared, Refused},
     project::{ComponentId, ContentId, Digest, GroupSpec, Known, Refusal, Requests, StaticFile},
@@ -29,6 +30,7 @@ use crate::{
 pub struct Serving {
     publisher: Publisher,
     reporter: Reporter,
+    metrics: Metrics,
     groups: BTreeMap<String, Group>,
     /// The number of each group's newest generation. It outlives the group: a number is never used twice.
     newest: BTreeMap<String, u64>,
@@ -56,10 +58,11 @@ pub struct Candidate {
 }
 
 impl Serving {
-    pub fn new(publisher: Publisher, reporter: Reporter, keeper: Keeper) -> Self {
+    pub fn new(publisher: Publisher, reporter: Reporter, metrics: Metrics, keeper: Keeper) -> Self {
         Self {
             publisher,
             reporter,
+            metrics,
             groups: BTreeMap::new(),
             newest: BTreeMap::new(),
             shadowed: Vec::new(),
@@ -238,7 +241,7 @@ impl Serving {
             .iter()
             .map(|(name, group)| group.routes(name))
             .collect();
-        let table = RouteTable::new(&groups);
+        let table = RouteTable::new(&groups, Some(&self.metrics));
         drop(groups);
         self.note_shadowed(table.shadowed());
         self.publisher.publish(table);
@@ -407,6 +410,7 @@ impl Serving {
             serving: self.ready_group(name, group),
             in_flight: running.map_or(0, |generation| generation.in_flight()),
             queued: running.map_or(0, |generation| generation.queued()),
+            memory: running.map_or(0, |generation| generation.memory()),
             draining: draining.collect(),
         }
     }

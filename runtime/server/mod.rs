@@ -33,7 +33,7 @@ pub use self::{
     listen::{Listeners, bind},
     unix::UnixSocket,
 };
-use crate::{project::ServerLimits, router::Router, status::Inbox};
+use crate::{metrics::Metrics, project::ServerLimits, router::Router, status::Inbox};
 
 /// How long connections are still accepted once the server is to stop: some may have come by then.
 const LAST_CALL: Duration = Duration::from_millis(50);
@@ -49,6 +49,7 @@ pub struct Server {
     pub router: Router,
     /// Where requests ask for what lies on disk.
     pub inbox: Inbox,
+    pub metrics: Metrics,
     pub limits: ServerLimits,
 }
 
@@ -59,6 +60,7 @@ impl Server {
             listeners: Listeners { all, certificate },
             router,
             inbox,
+            metrics,
             limits,
         } = self;
         // A certificate is followed as long as there are connections.
@@ -70,7 +72,12 @@ impl Server {
         raise_handles();
         let shutdown_time = limits.shutdown_time;
         let permits = Arc::new(Semaphore::new(most));
-        let connections = Arc::new(Connections::new(Responder { router, inbox }, limits));
+        let responder = Responder {
+            router,
+            inbox,
+            metrics,
+        };
+        let connections = Arc::new(Connections::new(responder, limits));
         let mut accepting = JoinSet::new();
         for listener in all {
             accepting.spawn(accept(

@@ -1,7 +1,7 @@
 //! One request, from its head to the head of its response: who answers it, and what it is known by.
 //! Knows no socket.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
@@ -12,6 +12,7 @@ use super::{activity::Activity, answer, conform, identity, stream_body::StreamBo
 use crate::{
     generation::RequestError,
     host::body::{self, Body},
+    metrics::{Meter, Metrics},
     router::{Routed, RoutedPage, Router, Wait},
     status::Inbox,
 };
@@ -20,6 +21,7 @@ pub struct Responder {
     pub router: Router,
     /// Where requests ask for what lies on disk.
     pub inbox: Inbox,
+    pub metrics: Metrics,
 }
 
 impl Responder {
@@ -46,7 +48,7 @@ impl Responder {
             }
             Err(status) => {
                 close = true;
-                answer::refused(status)
+                self.unasked(answer::refused(status))
             }
         };
         if close && !http2 {
@@ -68,12 +70,13 @@ impl Responder {
         id: &HeaderValue,
         activity: &Arc<Activity>,
     ) -> Response<Body> {
+        let began = Instant::now();
         let (method, path) = (request.method(), request.uri().path());
         if *method == Method::CONNECT || *method == Method::TRACE {
-            return answer::method_not_allowed();
+            return self.unasked(answer::method_not_allowed());
         }
         if path == "*" {
-            return answer::options();
+            return self.unasked(answer::options());
         }
         if let Some(Wait { group, limit }) = self.router.waits(path) {
             // Large, and rare: no other request is to carry it.
@@ -82,34 +85,46 @@ impl Responder {
         match self.router.route(path) {
             Ok(Routed::Page(page)) => {
                 let request = request.map(|body| Upload::new(body, activity).boxed_unsync());
-                match lead(page, request, id).await {
+                match lead(page, request, id, began).await {
                     Ok(response) => response,
                     // Boxed, as all that few requests need.
-                    Err(unbegun) => Box::pin(self.lead_again(unbegun, id)).await,
+                    Err(unbegun) => Box::pin(self.lead_again(unbegun, id, began)).await,
                 }
             }
-            Ok(Routed::File { generation, label }) => {
+            Ok(Routed::File {
+                generation,
+                label,
+                meter,
+            }) => {
                 // Boxed: pages are not to carry its size.
                 let file = Box::pin(generation.file(method, request.uri(), request.headers()));
-                answer::file(file.await.map(BodyExt::boxed_unsync), label)
+                let response = answer::file(file.await.map(BodyExt::boxed_unsync), label);
+                count(meter.as_deref(), &response, began);
+                response
             }
-            Err(error) => answer::unrouted(&error),
+            Err(error) => self.unasked(answer::unrouted(&error)),
         }
+    }
+
+    /// Counts an answer for which no group was asked.
+    fn unasked(&self, response: Response<Body>) -> Response<Body> {
+        self.metrics.unrouted(response.status());
+        response
     }
 }
 
 impl Responder {
     /// A request whose turn did not come before its generation's drain deadline: a newer one answers it. Where
     /// there is none, the server stops.
-    async fn lead_again(&self, unbegun: Unbegun, id: &HeaderValue) -> Response<Body> {
+    async fn lead_again(&self, unbegun: Unbegun, id: &HeaderValue, began: Instant) -> Response<Body> {
         let mut unbegun = unbegun;
         loop {
             let page = match self.router.route(unbegun.request.uri().path()) {
                 Ok(Routed::Page(page)) if page.label != unbegun.label => page,
-                Ok(_) => return answer::failed(&RequestError::Ended),
-                Err(error) => return answer::unrouted(&error),
+                Ok(_) => return self.unasked(answer::failed(&RequestError::Ended)),
+                Err(error) => return self.unasked(answer::unrouted(&error)),
             };
-            match lead(page, *unbegun.request, id).await {
+            match lead(page, *unbegun.request, id, began).await {
                 Ok(response) => return response,
                 Err(again) => unbegun = again,
             }
@@ -129,11 +144,13 @@ async fn lead(
     routed: RoutedPage,
     request: Request<Body>,
     id: &HeaderValue,
+    began: Instant,
 ) -> Result<Response<Body>, Unbegun> {
     let RoutedPage {
         generation,
         component,
         label,
+        meter,
         params,
     } = routed;
     let answered = match generation.admit().await {
@@ -152,7 +169,14 @@ async fn lead(
         }
     };
     answer::name_generation(&mut response, label);
+    count(meter.as_deref(), &response, began);
     Ok(response)
+}
+
+fn count(meter: Option<&Meter>, response: &Response<Body>, began: Instant) {
+    if let Some(meter) = meter {
+        meter.answered(response.status(), began.elapsed());
+    }
 }
 
 fn is_bodiless(status: StatusCode) -> bool {
