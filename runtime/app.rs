@@ -35,6 +35,9 @@ pub struct Config {
     pub watch: Mode,
 }
 
+/// What lies under the root, or why it makes no sense.
+type Tree = Result<Project, Vec<Diagnostic>>;
+
 /// A server whose first generations are ready and whose sockets are bound.
 pub struct App {
     server: Server,
@@ -59,23 +62,8 @@ impl Config {
         let root = Project::root(&self.root).map_err(one)?;
         let state_dir = self.state_dir.unwrap_or_else(|| root.join(".wasmhost"));
         let kept = Kept::new(&state_dir, &root);
-        let mut project = Project::discover(&root);
-        if let Err(diagnostics) = &project
-            && kept.groups().is_empty()
-        {
-            return Err(diagnostics.clone());
-        }
-        // Before the tree is read for good: a change in between must be seen.
-        let watch = || Watch::start(&root, project.as_ref().ok(), self.watch);
-        let watch = (!self.frozen).then(watch).transpose().map_err(one)?;
-        if watch.is_some() {
-            project = Project::discover(&root);
-        }
-
-        for warning in project.iter().flat_map(|project| &project.warnings) {
-            tracing::warn!("{warning}");
-        }
-
+        let mode = (!self.frozen).then_some(self.watch);
+        let (project, watch) = discover(&root, &kept, mode)?;
         let mut spec = match &project {
             Ok(project) => project.server.clone(),
             Err(_) => kept.server().unwrap_or_default(),
@@ -203,6 +191,27 @@ fn no_metrics(error: &dyn std::fmt::Display) -> Diagnostic {
 
 fn no_thread(root: &Path, error: &std::io::Error) -> Diagnostic {
     Diagnostic::io("thread-failed", "start a thread for", root, error).machine()
+}
+
+/// The tree, and the watch that sees what changes in it from now on, where one is wanted.
+/// Errors: the tree makes no sense, and nothing was kept.
+fn discover(root: &Path, kept: &Kept, mode: Option<Mode>) -> Result<(Tree, Option<Watch>), Vec<Diagnostic>> {
+    let mut project = Project::discover(root);
+    if let Err(diagnostics) = &project
+        && kept.groups().is_empty()
+    {
+        return Err(diagnostics.clone());
+    }
+    let watch = mode.map(|mode| Watch::start(root, project.as_ref().ok(), mode));
+    let watch = watch.transpose().map_err(|diagnostic| vec![diagnostic])?;
+    if watch.is_some() {
+        // It is read for good once it is watched: a change in between must be seen.
+        project = Project::discover(root);
+    }
+    for warning in project.iter().flat_map(|project| &project.warnings) {
+        tracing::warn!("{warning}");
+    }
+    Ok((project, watch))
 }
 
 /// Serving goes on without being steered.

@@ -15,6 +15,9 @@ pub mod certificate;
 // Sources into components.
 pub mod build;
 
+// New projects from templates.
+pub mod scaffold;
+
 // The one wasmtime engine.
 pub mod engine;
 

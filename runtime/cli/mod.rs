@@ -5,8 +5,11 @@ mod check;
 mod graph;
 mod inspect;
 mod journal;
+mod new;
+mod progress;
 mod records;
 mod serve;
+mod signals;
 mod state;
 mod status;
 mod steer;
@@ -37,6 +40,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Arguments),
+    New(new::Arguments),
     Build(build::Arguments),
     Check(check::Arguments),
     Graph(graph::Arguments),
@@ -63,6 +67,7 @@ pub fn run() -> ExitCode {
     log_to_stderr();
     let outcome = match command {
         Command::Serve(arguments) => serve::run(arguments).map(|()| ExitCode::SUCCESS),
+        Command::New(arguments) => new::run(arguments).map(|()| ExitCode::SUCCESS),
         Command::Build(arguments) => build::run(arguments).map(|()| ExitCode::SUCCESS),
         Command::Check(arguments) => check::run(arguments),
         Command::Graph(arguments) => graph::run(arguments),

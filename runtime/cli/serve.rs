@@ -2,13 +2,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
-
-use super::{Root, no_runtime, runtime, say};
+use super::{Root, build::Limit, no_runtime, runtime, signals::Signals};
 use crate::{
     app::Config,
-    build::{self, BuildOptions},
     diagnostic::Diagnostic,
     project::Address,
     reload::Mode,
@@ -42,6 +38,8 @@ pub struct Arguments {
     /// Build the sources under ROOT first.
     #[arg(long)]
     build: bool,
+    #[command(flatten)]
+    limit: Limit,
 }
 
 #[derive(Clone, Copy, Default, clap::ValueEnum)]
@@ -67,15 +65,10 @@ pub fn run(arguments: Arguments) -> Result<(), Vec<Diagnostic>> {
         frozen,
         watch,
         build,
+        limit,
     } = arguments;
     if build {
-        build::build(
-            &BuildOptions {
-                root: root.clone(),
-                target_dir: None,
-            },
-            &mut |line| say(line),
-        )?;
+        super::build::build(root.clone(), &limit)?;
     }
     let format = match format {
         FormatArgument::Text => Format::Text,
@@ -106,29 +99,4 @@ pub fn run(arguments: Arguments) -> Result<(), Vec<Diagnostic>> {
     });
     runtime.shutdown_timeout(TASKS_END);
     served.map(|writer| writer.into_iter().for_each(Writer::finish))
-}
-
-/// SIGTERM and SIGINT: the first lets what runs finish, the second does not.
-struct Signals {
-    first: CancellationToken,
-    second: CancellationToken,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        let (mut terminate, mut interrupt) =
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let (first, second) = (CancellationToken::new(), CancellationToken::new());
-        let tokens = [first.clone(), second.clone()];
-        tokio::spawn(async move {
-            for token in tokens {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-                token.cancel();
-            }
-        });
-        Ok(Self { first, second })
-    }
 }

@@ -34,11 +34,11 @@ pub use content::{Blob, Content, Known};
 pub use digest::Digest;
 pub use grants::{Directory, Grants, Origin};
 pub use limits::{DiscoveryLimits, Limits, ServerLimits};
-pub use names::{ComponentId, ContentId, InvalidId, nearest};
+pub use names::{ComponentId, ContentId, InvalidId, is_segment, nearest, propose_segment};
 pub use secrets::{Source, Text};
 pub use state::make_state_folder;
 pub use static_files::{STATIC, StaticFile};
-pub use tree::may_be_served;
+pub use tree::{SKIPPED_FOLDERS, may_be_served};
 
 /// The manifest's file name; it lies at the root.
 pub const MANIFEST: &str = "wasmhost.toml";

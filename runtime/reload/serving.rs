@@ -142,10 +142,15 @@ impl Serving {
     /// One table with all candidates in the place of what served before, which is let go. Groups that are
     /// refused go on as they are. `since` is the first sign of the change.
     pub fn swap(&mut self, candidates: Vec<Candidate>, refused: Vec<Refused>, since: Instant) {
-        for refused in refused {
-            self.reject(refused);
+        for (spec, _) in &refused {
+            self.describe(spec);
         }
-        for (swapped, old) in self.install(candidates, since) {
+        let swaps = self.install(candidates, since);
+        // Whoever is told finds it so.
+        for (spec, diagnostics) in refused {
+            self.report_rejection(Some(spec.name), diagnostics);
+        }
+        for (swapped, old) in swaps {
             self.reporter.publish(Event::Swapped(Box::new(swapped)));
             old.into_iter().for_each(|old| self.retire(old));
         }
@@ -298,12 +303,6 @@ impl Serving {
         });
     }
 
-    /// Says that a group's content is not served. A group that never was gets routes that say so too.
-    fn reject(&mut self, (spec, diagnostics): Refused) {
-        self.describe(&spec);
-        self.report_rejection(Some(spec.name), diagnostics);
-    }
-
     /// What is to be known of a group as long as it does not run.
     fn describe(&mut self, spec: &GroupSpec) {
         let group = self.groups.entry(spec.name.clone()).or_default();
@@ -313,9 +312,11 @@ impl Serving {
         group.files = !spec.files.is_empty();
     }
 
-    pub fn reject_read(&mut self, refused: Refused) {
-        self.reject(refused);
+    /// Says that a group's content is not served. A group that never was gets routes that say so too.
+    pub fn reject_read(&mut self, (spec, diagnostics): Refused) {
+        self.describe(&spec);
         self.publish();
+        self.report_rejection(Some(spec.name), diagnostics);
     }
 
     pub fn reject_unread(&mut self, name: &str, refusal: &Refusal) {
