@@ -16,7 +16,7 @@ use crate::{
     project::{Address, Project, ServerLimits},
     reload::{Mode, Reloader, Watch},
     router,
-    server::{self, Server},
+    server::{self, Recorder, Server},
     status::{self, Ask, Event, Format, Journal, Reporter, Writer},
 };
 
@@ -33,6 +33,8 @@ pub struct Config {
     pub frozen: bool,
     /// How changes are noticed.
     pub watch: Mode,
+    /// Writes down what is asked of pages.
+    pub recorder: Option<Recorder>,
 }
 
 /// What lies under the root, or why it makes no sense.
@@ -100,6 +102,7 @@ impl Config {
                 router,
                 inbox,
                 metrics: metrics.clone(),
+                recorder: self.recorder,
                 limits,
             },
             reloader,

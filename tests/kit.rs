@@ -3,9 +3,9 @@
 use std::{fs, path::Path};
 
 use serde_json::Value;
-use wasmhost::testing::{HostOptions, TestHost, TestProject};
+use wasmhost::testing::{Fault, FaultKind, HostOptions, Moment, TestHost, TestProject};
 
-use crate::support::{Tree, example, golden, guests, wasmhost};
+use crate::support::{Server, Tree, example, golden, guests, wasmhost};
 
 const SCENARIOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scenarios");
 
@@ -89,11 +89,11 @@ fn steady(found: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
     for line in found.lines().map(counted) {
         let line = match line.split_once("/wasmhost-test-") {
-            Some((before, after)) => format!(
-                "{}TREE{}",
-                before.rsplit_once(' ').map_or("", |(words, _)| words),
-                after.split_once('/').map_or("", |(_, rest)| rest)
-            ),
+            Some((before, after)) => {
+                let before = before.rsplit_once(' ').map_or("", |(words, _)| words);
+                let after = after.split_once('/').map_or("", |(_, rest)| rest);
+                format!("{before} TMP/{after}")
+            }
             None => line,
         };
         // What is said several times is of several requests.
@@ -144,7 +144,7 @@ fn build_servers_get_junit() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
     let xml = fs::read_to_string(file).unwrap();
-    assert!(xml.contains(r#"tests="2" failures="2""#), "{xml}");
+    assert!(xml.contains(r#"tests="2" skipped="0" failures="2""#), "{xml}");
     assert!(xml.contains(r#"<testcase name="another body""#), "{xml}");
     assert!(xml.contains("expected body &quot;api 2&quot;"), "{xml}");
 }
@@ -247,6 +247,7 @@ fn the_users_files_are_not_touched() {
         "site/api/page.wat",
         fs::read(format!("{SCENARIOS}/site/api/page.wat")).unwrap(),
     );
+    folder.put("site/shop/page.wat", folder.read("site/api/page.wat"));
     let before = folder.read("site/api/page.wat");
     folder.put(
         "it.reload.toml",
@@ -255,11 +256,8 @@ fn the_users_files_are_not_touched() {
     let (code, report) = tested(&[folder.path("it.reload.toml").to_str().unwrap()]);
     assert_eq!(code, 0, "{report:#}");
     assert_eq!(folder.read("site/api/page.wat"), before);
-    let left: Vec<_> = fs::read_dir(folder.path("site"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
-    assert_eq!(left, ["api"], "not even a state directory");
+    let left = fs::read_dir(folder.path("site")).unwrap().count();
+    assert_eq!(left, 2, "not even a state directory");
 }
 
 #[test]
@@ -301,4 +299,151 @@ fn a_held_request_ends_where_it_began() {
     assert!(held.finish().unwrap().is_empty());
     assert_eq!(host.wait("retired").unwrap()["aborted"], 0);
     assert!(host.stop().unwrap().success());
+}
+
+/// `wasmhost test --upgrade` with these arguments: its exit code, and its report.
+fn upgraded(old: &Path, new: &Path, more: &[&str]) -> (i32, Value) {
+    let mut arguments = vec!["--upgrade", old.to_str().unwrap(), new.to_str().unwrap()];
+    arguments.extend(more);
+    tested(&arguments)
+}
+
+/// The site of the scenarios with other files in places of its own.
+fn site_with(files: &[(&str, &[u8])]) -> TestProject {
+    let site = TestProject::copy_of(Path::new(&format!("{SCENARIOS}/site"))).unwrap();
+    for (file, content) in files {
+        site.put(file, content).unwrap();
+    }
+    site
+}
+
+fn content(file: &str) -> Vec<u8> {
+    fs::read(format!("{SCENARIOS}/content/{file}")).unwrap()
+}
+
+#[test]
+fn an_upgrade_is_tried_out_there_and_back() {
+    let old = site_with(&[]);
+    let new = site_with(&[
+        ("shop/page.wat", &content("page-2.wat")),
+        ("shop/library.wat", &content("library-2.wat")),
+    ]);
+    let (code, report) = upgraded(&old.root(), &new.root(), &[]);
+    assert_eq!((code, &report["sound"]), (0, &Value::Bool(true)), "{report:#}");
+    assert_eq!(report["failed"]["count"], 0);
+    assert_eq!(report["mixed"]["count"], 0);
+    assert_eq!(report["to_new"]["swapped"][0]["generation"], 2);
+    assert_eq!(report["to_old"]["swapped"][0]["generation"], 3);
+    assert_eq!(report["changed"].as_array().unwrap().len(), 1);
+    assert_eq!(report["changed"][0]["request"], "GET /shop/page");
+    assert_eq!(report["unsteady"], serde_json::json!(["GET /shop/count"]));
+    assert_eq!(report["requests"], 3);
+    let changes = report["interfaces"]["changes"].as_array().unwrap();
+    let changed: Vec<_> = changes.iter().map(|change| &change["component"]).collect();
+    assert_eq!(changed, ["shop.library", "shop.page"]);
+    assert!(report["to_new"]["memory"]["peak"].as_u64() > Some(1 << 20));
+    assert_eq!(
+        fs::read(old.path("shop/page.wat")).unwrap(),
+        site_with(&[]).read("shop/page.wat").unwrap()
+    );
+}
+
+#[test]
+fn an_upgrade_that_is_refused_says_why() {
+    let (old, new) = (
+        site_with(&[]),
+        site_with(&[("shop/library.wat", &content("library-2.wat"))]),
+    );
+    let output = wasmhost()
+        .args(["test", "--upgrade"])
+        .args([old.root(), new.root()])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("refused: shop: shop@1 goes on serving"), "{text}");
+    assert!(text.contains("error[import-mismatch]"), "{text}");
+    assert!(
+        text.contains("nothing to swap: the contents are the same"),
+        "the way back: {text}"
+    );
+    assert!(text.ends_with("upgrade: FAILED\n"), "{text}");
+}
+
+#[test]
+fn an_upgrade_whose_pages_trap_fails() {
+    let trap = Fault {
+        kind: FaultKind::Trap,
+        on: Moment::Request,
+    };
+    let page = wat::parse_bytes(&content("api-2.wat")).unwrap().into_owned();
+    let (old, new) = (site_with(&[]), site_with(&[]));
+    new.remove("api/page.wat").unwrap();
+    new.put("api/page.wasm", trap.inject(&page).unwrap()).unwrap();
+    let (code, report) = upgraded(&old.root(), &new.root(), &["--clients", "2"]);
+    assert_eq!(code, 1);
+    assert!(report["failed"]["count"].as_u64() > Some(0), "{report:#}");
+    let told = report["failed"]["told"][0].as_str().unwrap();
+    assert!(told.starts_with("/api/page: 500"), "{told}");
+}
+
+#[test]
+fn what_cannot_be_upgraded_is_said() {
+    let (old, new) = (Tree::empty(), site_with(&[]));
+    let output = wasmhost()
+        .args(["test", "--upgrade"])
+        .args([old.root(), &new.root()])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.starts_with("error[upgrade-impossible]"), "{said}");
+}
+
+#[test]
+fn what_was_recorded_is_asked_again() {
+    let site = site_with(&[]);
+    let file = site.path("../requests.jsonl");
+    let path = file.to_str().unwrap();
+    let server = Server::start_with(&site.root(), &["--record", path, "--redact", "x-token"]);
+    let mut client = server.client();
+    let headers = [("cookie", "a=b"), ("x-token", "secret"), ("accept", "text/html")];
+    for _ in 0..2 {
+        assert_eq!(
+            client.request("POST", "/api/page?q=1", &headers, b"hello").status,
+            200
+        );
+    }
+    assert_eq!(client.get("/shop/page").status, 200);
+    assert_eq!(client.get("/nowhere").status, 404);
+    assert_eq!(
+        client
+            .request("POST", "/api/page", &[], &vec![b'x'; 65 << 10])
+            .status,
+        200
+    );
+    server.signal("TERM");
+    assert!(server.ended().0.success());
+
+    let text = fs::read_to_string(&file).unwrap();
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(
+        lines[0],
+        serde_json::json!({
+            "method": "POST", "path": "/api/page?q=1", "body": "hello", "cut": false,
+            "headers": [["cookie", "redacted"], ["x-token", "redacted"], ["accept", "text/html"]],
+        })
+    );
+    assert_eq!((lines.len(), &lines[0]), (4, &lines[1]));
+    assert_eq!(lines[3]["cut"], true);
+    assert_eq!(lines[3]["body"].as_str().unwrap().len(), 64 << 10);
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+
+    let (code, report) = upgraded(&site.root(), &site.root(), &["--replay", path]);
+    assert_eq!(code, 0, "{report:#}");
+    assert_eq!((&report["requests"], &report["cut"]), (&2.into(), &1.into()));
 }

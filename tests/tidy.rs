@@ -45,7 +45,6 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("toml_edit", &["scaffold"]),
     ("indicatif", &["cli"]),
     ("clap", &["cli"]),
-    ("indicatif", &["cli"]),
     ("quick_junit", &["cli"]),
     ("anyhow", &["cli", "testing"]),
 ];

@@ -3,6 +3,7 @@
 mod junit;
 mod progress;
 mod report;
+mod upgrade;
 
 use std::{
     path::{Path, PathBuf},
@@ -27,6 +28,16 @@ pub struct Arguments {
     /// Scenarios, or folders that are searched for them [default: the current folder].
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
+    /// Instead of scenarios: serve a copy of the tree OLD, and swap to NEW and back while requests run.
+    /// Exit code 1: an answer failed or was mixed, or something was refused.
+    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], conflicts_with_all = ["paths", "name", "jobs", "junit"])]
+    upgrade: Option<Vec<PathBuf>>,
+    /// Requests for --upgrade, as `wasmhost serve --record` wrote them [default: one for each page].
+    #[arg(long, value_name = "FILE", requires = "upgrade")]
+    replay: Option<PathBuf>,
+    /// Clients that ask during --upgrade.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    clients: u16,
     /// Only scenarios whose name or file contains this.
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
@@ -44,11 +55,17 @@ pub struct Arguments {
 pub fn run(arguments: Arguments) -> Result<ExitCode, Vec<Diagnostic>> {
     let Arguments {
         mut paths,
+        upgrade,
+        replay,
+        clients,
         name,
         jobs,
         junit,
         json,
     } = arguments;
+    if let Some([old, new]) = upgrade.as_deref() {
+        return upgrade::run(old, new, replay.as_deref(), clients.into(), json);
+    }
     if paths.is_empty() {
         paths.push(".".into());
     }

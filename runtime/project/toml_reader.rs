@@ -105,7 +105,12 @@ impl<'t> Section<'t> {
     /// Reports that a key is not there, at the first that is.
     pub fn lacks<T>(&self, key: &str, what: &str) -> Option<T> {
         let first = self.table.keys().map(Spanned::span).min_by_key(|span| span.start);
-        let message = format!("{} has no {key}", self.path);
+        let whose = if self.path.is_empty() {
+            "the file"
+        } else {
+            &self.path
+        };
+        let message = format!("{whose} has no {key}");
         let help = format!("it is {what}");
         self.report.add(
             self.report.codes.value,

@@ -12,6 +12,7 @@ mod connection;
 mod identity;
 mod listen;
 mod patient;
+mod record;
 mod respond;
 mod stream_body;
 mod tls;
@@ -31,6 +32,7 @@ use self::{
 };
 pub use self::{
     listen::{Listeners, bind},
+    record::{Recorded, Recorder, Recording},
     unix::UnixSocket,
 };
 use crate::{metrics::Metrics, project::ServerLimits, router::Router, status::Inbox};
@@ -50,6 +52,7 @@ pub struct Server {
     /// Where requests ask for what lies on disk.
     pub inbox: Inbox,
     pub metrics: Metrics,
+    pub recorder: Option<Recorder>,
     pub limits: ServerLimits,
 }
 
@@ -61,6 +64,7 @@ impl Server {
             router,
             inbox,
             metrics,
+            recorder,
             limits,
         } = self;
         // A certificate is followed as long as there are connections.
@@ -76,6 +80,7 @@ impl Server {
             router,
             inbox,
             metrics,
+            recorder,
         };
         let connections = Arc::new(Connections::new(responder, limits));
         let mut accepting = JoinSet::new();

@@ -8,10 +8,11 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, SyncSender, channel, sync_channel},
     },
     task::{Context, Poll},
     thread,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -27,12 +28,10 @@ use crate::host::body::{Body, BodyError};
 const LONGEST_BODY: usize = 64 << 10;
 /// Requests that may wait to be written.
 const MAX_WAITING: usize = 1024;
+/// How long the end waits for the disk.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Headers whose value is never written: whoever has it could be the client.
-const SECRET: [HeaderName; 3] = [
-    header::AUTHORIZATION,
-    header::COOKIE,
-    header::PROXY_AUTHORIZATION,
-];
+const SECRET: [HeaderName; 3] = [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
 /// Headers of the connection, not of the request.
 const LEFT_OUT: [HeaderName; 6] = [
     header::HOST,
@@ -56,10 +55,20 @@ pub struct Recorded {
 }
 
 /// Where requests are written.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Recorder {
     queue: SyncSender<Recorded>,
     secret: Arc<[HeaderName]>,
+}
+
+/// The thread that writes; it ends with the last recorder.
+pub struct Recording(Receiver<()>);
+
+impl Recording {
+    /// Waits until all is written, but for a disk that hangs not long.
+    pub fn finish(self) {
+        let _ = self.0.recv_timeout(LAST_WORDS);
+    }
 }
 
 impl Recorder {
@@ -68,19 +77,22 @@ impl Recorder {
     ///
     /// # Errors
     /// The file cannot be opened, or no thread started.
-    pub fn start(file: &Path, redact: &[HeaderName]) -> io::Result<Self> {
+    pub fn start(file: &Path, redact: &[HeaderName]) -> io::Result<(Self, Recording)> {
         use std::os::unix::fs::OpenOptionsExt;
         let options = File::options().append(true).create(true).mode(0o600).clone();
         let written = options.open(file)?;
         let (queue, recorded) = sync_channel(MAX_WAITING);
-        thread::Builder::new()
-            .name("record".into())
-            .spawn(move || write_all(written, &recorded))?;
+        let (done, writing) = channel();
+        thread::Builder::new().name("record".into()).spawn(move || {
+            write_all(written, &recorded);
+            drop(done);
+        })?;
         let secret = SECRET.into_iter().chain(redact.iter().cloned());
-        Ok(Self {
+        let recorder = Self {
             queue,
             secret: secret.collect(),
-        })
+        };
+        Ok((recorder, Recording(writing)))
     }
 
     /// Writes the request down once its body has been read, or was let go.
@@ -90,7 +102,11 @@ impl Recorder {
         let headers = headers.filter(|(name, _)| !LEFT_OUT.contains(name) && *name != REQUEST_ID);
         let headers = headers.map(|(name, value)| {
             let is_secret = self.secret.contains(name);
-            let value = if is_secret { "redacted".into() } else { String::from_utf8_lossy(value.as_bytes()) };
+            let value = if is_secret {
+                "redacted".into()
+            } else {
+                String::from_utf8_lossy(value.as_bytes())
+            };
             (name.as_str().to_owned(), value.into_owned())
         });
         let recorded = Recorded {

@@ -8,7 +8,9 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use super::{activity::Activity, answer, conform, identity, stream_body::StreamBody, upload::Upload};
+use super::{
+    activity::Activity, answer, conform, identity, record::Recorder, stream_body::StreamBody, upload::Upload,
+};
 use crate::{
     generation::RequestError,
     host::body::{self, Body},
@@ -22,6 +24,8 @@ pub struct Responder {
     /// Where requests ask for what lies on disk.
     pub inbox: Inbox,
     pub metrics: Metrics,
+    /// Writes down what is asked of pages.
+    pub recorder: Option<Recorder>,
 }
 
 impl Responder {
@@ -85,6 +89,10 @@ impl Responder {
         match self.router.route(path) {
             Ok(Routed::Page(page)) => {
                 let request = request.map(|body| Upload::new(body, activity).boxed_unsync());
+                let request = match &self.recorder {
+                    Some(recorder) => recorder.follow(request),
+                    None => request,
+                };
                 match lead(page, request, id, began).await {
                     Ok(response) => response,
                     // Boxed, as all that few requests need.

@@ -1,5 +1,5 @@
 //! Components with a fault that really happens: where the component would start, answer, save or load, it
-//! traps, loops, computes for long or refuses. Pure bytes in, bytes out.
+//! traps, loops, computes for long first or refuses. Pure bytes in, bytes out.
 //!
 //! `lifted` finds which core functions a component's interface is made of, `module` puts a function before
 //! each.
@@ -23,7 +23,7 @@ pub enum Kind {
     Trap,
     /// It computes for ever.
     Loop,
-    /// It computes for some tenths of a second first.
+    /// It computes for about a tenth of a second first.
     Slow,
     /// It says no: of `save` and `load` alone.
     Refuse,

@@ -53,8 +53,8 @@ pub struct LoadReport {
     pub answers: u64,
     /// Requests without a whole answer, or with one of 500 and above.
     pub failed: Count,
-    /// Answers in which two generations are mixed. `None` where that cannot be told: the page does not
-    /// answer the same every time, and there are no marks.
+    /// Answers in which two generations are mixed. `None` where that cannot be told: no page answers the
+    /// same every time, and there are no marks.
     pub mixed: Option<Count>,
     /// Requests that are missing in the counter at the end. `None` without a counter.
     pub lost_state: Option<u64>,
@@ -191,7 +191,7 @@ impl Load {
             }
             _ => None,
         };
-        let is_told = !self.spec.marks.is_empty() || tally.steady.iter().all(|steady| *steady);
+        let is_told = !self.spec.marks.is_empty() || tally.steady.iter().any(|steady| *steady);
         Ok(LoadReport {
             answers: tally.answers,
             mixed: is_told.then_some(tally.mixed),

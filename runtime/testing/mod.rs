@@ -70,10 +70,12 @@ mod host;
 mod judge;
 mod load;
 mod project;
+mod recorded;
 mod run;
 mod sandbox;
 pub mod scenario;
 mod suite;
+mod upgrade;
 
 pub use self::{
     client::{HeldRequest, Reply, TestClient, TestRequest},
@@ -81,6 +83,8 @@ pub use self::{
     host::{Holds, HostError, HostOptions, TestHost},
     load::{Count, Load, LoadReport, LoadSpec},
     project::{TestProject, Way},
+    recorded::Recording,
     run::{Failure, Outcome, Wrong, run},
     suite::{Progress, find, run_all},
+    upgrade::{Changed, SwapReport, UpgradeReport, UpgradeSpec, upgrade},
 };

@@ -82,7 +82,8 @@ mod tests {
 
     #[test]
     fn each_request_is_asked_once() {
-        let line = r#"{"method":"POST","path":"/cart","headers":[["accept","*/*"]],"body":"do=clear","cut":false}"#;
+        let line =
+            r#"{"method":"POST","path":"/cart","headers":[["accept","*/*"]],"body":"do=clear","cut":false}"#;
         let cut = line.replace("false", "true");
         let recording = read(&format!("{line}\n{cut}\n{line}\n")).unwrap();
         assert_eq!((recording.requests.len(), recording.cut), (1, 1));
@@ -93,6 +94,9 @@ mod tests {
     #[test]
     fn what_is_no_request_is_said_with_its_line() {
         let error = read("{\"method\":\"GET\"").unwrap_err();
-        assert!(error.message.starts_with("line 1 is no recorded request"), "{error}");
+        assert!(
+            error.message.starts_with("line 1 is no recorded request"),
+            "{error}"
+        );
     }
 }

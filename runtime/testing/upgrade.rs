@@ -183,7 +183,11 @@ impl Known {
         let what = match client.send(&self.request) {
             Err(error) => error.to_string(),
             Ok(reply) if reply.status != self.reply.status => {
-                format!("status {} and {}", self.reply.status.as_u16(), reply.status.as_u16())
+                format!(
+                    "status {} and {}",
+                    self.reply.status.as_u16(),
+                    reply.status.as_u16()
+                )
             }
             Ok(reply) if self.steady && reply.body != self.reply.body => {
                 difference(&self.reply.text(), &reply.text())
@@ -208,13 +212,9 @@ fn by_routes(events: &[Value]) -> Vec<TestRequest> {
     let routes = groups.flat_map(|group| group["routes"].as_array().into_iter().flatten());
     let patterns: BTreeSet<&str> = routes.filter_map(|route| route["pattern"].as_str()).collect();
     let filled = |pattern: &str| {
-        let segments = pattern.split('/').map(|segment| {
-            if segment.starts_with('{') {
-                "1"
-            } else {
-                segment
-            }
-        });
+        let segments = pattern
+            .split('/')
+            .map(|segment| if segment.starts_with('{') { "1" } else { segment });
         segments.collect::<Vec<_>>().join("/")
     };
     patterns
@@ -252,8 +252,9 @@ fn replace(served: &TestProject, next: &TestProject) -> io::Result<()> {
         served.remove(file)?;
     }
     // The manifest last: it may name what has to be there.
-    let (manifest, others): (Vec<_>, Vec<_>) =
-        wanted.iter().partition(|file| file.as_path() == Path::new(MANIFEST));
+    let (manifest, others): (Vec<_>, Vec<_>) = wanted
+        .iter()
+        .partition(|file| file.as_path() == Path::new(MANIFEST));
     for file in others.into_iter().chain(manifest) {
         let content = next.read(file)?;
         if fs::read(served.path(file)).ok().as_ref() != Some(&content) {
@@ -283,9 +284,13 @@ mod tests {
 
     #[test]
     fn each_route_gets_a_request() {
-        let routes = ["/", "/items/{id}", "/api/{*rest}", "/items/{id}/edit"].map(|pattern| json!({ "pattern": pattern }));
+        let routes = ["/", "/items/{id}", "/api/{*rest}", "/items/{id}/edit"]
+            .map(|pattern| json!({ "pattern": pattern }));
         let ready = json!({ "event": "ready", "groups": [{ "group": "shop", "routes": routes }] });
-        let paths: Vec<String> = by_routes(&[ready]).into_iter().map(|request| request.path).collect();
+        let paths: Vec<String> = by_routes(&[ready])
+            .into_iter()
+            .map(|request| request.path)
+            .collect();
         assert_eq!(paths, ["/", "/api/1", "/items/1", "/items/1/edit"]);
     }
 }

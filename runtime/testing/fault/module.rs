@@ -12,8 +12,8 @@ use wasmparser::{BinaryReaderError, ExternalKind, Parser, Payload, TypeRef};
 
 use super::{CannotFault, Kind};
 
-/// How long it computes that is slow: some tenths of a second.
-const STEPS: i64 = 200_000_000;
+/// How long it computes that is slow: about a tenth of a second.
+const STEPS: i64 = 50_000_000;
 const PAGE_SIZE: i32 = 65_536;
 
 /// What is put into one module.

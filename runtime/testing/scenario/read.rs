@@ -29,7 +29,6 @@ const CODES: Codes = Codes {
     value: "scenario-value",
     unknown_key: "scenario-unknown-key",
 };
-const OUTSIDE: &str = "scenario-outside";
 
 /// What a step can be; one of them.
 const ACTIONS: [&str; 10] = [
@@ -167,6 +166,10 @@ fn step(folder: &Path, section: &mut Section<'_>, whole: &Value<'_>) -> Option<S
     let found = ACTIONS.map(|action| section.get(action).map(|value| (action, value)));
     let found: Vec<_> = found.into_iter().flatten().collect();
     let [(name, value)] = found.as_slice() else {
+        if found.is_empty() && has_other_keys(whole) {
+            // Which is said, and likely is what it was to do.
+            return None;
+        }
         let names: Vec<&str> = found.iter().map(|(name, _)| *name).collect();
         let message = match names.as_slice() {
             [] => "a step has to do something".into(),
@@ -200,6 +203,12 @@ fn step(folder: &Path, section: &mut Section<'_>, whole: &Value<'_>) -> Option<S
         _ => value.section(fault)?,
     }?;
     Some(Step { within, action })
+}
+
+fn has_other_keys(step: &Value<'_>) -> bool {
+    let known = ["within", "expect", "write"];
+    let entries = step.entries().unwrap_or_default();
+    entries.iter().any(|entry| !known.contains(&*entry.key()))
 }
 
 fn request(section: &mut Section<'_>, expect: Option<&Value<'_>>) -> Option<Action> {
@@ -363,7 +372,7 @@ fn places(value: &Value<'_>) -> Option<Vec<PathBuf>> {
         let file = value.string()?;
         let outside = || {
             let message = format!("{file} lies outside of the tree");
-            value.wrong(OUTSIDE, message, Some(INSIDE_HELP.into()))
+            value.wrong(CODES.value, message, Some(INSIDE_HELP.into()))
         };
         inside(file).or_else(outside)
     };
