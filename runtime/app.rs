@@ -6,22 +6,26 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admin::{Admin, Desk, Probe},
+    admin::{Admin, Bounds, Desk, Probe},
     artifact::Builder,
     diagnostic::Diagnostic,
     engine::{self, Ticking},
     kept::{Keeper, Kept},
+    keyvalue::{FILE, Spaces},
+    logging::Logging,
     metrics::Metrics,
-    orders::{self, Order, Orders},
+    orders::{self, Order},
     project::{Address, Project, ServerLimits},
     reload::{Mode, Reloader, Watch},
     router,
-    server::{self, Recorder, Server},
+    server::{self, Accounts, Recorder, Server},
+    service,
     status::{self, Ask, Event, Format, Journal, Reporter, Writer},
+    tracer::Tracer,
 };
 
 /// What `wasmhost serve` can be told.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Config {
     pub root: PathBuf,
     /// Instead of the manifest's, where not empty.
@@ -35,10 +39,10 @@ pub struct Config {
     pub watch: Mode,
     /// Writes down what is asked of pages.
     pub recorder: Option<Recorder>,
+    pub logging: Logging,
+    /// A line of the log for each request.
+    pub access_log: bool,
 }
-
-/// What lies under the root, or why it makes no sense.
-type Tree = Result<Project, Vec<Diagnostic>>;
 
 /// A server whose first generations are ready and whose sockets are bound.
 pub struct App {
@@ -46,26 +50,26 @@ pub struct App {
     reloader: Reloader,
     watch: Option<Watch>,
     asking: mpsc::Receiver<Ask>,
-    admin: Option<Admin>,
-    orders: (Orders, mpsc::Receiver<Order>),
+    ordered: mpsc::Receiver<Order>,
+    admin: Admin,
+    desk: Desk,
     reporter: Reporter,
-    metrics: Metrics,
+    tracer: Tracer,
     writer: Writer,
-    url: String,
     /// Guests are interrupted as long as it lives.
     ticking: Ticking,
 }
 
 impl Config {
-    /// Reads the tree, binds the sockets, and starts the first generation of every group.
+    /// Reads the tree, binds the sockets, and starts the first generation of every group. `stop` ends what comes of
+    /// it.
     /// Errors: everything that keeps it from serving, at once.
-    pub async fn build(self) -> Result<App, Vec<Diagnostic>> {
+    pub async fn build(self, stop: CancellationToken) -> Result<App, Vec<Diagnostic>> {
         let one = |diagnostic| vec![diagnostic];
         let root = Project::root(&self.root).map_err(one)?;
-        let state_dir = self.state_dir.unwrap_or_else(|| root.join(".wasmhost"));
+        let state_dir = self.state_dir.clone().unwrap_or_else(|| root.join(".wasmhost"));
         let kept = Kept::new(&state_dir, &root);
-        let mode = (!self.frozen).then_some(self.watch);
-        let (project, watch) = discover(&root, &kept, mode)?;
+        let (project, watch) = self.read(&root, &kept)?;
         let mut spec = match &project {
             Ok(project) => project.server.clone(),
             Err(_) => kept.server().unwrap_or_default(),
@@ -74,92 +78,122 @@ impl Config {
             spec.listen = self.listen;
         }
         let listeners = server::bind(&spec).await?;
-        let url = listeners.url();
-
         let (ticking, builder) = start_engine(&state_dir, &spec.limits).map_err(one)?;
         let metrics = Metrics::new().map_err(|error| one(no_metrics(&error)))?;
-        let (reporter, writer) = status::start(self.format, open_journal(&state_dir), metrics.clone())
-            .map_err(|error| one(no_thread(&root, &error)))?;
-        let keeper = Keeper::start(kept.clone()).map_err(|error| one(no_thread(&root, &error)))?;
+        let no_thread = |error| one(no_thread(&root, &error));
+        let tracer = Tracer::start().map_err(one)?;
+        let (counting, tracing) = (metrics.clone(), tracer.clone());
+        let (reporter, writer) =
+            status::start(self.format, open_journal(&state_dir), counting, tracing).map_err(no_thread)?;
+        let admin = Admin::bind(&state_dir, spec.admin.as_ref()).await.map_err(one)?;
+        let keeper = Keeper::start(kept.clone()).map_err(no_thread)?;
         if let Ok(project) = &project {
             keeper.server(project.server.clone());
         }
         let (router, publisher) = router::router();
-        let mut reloader = Reloader::new(
-            root,
-            builder,
-            publisher,
-            reporter.clone(),
-            metrics.clone(),
-            keeper,
-        );
+        let (reporting, counting) = (reporter.clone(), metrics.clone());
+        let mut reloader = Reloader::new(root.clone(), builder, publisher, reporting, counting, keeper);
         reloader.load(project, &kept).await?;
         let (inbox, asking) = status::inbox();
-        let limits = spec.limits;
-        Ok(App {
-            server: Server {
-                listeners,
-                router,
-                inbox,
+        let (orders, ordered) = orders::orders();
+        let desk = Desk {
+            orders,
+            live: reporter.live(),
+            keyvalue: ticking.engine.keyvalue.clone(),
+            logging: self.logging,
+            gauges: Probe {
                 metrics: metrics.clone(),
-                recorder: self.recorder,
-                limits,
+                memory: ticking.engine.memory.clone(),
+                caches: ticking.caches.clone(),
             },
-            reloader,
-            watch,
-            asking,
-            admin: bind_admin(&state_dir).await,
-            orders: orders::orders(),
-            reporter,
+            root,
+            state_dir,
+            url: listeners.url(),
+            admin_url: admin.url(),
+            stop,
+            bounds: Bounds::default(),
+        };
+        let server = Server {
+            listeners,
+            router,
+            inbox,
             metrics,
-            writer,
-            url,
-            ticking,
-        })
-    }
-}
-
-impl App {
-    /// Serves until `stop`, then finishes what runs. The writer that comes back has the last events to
-    /// write, once all tasks are gone.
-    pub async fn run(self, stop: CancellationToken) -> Writer {
-        let Self {
+            accounts: Accounts {
+                tracer: tracer.clone(),
+                access_log: self.access_log,
+            },
+            recorder: self.recorder,
+            limits: spec.limits,
+        };
+        Ok(App {
             server,
             reloader,
             watch,
             asking,
+            ordered,
             admin,
-            orders: (orders, ordered),
+            desk,
             reporter,
-            metrics,
+            tracer,
             writer,
-            url,
+            ticking,
+        })
+    }
+
+    /// The tree as it lies there, or what is wrong with it, and the watch over it.
+    /// Errors: it cannot be served, and never was.
+    fn read(&self, root: &Path, kept: &Kept) -> Result<(Tree, Option<Watch>), Vec<Diagnostic>> {
+        let mut project = Project::discover(root);
+        if let Err(diagnostics) = &project
+            && kept.groups().is_empty()
+        {
+            return Err(diagnostics.clone());
+        }
+        // Before the tree is read for good: a change in between must be seen.
+        let watch = || Watch::start(root, project.as_ref().ok(), self.watch);
+        let watch = (!self.frozen).then(watch).transpose();
+        let watch = watch.map_err(|diagnostic| vec![diagnostic])?;
+        if watch.is_some() {
+            project = Project::discover(root);
+        }
+        for warning in project.iter().flat_map(|project| &project.warnings) {
+            tracing::warn!("{warning}");
+        }
+        Ok((project, watch))
+    }
+}
+
+type Tree = Result<Project, Vec<Diagnostic>>;
+
+impl App {
+    /// Serves until it is stopped, then finishes what runs. The writer that comes back has the last events to
+    /// write, once all tasks are gone.
+    pub async fn run(self) -> Writer {
+        let Self {
+            server,
+            reloader,
+            watch,
+            mut asking,
+            ordered,
+            admin,
+            desk,
+            reporter,
+            tracer,
+            writer,
             ticking,
         } = self;
         let groups = reloader.ready();
-        let mut serving = tokio::spawn(server.run(stop.clone()));
-        reporter.publish(Event::Ready {
-            url: url.clone(),
-            groups,
-        });
-        let desk = Desk {
-            orders,
-            live: reporter.live(),
-            gauges: Probe {
-                metrics,
-                memory: ticking.engine.memory.clone(),
-                caches: ticking.caches.clone(),
-            },
-            url,
-            stop,
-        };
+        let mut serving = tokio::spawn(server.run(desk.stop.clone()));
+        let url = desk.url.clone();
+        reporter.publish(Event::Ready { url, groups });
+        if let Some(url) = &desk.admin_url {
+            tracing::info!("the dashboard is at {url}");
+        }
         // Its file goes with it.
         let mut steering = JoinSet::new();
-        if let Some(admin) = admin {
-            steering.spawn(admin.run(desk));
-        }
+        steering.spawn(service::run(desk.orders.clone(), desk.stop.clone()));
+        steering.spawn(admin.run(desk));
         // Frozen: nothing is swapped without an order, so no request waits for a change.
-        let mut asking = asking;
         if watch.is_none() {
             asking.close();
         }
@@ -172,6 +206,8 @@ impl App {
                 let _ = serving.await;
             }
         }
+        tracer.flush().await;
+        ticking.engine.keyvalue.close().await;
         drop(ticking);
         writer
     }
@@ -179,10 +215,11 @@ impl App {
 
 fn start_engine(state_dir: &Path, limits: &ServerLimits) -> Result<(Ticking, Builder), Diagnostic> {
     let unavailable = |error| engine::unavailable(&error);
-    let ticking = engine::start(Some(&state_dir.join("cache"))).map_err(unavailable)?;
+    let mut ticking = engine::start(Some(&state_dir.join("cache"))).map_err(unavailable)?;
     if let Some(memory) = limits.memory.or_else(engine::memory_by_default) {
         ticking.engine.memory.set_limit(memory);
     }
+    ticking.engine.keyvalue = Spaces::in_file(state_dir.join(FILE));
     let builder = Builder::new(&ticking.engine, ticking.caches.clone()).map_err(unavailable)?;
     Ok((ticking, builder))
 }
@@ -194,37 +231,6 @@ fn no_metrics(error: &dyn std::fmt::Display) -> Diagnostic {
 
 fn no_thread(root: &Path, error: &std::io::Error) -> Diagnostic {
     Diagnostic::io("thread-failed", "start a thread for", root, error).machine()
-}
-
-/// The tree, and the watch that sees what changes in it from now on, where one is wanted.
-/// Errors: the tree makes no sense, and nothing was kept.
-fn discover(root: &Path, kept: &Kept, mode: Option<Mode>) -> Result<(Tree, Option<Watch>), Vec<Diagnostic>> {
-    let mut project = Project::discover(root);
-    if let Err(diagnostics) = &project
-        && kept.groups().is_empty()
-    {
-        return Err(diagnostics.clone());
-    }
-    let watch = mode.map(|mode| Watch::start(root, project.as_ref().ok(), mode));
-    let watch = watch.transpose().map_err(|diagnostic| vec![diagnostic])?;
-    if watch.is_some() {
-        // It is read for good once it is watched: a change in between must be seen.
-        project = Project::discover(root);
-    }
-    for warning in project.iter().flat_map(|project| &project.warnings) {
-        tracing::warn!("{warning}");
-    }
-    Ok((project, watch))
-}
-
-/// Serving goes on without being steered.
-async fn bind_admin(state_dir: &Path) -> Option<Admin> {
-    let bound = Admin::bind(state_dir).await;
-    let unsteered = |error: std::io::Error| {
-        let folder = state_dir.display();
-        tracing::warn!(%folder, %error, "commands will not reach this server; choose another folder with --state-dir");
-    };
-    bound.map_err(unsteered).ok()
 }
 
 /// The journal is a record, not a need: serving goes on without it.

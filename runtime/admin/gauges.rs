@@ -51,7 +51,10 @@ fn of_group((name, status): (&String, &GroupStatus)) -> (String, GroupNow) {
 pub async fn metrics(State(desk): State<Desk>) -> Response {
     let groups = desk.orders.status().await.ok();
     let probe = &desk.gauges;
-    match probe.metrics.text(&probe.now(groups.as_ref())) {
+    match probe
+        .metrics
+        .text(&probe.now(groups.as_ref().map(|running| &running.groups)))
+    {
         Ok(text) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }

@@ -36,7 +36,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio::{
+    sync::{OnceCell, Semaphore},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 use self::{breaker::Breakers, call::Waits, pace::Pace, setting::Setting, stores::Stores, traces::Traces};
@@ -147,7 +150,7 @@ impl Generation {
     ) -> Result<(Arc<Self>, Retirement), FailedStart> {
         let end = CancellationToken::new();
         let entries = artifact.entries.clone();
-        let provision = Provision::new(&id.group, &limits, grants, &artifact.engines.memory);
+        let provision = Provision::new(&id.group, &limits, grants, &artifact.engines);
         let provision = provision.map_err(|diagnostic| FailedStart {
             component: None,
             diagnostic,
@@ -158,6 +161,7 @@ impl Generation {
             id: id.clone(),
             pace: Pace::new(&id.group, &artifact),
             artifact,
+            on_demand: OnceCell::new(),
             limits: limits.clone(),
             traces: Traces::default(),
             observer,

@@ -158,6 +158,15 @@ impl Control {
         self.frozen = true;
     }
 
+    /// From here on every change is taken again.
+    pub fn thaw(&mut self) {
+        self.frozen = false;
+    }
+
+    pub fn is_frozen(&self) -> bool {
+        self.frozen
+    }
+
     /// Tells that the tree as a whole was refused from the start.
     pub fn begin_refused(&mut self, tree: Digest) {
         self.tree.refuse(tree);

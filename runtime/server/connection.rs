@@ -231,6 +231,7 @@ mod tests {
                 inbox,
                 metrics: crate::metrics::Metrics::new().unwrap(),
                 recorder: None,
+                accounts: crate::server::Accounts::default(),
             },
             ServerLimits::default(),
         );

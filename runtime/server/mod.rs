@@ -5,12 +5,14 @@
 //!  listen ──▶ connection (TLS, HTTP/1.1 or HTTP/2, watched by its activity) ──▶ respond ──▶ router
 //! ```
 
+mod account;
 mod activity;
 mod answer;
 mod conform;
 mod connection;
 mod identity;
 mod listen;
+mod passed;
 mod patient;
 mod record;
 mod respond;
@@ -25,15 +27,16 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
+pub use self::{
+    account::Accounts,
+    listen::{Listeners, bind},
+    record::{Recorded, Recorder, Recording},
+    unix::UnixSocket,
+};
 use self::{
     connection::{Accepted, Connections},
     listen::Listener,
     respond::Responder,
-};
-pub use self::{
-    listen::{Listeners, bind},
-    record::{Recorded, Recorder, Recording},
-    unix::UnixSocket,
 };
 use crate::{metrics::Metrics, project::ServerLimits, router::Router, status::Inbox};
 
@@ -53,6 +56,7 @@ pub struct Server {
     pub inbox: Inbox,
     pub metrics: Metrics,
     pub recorder: Option<Recorder>,
+    pub accounts: Accounts,
     pub limits: ServerLimits,
 }
 
@@ -65,6 +69,7 @@ impl Server {
             inbox,
             metrics,
             recorder,
+            accounts,
             limits,
         } = self;
         // A certificate is followed as long as there are connections.
@@ -81,6 +86,7 @@ impl Server {
             inbox,
             metrics,
             recorder,
+            accounts,
         };
         let connections = Arc::new(Connections::new(responder, limits));
         let mut accepting = JoinSet::new();

@@ -9,7 +9,12 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::{
-    activity::Activity, answer, conform, identity, record::Recorder, stream_body::StreamBody, upload::Upload,
+    account::{Account, Accounts},
+    activity::Activity,
+    answer, conform, identity,
+    record::Recorder,
+    stream_body::StreamBody,
+    upload::Upload,
 };
 use crate::{
     generation::RequestError,
@@ -26,6 +31,15 @@ pub struct Responder {
     pub metrics: Metrics,
     /// Writes down what is asked of pages.
     pub recorder: Option<Recorder>,
+    pub accounts: Accounts,
+}
+
+/// What is known of a request from its head on.
+#[derive(Clone, Copy)]
+struct Known<'r> {
+    id: &'r HeaderValue,
+    began: Instant,
+    account: Option<&'r Account>,
 }
 
 impl Responder {
@@ -45,8 +59,18 @@ impl Responder {
                 if http2 {
                     conform::join_cookies(request.headers_mut());
                 }
+                let joins = self.accounts.joins(&request);
                 let id = identity::identify(request.headers_mut());
-                let mut response = self.answer(request, &id, activity).await;
+                let account = self.accounts.begin(&mut request, joins);
+                let known = Known {
+                    id: &id,
+                    began: Instant::now(),
+                    account: account.as_deref(),
+                };
+                let mut response = self.answer(request, known, activity).await;
+                if let Some(account) = account {
+                    self.accounts.end(*account, &response, &id);
+                }
                 response.headers_mut().insert(identity::REQUEST_ID, id);
                 response
             }
@@ -71,10 +95,9 @@ impl Responder {
     async fn answer(
         &self,
         request: Request<Incoming>,
-        id: &HeaderValue,
+        known: Known<'_>,
         activity: &Arc<Activity>,
     ) -> Response<Body> {
-        let began = Instant::now();
         let (method, path) = (request.method(), request.uri().path());
         if *method == Method::CONNECT || *method == Method::TRACE {
             return self.unasked(answer::method_not_allowed());
@@ -93,10 +116,10 @@ impl Responder {
                     Some(recorder) => recorder.follow(request),
                     None => request,
                 };
-                match lead(page, request, id, began).await {
+                match lead(page, request, known).await {
                     Ok(response) => response,
                     // Boxed, as all that few requests need.
-                    Err(unbegun) => Box::pin(self.lead_again(unbegun, id, began)).await,
+                    Err(unbegun) => Box::pin(self.lead_again(unbegun, known)).await,
                 }
             }
             Ok(Routed::File {
@@ -107,7 +130,7 @@ impl Responder {
                 // Boxed: pages are not to carry its size.
                 let file = Box::pin(generation.file(method, request.uri(), request.headers()));
                 let response = answer::file(file.await.map(BodyExt::boxed_unsync), label);
-                count(meter.as_deref(), &response, began);
+                count(meter.as_deref(), &response, known.began);
                 response
             }
             Err(error) => self.unasked(answer::unrouted(&error)),
@@ -124,7 +147,7 @@ impl Responder {
 impl Responder {
     /// A request whose turn did not come before its generation's drain deadline: a newer one answers it. Where
     /// there is none, the server stops.
-    async fn lead_again(&self, unbegun: Unbegun, id: &HeaderValue, began: Instant) -> Response<Body> {
+    async fn lead_again(&self, unbegun: Unbegun, known: Known<'_>) -> Response<Body> {
         let mut unbegun = unbegun;
         loop {
             let page = match self.router.route(unbegun.request.uri().path()) {
@@ -132,7 +155,7 @@ impl Responder {
                 Ok(_) => return self.unasked(answer::failed(&RequestError::Ended)),
                 Err(error) => return self.unasked(answer::unrouted(&error)),
             };
-            match lead(page, *unbegun.request, id, began).await {
+            match lead(page, *unbegun.request, known).await {
                 Ok(response) => return response,
                 Err(again) => unbegun = again,
             }
@@ -151,8 +174,7 @@ struct Unbegun {
 async fn lead(
     routed: RoutedPage,
     request: Request<Body>,
-    id: &HeaderValue,
-    began: Instant,
+    known: Known<'_>,
 ) -> Result<Response<Body>, Unbegun> {
     let RoutedPage {
         generation,
@@ -162,7 +184,12 @@ async fn lead(
         params,
     } = routed;
     let answered = match generation.admit().await {
-        Ok(lease) => lease.handle(&component, params, request).await,
+        Ok(lease) => {
+            if let Some(account) = known.account {
+                account.called(&component);
+            }
+            lease.handle(&component, params, request).await
+        }
         Err(RequestError::Ended) => Err(RequestError::NotBegun(Box::new(request))),
         Err(error) => Err(error),
     };
@@ -172,12 +199,12 @@ async fn lead(
             return Err(Unbegun { request, label });
         }
         Err(error) => {
-            log_failure(&label, &error, component.as_str(), id);
+            log_failure(&label, &error, component.as_str(), known.id);
             answer::failed(&error)
         }
     };
     answer::name_generation(&mut response, label);
-    count(meter.as_deref(), &response, began);
+    count(meter.as_deref(), &response, known.began);
     Ok(response)
 }
 

@@ -21,7 +21,7 @@ use super::{
     queue::{Sending, Taking, queue},
     text,
 };
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, tracer::Tracer};
 
 /// Events that may wait to be written, and as many to be printed.
 const MAX_WAITING: usize = 4096;
@@ -36,6 +36,7 @@ pub struct Reporter {
     queue: Sending,
     live: Live,
     metrics: Metrics,
+    tracer: Tracer,
 }
 
 /// The threads that keep the journal and print; they end with the last reporter.
@@ -50,6 +51,7 @@ pub fn start(
     format: Format,
     journal: Option<Journal>,
     metrics: Metrics,
+    tracer: Tracer,
 ) -> std::io::Result<(Reporter, Writer)> {
     let (reporting, reported) = queue(MAX_WAITING, "events are lost: the journal does not keep up");
     let (kept, printed) = queue(
@@ -68,6 +70,7 @@ pub fn start(
         queue: reporting,
         live: Live::default(),
         metrics,
+        tracer,
     };
     Ok((reporter, Writer { keeping, printing }))
 }
@@ -75,7 +78,7 @@ pub fn start(
 impl Reporter {
     /// Never waits for a disk or a reader.
     pub fn publish(&self, event: Event) {
-        counts::count(&self.metrics, &event);
+        counts::count(&self.metrics, &self.tracer, &event);
         let record = Record::now(event);
         self.live.tell(&record);
         self.queue.send(record);
