@@ -32,8 +32,10 @@ const MAX_WAITING: usize = 1024;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Headers whose value is never written: whoever has it could be the client.
 const SECRET: [HeaderName; 3] = [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
-/// Headers of the connection, not of the request.
-const LEFT_OUT: [HeaderName; 6] = [
+/// Headers of the connection, or of this one time, not of what is asked.
+const LEFT_OUT: [HeaderName; 8] = [
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
     header::HOST,
     header::CONNECTION,
     header::CONTENT_LENGTH,

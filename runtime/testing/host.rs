@@ -210,12 +210,38 @@ impl TestHost {
     }
 
     /// Has it serve what lies on disk now, and waits until that is served or refused. What came of each group:
-    /// `{"groups": {"shop": {"from": 1, "generation": 2, "rejected": null}}}`.
+    /// `{"groups": {"shop": {"from": 1, "generation": 2, "rejected": null}}}`. Its events have come then.
     ///
     /// # Errors
     /// No answer.
     pub fn swap(&self) -> Result<Value, HostError> {
-        self.order(async |client: &mut admin::Client| client.post("/v1/swap", &json!({})).await)
+        let answer =
+            self.order(async |client: &mut admin::Client| client.post("/v1/swap", &json!({})).await)?;
+        for (group, outcome) in answer["groups"].as_object().into_iter().flatten() {
+            self.told_of(group, outcome)?;
+        }
+        Ok(answer)
+    }
+
+    /// Waits for the events that led to this outcome: they are printed after the order is answered.
+    fn told_of(&self, group: &str, outcome: &Value) -> Result<(), HostError> {
+        let (generation, refused) = (&outcome["generation"], &outcome["rejected"]);
+        let deadline = Instant::now() + START;
+        let mut telling = self.told.lock();
+        loop {
+            let told = |is: &dyn Fn(&Value) -> bool| telling.events.iter().any(is);
+            let serves = generation.is_null() || told(&|event| begins(event, group, generation));
+            if telling.ended || (serves && (refused.is_null() || told(&|event| event == refused))) {
+                return Ok(());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let what = format!("of what serves of {group}");
+                return Err(HostError::TooLate { what, within: START });
+            }
+            let waited = self.told.more.wait_timeout(telling, left);
+            telling = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     /// What runs, as `wasmhost status --json` shows it.
@@ -319,6 +345,20 @@ impl Telling {
         let found = untaken.find(|&at| matches(&self.events[at]))?;
         self.taken[found] = true;
         Some(self.events[found].clone())
+    }
+}
+
+/// Whether with this event a generation began to serve.
+fn begins(event: &Value, group: &str, generation: &Value) -> bool {
+    let is_it = |event: &Value, number: &str| event["group"] == group && event[number] == *generation;
+    match event["event"].as_str() {
+        Some("ready") => {
+            let mut groups = event["groups"].as_array().into_iter().flatten();
+            groups.any(|event| is_it(event, "generation"))
+        }
+        Some("swapped") => is_it(event, "generation"),
+        Some("reverted") => is_it(event, "to"),
+        _ => false,
     }
 }
 

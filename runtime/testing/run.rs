@@ -217,7 +217,9 @@ impl<'s> Stage<'s> {
             Action::ExpectEvents { group, counts } => {
                 // Once this is answered, all that lies on disk is served or refused.
                 self.host.swap()?;
-                judge::events(group.as_deref(), counts, &self.host.events())
+                self.until(within, |stage| {
+                    judge::events(group.as_deref(), counts, &stage.host.events())
+                })
             }
             Action::Status { group, expect } => self.until(within, |stage| {
                 judge::status(group, expect, &stage.host.status()?)
