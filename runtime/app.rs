@@ -18,7 +18,7 @@ use crate::{
     project::{Address, Project, ServerLimits},
     reload::{Mode, Reloader, Watch},
     router,
-    server::{self, Accounts, Server},
+    server::{self, Accounts, Recorder, Server},
     service,
     status::{self, Ask, Event, Format, Journal, Reporter, Writer},
     tracer::Tracer,
@@ -37,6 +37,8 @@ pub struct Config {
     pub frozen: bool,
     /// How changes are noticed.
     pub watch: Mode,
+    /// Writes down what is asked of pages.
+    pub recorder: Option<Recorder>,
     pub logging: Logging,
     /// A line of the log for each request.
     pub access_log: bool,
@@ -120,6 +122,7 @@ impl Config {
                 tracer: tracer.clone(),
                 access_log: self.access_log,
             },
+            recorder: self.recorder,
             limits: spec.limits,
         };
         Ok(App {

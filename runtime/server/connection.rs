@@ -230,6 +230,7 @@ mod tests {
                 router,
                 inbox,
                 metrics: crate::metrics::Metrics::new().unwrap(),
+                recorder: None,
                 accounts: crate::server::Accounts::default(),
             },
             ServerLimits::default(),

@@ -14,6 +14,7 @@ mod identity;
 mod listen;
 mod passed;
 mod patient;
+mod record;
 mod respond;
 mod stream_body;
 mod tls;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     account::Accounts,
     listen::{Listeners, bind},
+    record::{Recorded, Recorder, Recording},
     unix::UnixSocket,
 };
 use self::{
@@ -53,6 +55,7 @@ pub struct Server {
     /// Where requests ask for what lies on disk.
     pub inbox: Inbox,
     pub metrics: Metrics,
+    pub recorder: Option<Recorder>,
     pub accounts: Accounts,
     pub limits: ServerLimits,
 }
@@ -65,6 +68,7 @@ impl Server {
             router,
             inbox,
             metrics,
+            recorder,
             accounts,
             limits,
         } = self;
@@ -81,6 +85,7 @@ impl Server {
             router,
             inbox,
             metrics,
+            recorder,
             accounts,
         };
         let connections = Arc::new(Connections::new(responder, limits));

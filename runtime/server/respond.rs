@@ -12,6 +12,7 @@ use super::{
     account::{Account, Accounts},
     activity::Activity,
     answer, conform, identity,
+    record::Recorder,
     stream_body::StreamBody,
     upload::Upload,
 };
@@ -29,6 +30,8 @@ pub struct Responder {
     /// Where requests ask for what lies on disk.
     pub inbox: Inbox,
     pub metrics: Metrics,
+    /// Writes down what is asked of pages.
+    pub recorder: Option<Recorder>,
     pub accounts: Accounts,
 }
 
@@ -110,6 +113,10 @@ impl Responder {
         match self.router.route(path) {
             Ok(Routed::Page(page)) => {
                 let request = request.map(|body| Upload::new(body, activity).boxed_unsync());
+                let request = match &self.recorder {
+                    Some(recorder) => recorder.follow(request),
+                    None => request,
+                };
                 match lead(page, request, known).await {
                     Ok(response) => response,
                     // Boxed, as all that few requests need.
