@@ -32,6 +32,7 @@ mod journal;
 mod linker;
 mod linking;
 mod listeners;
+mod migration;
 mod outgoing;
 mod outgoing_tls;
 mod policies;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::*;
 use crate::project::{
     self, Component, ComponentId, Directory, Grants, Instances, Limits, Origin, Requests, Route,
-    ServerLimits, StaticFile, TlsFiles,
+    ServerLimits, State, StaticFile, TlsFiles,
 };
 
 fn spec(name: &str, content: &str) -> GroupSpec {
@@ -52,6 +52,7 @@ fn spec(name: &str, content: &str) -> GroupSpec {
         drain: std::time::Duration::from_millis(1500),
         requests: Requests::Wait,
         instances: Instances::Pool(3),
+        state: State::Migrate,
         digest: Digest::of(b""),
         wire_places: BTreeMap::new(),
     };
