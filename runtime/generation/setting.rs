@@ -3,8 +3,9 @@
 
 use std::{sync::Arc, time::Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use wasmtime::PoolConcurrencyLimitError;
 
 use super::{
     Failure, GenerationId, Incident, Observer, RequestError, Snapshots, Step,
@@ -32,6 +33,8 @@ pub struct FailedStart {
 pub struct Setting {
     pub id: GenerationId,
     pub artifact: Arc<Artifact>,
+    /// The same for stores that are made on demand; built when the pool was first exhausted.
+    pub on_demand: OnceCell<Arc<Artifact>>,
     pub limits: Limits,
     pub provision: Provision,
     pub observer: Observer,
@@ -71,13 +74,41 @@ impl Setting {
         }
     }
 
-    async fn instantiate(&self, index: usize) -> Result<Live, Death> {
-        let slice = &self.artifact.slices[index];
-        let store = self.provision.store(slice.engine()).map_err(Death::trap)?;
-        let mut live = Live::start(store, slice, self.limits.start_time, &self.end).await?;
-        live.find_lifecycle(&self.artifact.lifecycles[index])
-            .map_err(died)?;
+    /// Where there is no place in the pool, a store that is made on demand.
+    async fn instantiate(&self, slice: usize) -> Result<Live, Death> {
+        match self.instantiate_of(&self.artifact, slice).await {
+            Err(Death::Trap(error, _)) if error.is::<PoolConcurrencyLimitError>() => {
+                let artifact = Box::pin(self.artifact_on_demand(error)).await?;
+                self.instantiate_of(artifact, slice).await
+            }
+            started => started,
+        }
+    }
+
+    async fn instantiate_of(&self, artifact: &Arc<Artifact>, slice: usize) -> Result<Live, Death> {
+        let engine = artifact.slices[slice].engine();
+        let store = self.provision.store(engine).map_err(Death::trap)?;
+        let mut live = Live::start(store, artifact, slice, self.limits.start_time, &self.end).await?;
+        live.find_lifecycle(&artifact.lifecycles[slice]).map_err(died)?;
         Ok(live)
+    }
+
+    /// Errors: `exhausted` where there is none, and what keeps it from being built.
+    async fn artifact_on_demand(&self, exhausted: wasmtime::Error) -> Result<&Arc<Artifact>, Death> {
+        let build = || async {
+            tracing::warn!(generation = %self.id, "no place in the pool: stores are made on demand");
+            let artifact = self.artifact.clone();
+            let built = tokio::task::spawn_blocking(move || artifact.on_demand.as_ref().map(|build| build()));
+            match built.await {
+                Ok(Some(Ok(artifact))) => Ok(Arc::new(artifact)),
+                Ok(Some(Err(diagnostics))) => {
+                    let reasons: Vec<_> = diagnostics.iter().map(ToString::to_string).collect();
+                    Err(Death::trap(wasmtime::Error::msg(reasons.join("; "))))
+                }
+                Ok(None) | Err(_) => Err(Death::trap(exhausted)),
+            }
+        };
+        self.on_demand.get_or_try_init(build).await
     }
 
     /// Gives a store what is known of its state, and tells it of its start.
@@ -147,7 +178,7 @@ impl Setting {
                 .iter()
                 .filter(|(_, entry)| entry.slice == slice)
             {
-                live.check(entry).map_err(|error| FailedStart {
+                live.check(component, entry).map_err(|error| FailedStart {
                     component: Some(component.clone()),
                     diagnostic: handler_mismatch(component, entry, &error),
                 })?;
@@ -234,7 +265,7 @@ impl Setting {
             name.component = blamed.clone();
         }
         if let Death::Trap(error, _) = death {
-            let find = || self.artifact.backtrace(error);
+            let find = || self.artifacts().find_map(|artifact| artifact.backtrace(error));
             self.traces.tell(&self.id, &name.component, find);
         }
         (self.observer)(&self.id, Incident::Trapped { name, message });
@@ -250,9 +281,14 @@ impl Setting {
     fn blamed<'a>(&'a self, death: &'a Death) -> Option<&'a ComponentId> {
         match death {
             Death::Lifecycle(failure) => Some(&failure.component),
-            Death::Trap(error, _) => self.artifact.component_of(error),
+            Death::Trap(error, _) => self.artifacts().find_map(|artifact| artifact.component_of(error)),
             Death::TimeOver(_) | Death::Ended => None,
         }
+    }
+
+    /// What its stores may be made of.
+    fn artifacts(&self) -> impl Iterator<Item = &Arc<Artifact>> {
+        [Some(&self.artifact), self.on_demand.get()].into_iter().flatten()
     }
 
     /// What is told of a store that did not start.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::project::{
-    self, Component, ComponentId, Directory, Grants, Instances, Limits, Origin, Requests, Route,
+    self, Component, ComponentId, Directory, Grants, Instances, KeyValue, Limits, Origin, Requests, Route,
     ServerLimits, State, StaticFile, TlsFiles,
 };
 
@@ -48,6 +48,7 @@ fn spec(name: &str, content: &str) -> GroupSpec {
                 guest: "/data".into(),
                 write: true,
             }],
+            keyvalue: Some(KeyValue::Durable),
         },
         drain: std::time::Duration::from_millis(1500),
         requests: Requests::Wait,
@@ -73,6 +74,7 @@ fn server_spec() -> ServerSpec {
             connections: 7,
             ..ServerLimits::default()
         },
+        admin: None,
     }
 }
 

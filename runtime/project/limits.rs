@@ -40,6 +40,8 @@ pub struct Limits {
     pub output: u64,
     /// Bytes of all that the components of a store hand over at a swap, together. 16 MiB.
     pub snapshot: u64,
+    /// Bytes of the keys and values that a group has in the state directory. 1 GiB.
+    pub keyvalue: u64,
 }
 
 impl Limits {
@@ -56,6 +58,7 @@ impl Limits {
     pub(super) const CALL_SIZE: RangeInclusive<u64> = KIB..=1 << 30;
     pub(super) const SNAPSHOT: RangeInclusive<u64> = 0..=1 << 30;
     pub(super) const OUTPUT: RangeInclusive<u64> = 0..=1 << 30;
+    pub(super) const KEYVALUE: RangeInclusive<u64> = 0..=1 << 50;
     /// Stores of one page component in a group with `instances = { pool = N }`.
     pub(super) const POOL: RangeInclusive<u64> = 1..=1024;
     pub(super) const TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Self::LONGEST;
@@ -83,6 +86,7 @@ impl Default for Limits {
             call_size: 128 * MIB,
             output: 64 * KIB,
             snapshot: 16 * MIB,
+            keyvalue: 1024 * MIB,
         }
     }
 }

@@ -23,7 +23,7 @@ mod server;
 mod state;
 
 pub use claims::Claims;
-pub use grants::{DirectoryLine, GrantLines, TextLine};
+pub use grants::{DirectoryLine, GrantLines, KeyValueLine, TextLine};
 use patterns::Patterns;
 
 #[derive(Debug, Default)]
@@ -241,6 +241,7 @@ fn limits(section: &mut Section<'_>) -> Limits {
     let call_size = size("call-size", Limits::CALL_SIZE, default.call_size);
     let output = size("output", Limits::OUTPUT, default.output);
     let snapshot = size("snapshot", Limits::SNAPSHOT, default.snapshot);
+    let keyvalue = size("keyvalue", Limits::KEYVALUE, default.keyvalue);
     let mut time = |key, default| {
         section
             .get(key)
@@ -277,6 +278,7 @@ fn limits(section: &mut Section<'_>) -> Limits {
         call_size,
         output,
         snapshot,
+        keyvalue,
     }
 }
 

@@ -54,7 +54,7 @@ impl Group {
         }
         let (pending, patience) = match sight.state {
             State::Whole if self.lacks_nothing(sight) => {
-                // What was not finished is; what is not finished next has its own time.
+                // What comes after it is given time anew.
                 self.subject.patience = None;
                 return Verdict::Build;
             }

@@ -109,7 +109,10 @@ fn a_manifest_with_mistakes() {
         "[groups.shop.grants]\nenv = { A = { file = \"secrets/a\" }, B = { env = \"NO_SUCH_VARIABLE_IS_SET\" }, C = { fil = \"c\" } }\n\
          config = { d = { file = \"d\", env = \"D\" } }\n",
     );
-    manifest("not-yet", "[groups.shop.grants]\nkeyvalue = true\n");
+    manifest(
+        "not-yet",
+        "[groups.shop.swap]\nprobation = { requests = 1, traps = 1 }\n",
+    );
     manifest(
         "not-shared",
         "[groups.shop]\ninstances = \"isolated\"\nstate = \"migrate\"\n",
