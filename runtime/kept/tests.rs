@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::*;
 use crate::project::{
-    self, Component, ComponentId, Directory, Grants, Instances, KeyValue, Limits, Origin, Requests, Route,
-    ServerLimits, State, StaticFile, TlsFiles,
+    self, Component, ComponentId, Directory, Grants, Instances, Limits, Origin, Requests, Route,
+    ServerLimits, StaticFile, TlsFiles,
 };
 
 fn spec(name: &str, content: &str) -> GroupSpec {
@@ -48,12 +48,12 @@ fn spec(name: &str, content: &str) -> GroupSpec {
                 guest: "/data".into(),
                 write: true,
             }],
-            keyvalue: Some(KeyValue::Durable),
+            keyvalue: Some(project::KeyValue::Durable),
         },
         drain: std::time::Duration::from_millis(1500),
         requests: Requests::Wait,
         instances: Instances::Pool(3),
-        state: State::Migrate,
+        state: project::State::Migrate,
         digest: Digest::of(b""),
         wire_places: BTreeMap::new(),
     };
