@@ -37,6 +37,7 @@ mod linker;
 mod linking;
 mod listeners;
 mod metrics;
+mod migration;
 mod outgoing;
 mod outgoing_tls;
 mod policies;

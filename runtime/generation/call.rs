@@ -16,6 +16,7 @@ use wasmtime::{
 use super::{
     RequestError,
     concurrent::{self, Terms},
+    lifecycle::{Failure, Functions},
     registry,
 };
 use crate::{
@@ -78,6 +79,10 @@ pub struct Live {
     artifact: Arc<Artifact>,
     /// Those that were called, by their place: to check the types takes as long as a small call.
     functions: Vec<Option<Function>>,
+    /// The lifecycle functions of its components; few have any.
+    pub(super) lifecycle: Vec<Arc<Functions>>,
+    /// Its components were told of the start, and are to be told of the end.
+    pub(super) is_started: bool,
 }
 
 /// Why a store is of no use any more.
@@ -86,6 +91,8 @@ pub enum Death {
     Trap(wasmtime::Error, Option<OverLimit>),
     TimeOver(Duration),
     Ended,
+    /// It could not begin.
+    Lifecycle(Box<Failure>),
 }
 
 impl Live {
@@ -104,6 +111,8 @@ impl Live {
                 instance,
                 artifact: artifact.clone(),
                 functions: Vec::new(),
+                lifecycle: Vec::new(),
+                is_started: false,
             }),
             Err(death) => Err(death.with_memory(&mut store)),
         }
@@ -318,7 +327,7 @@ impl Death {
 
     pub fn as_request_error(&self) -> RequestError {
         match self {
-            Self::Trap(..) => RequestError::Trapped,
+            Self::Trap(..) | Self::Lifecycle(_) => RequestError::Trapped,
             Self::TimeOver(_) => RequestError::TimeOver,
             Self::Ended => RequestError::Ended,
         }
@@ -339,13 +348,14 @@ impl fmt::Display for Death {
                 )
             }
             Self::Ended => f.write_str("it was ended"),
+            Self::Lifecycle(failure) => write!(f, "{failure}"),
         }
     }
 }
 
 /// Runs a guest until it ends, its time is over, or its generation is ended. The guest yields at every
 /// tick of the engine's epoch, so a loop cannot keep the deadline from being seen.
-async fn within<T>(
+pub async fn within<T>(
     limit: Duration,
     end: &CancellationToken,
     guest: impl Future<Output = wasmtime::Result<T>>,

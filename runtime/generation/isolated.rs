@@ -24,13 +24,16 @@ impl Isolated {
     /// Starts each slice once, to see that it starts.
     /// Errors: a start that traps, or that takes longer than the start-time.
     pub async fn start(setting: Arc<Setting>) -> Result<(Caller<Self>, JoinHandle<()>), FailedStart> {
-        drop(setting.start_each().await?);
+        for mut live in setting.start_each().await? {
+            setting.stop(&mut live).await;
+        }
         let (end, most) = (setting.end.clone(), setting.limits.in_flight);
-        Ok(tasks::start(end, |alive| Self {
+        let isolated = |alive| Self {
             setting,
             turns: Arc::new(Semaphore::new(most)),
             _alive: alive,
-        }))
+        };
+        Ok(tasks::start(end, isolated, async {}))
     }
 
     /// Answers the call in a store of its own, which goes on where its client goes away.
@@ -59,7 +62,10 @@ impl Isolated {
             Err(death) => return self.setting.give_up(call, death),
         };
         match live.call(call, limits.request_time, end).await {
-            Ok(()) => self.setting.succeeded(&name.component),
+            Ok(()) => {
+                self.setting.succeeded(&name.component);
+                self.setting.stop(&mut live).await;
+            }
             Err(death) => {
                 if death.is_trap() {
                     self.setting.failed_at_once(&name.component);

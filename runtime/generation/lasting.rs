@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{
     Incident,
     call::{Call, Death, Live},
+    paused::{Pause, attend},
     setting::Setting,
 };
 use crate::host::CallName;
@@ -45,6 +46,22 @@ impl LastingStore {
         }
     }
 
+    /// Answers nobody for a while.
+    pub async fn pause(&mut self, pause: Pause) {
+        let lived = self.live.is_some();
+        attend(&mut self.live, &self.setting, pause).await;
+        if lived && self.live.is_none() && !self.setting.end.is_cancelled() {
+            self.renew().await;
+        }
+    }
+
+    /// Tells its components that no request is to come.
+    pub async fn stop(&mut self) {
+        if let Some(live) = &mut self.live {
+            self.setting.stop(live).await;
+        }
+    }
+
     /// A new store in the place of one that died in a call; later, where its page rests.
     async fn replace(&mut self, name: CallName, death: Death) {
         self.live = None;
@@ -56,6 +73,10 @@ impl LastingStore {
         if rests || self.setting.end.is_cancelled() {
             return;
         }
+        self.renew().await;
+    }
+
+    async fn renew(&mut self) {
         if let Err(death) = self.living().await {
             let reason = self.setting.refusal(&death).message;
             tracing::error!(generation = %self.setting.id, "no new store: {reason}");
@@ -67,7 +88,7 @@ impl LastingStore {
         let live = match self.live.take() {
             Some(live) => live,
             None => {
-                let live = Box::pin(self.setting.start(self.slice)).await?;
+                let live = Box::pin(self.setting.start_again(self.slice)).await?;
                 self.has_served = false;
                 (self.setting.observer)(&self.setting.id, Incident::Recovered);
                 live

@@ -18,7 +18,7 @@ use super::{
 pub struct Pools {
     setting: Arc<Setting>,
     /// One for each slice.
-    pools: Vec<Pool>,
+    pools: Arc<Vec<Pool>>,
     _alive: Alive,
 }
 
@@ -36,27 +36,36 @@ impl Pools {
         setting: Arc<Setting>,
         most: usize,
     ) -> Result<(Caller<Self>, JoinHandle<()>), FailedStart> {
-        let started = setting.start_each().await?.into_iter().enumerate();
-        let pool = |(slice, live)| {
-            let store = LastingStore::new(setting.clone(), slice, live);
-            // What no page reaches was started to see that it starts: nobody calls it.
-            let is_called = setting
-                .artifact
-                .entries
-                .values()
-                .any(|entry| entry.slice == slice);
-            Pool {
+        let mut pools = Vec::new();
+        for (slice, mut live) in setting.start_each().await?.into_iter().enumerate() {
+            let mut entries = setting.artifact.entries.values();
+            let mut idle = Vec::new();
+            if entries.any(|entry| entry.slice == slice) {
+                idle.push(LastingStore::new(setting.clone(), slice, live));
+            } else {
+                // What no page reaches was started to see that it starts: nobody calls it.
+                setting.stop(&mut live).await;
+            }
+            pools.push(Pool {
                 turns: Arc::new(Semaphore::new(most)),
-                idle: Mutex::new(if is_called { vec![store] } else { Vec::new() }),
+                idle: Mutex::new(idle),
+            });
+        }
+        let pools = Arc::new(pools);
+        let (end, last) = (setting.end.clone(), pools.clone());
+        let stop = async move {
+            for pool in last.iter() {
+                while let Some(mut store) = pool.take() {
+                    store.stop().await;
+                }
             }
         };
-        let pools = started.map(pool).collect();
-        let end = setting.end.clone();
-        Ok(tasks::start(end, |alive| Self {
+        let pools = |alive| Self {
             setting,
             pools,
             _alive: alive,
-        }))
+        };
+        Ok(tasks::start(end, pools, stop))
     }
 
     /// Waits for a store, and has it answer the call.

@@ -9,6 +9,7 @@ use super::{
     call::Call,
     interleaved::{self, Interleaved},
     isolated::Isolated,
+    paused::Paused,
     pool::Pools,
     setting::{FailedStart, Setting},
     shared::Shared,
@@ -72,5 +73,20 @@ impl Stores {
             }
         }
         Err(call.not_begun())
+    }
+
+    /// Has the one store answer nobody, once what was there before has ended. `None` where that takes longer
+    /// than a call may, or where there is more than one store.
+    pub async fn pause(&self) -> Option<Paused> {
+        match self {
+            Self::Interleaved(stores) => stores.pause().await,
+            Self::Shared(shared) => shared.owner()?.pause().await,
+            Self::Pool(_) | Self::Isolated(_) => None,
+        }
+    }
+
+    /// True where there is one for the whole group.
+    pub fn is_one(&self) -> bool {
+        matches!(self, Self::Shared(_) | Self::Interleaved(_))
     }
 }

@@ -53,6 +53,7 @@ fn spec(name: &str, content: &str) -> GroupSpec {
         drain: std::time::Duration::from_millis(1500),
         requests: Requests::Wait,
         instances: Instances::Pool(3),
+        state: project::State::Migrate,
         digest: Digest::of(b""),
         wire_places: BTreeMap::new(),
     };

@@ -210,6 +210,7 @@ pub struct GroupSpec {
     /// Importer -> interface as written (perhaps without its `@version`) -> exporter.
     pub wire: BTreeMap<ComponentId, BTreeMap<String, ComponentId>>,
     pub instances: Instances,
+    pub state: State,
     pub limits: Limits,
     pub grants: Grants,
     /// How long requests may go on in an old generation.
@@ -252,6 +253,7 @@ impl GroupSpec {
             routes: Vec::new(),
             wire: BTreeMap::new(),
             instances: Instances::default(),
+            state: State::default(),
             limits: Limits::default(),
             grants: Grants::default(),
             drain: Limits::DEFAULT_DRAIN,
@@ -322,6 +324,17 @@ pub enum Instances {
     Pool(usize),
     /// A fresh one for each request.
     Isolated,
+}
+
+/// What becomes of what the components of a group remember when it is swapped: `[groups.NAME] state`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// The new generation begins without it.
+    #[default]
+    Fresh,
+    /// It is handed over, from each component to the one with its id. The group has one store.
+    Migrate,
 }
 
 /// What a request does that comes while a swap is prepared: `[groups.NAME.swap] requests`.

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     diagnostic::Diagnostic,
-    generation::{Generation, GenerationId, Incident, Observer, drain},
+    generation::{Generation, GenerationId, Incident, Observer, Paused, drain},
     kept::{Expected, Folder, Keeper},
     metrics::Metrics,
     orders::{DrainingStatus, GroupStatus},
@@ -55,6 +55,8 @@ pub struct Candidate {
     pub stages: Stages,
     /// Its components on disk, as long as no record names them.
     pub expected: Option<Expected>,
+    /// What serves, and answers nobody since it handed its state over.
+    pub held: Option<Paused>,
 }
 
 impl Serving {
@@ -88,6 +90,11 @@ impl Serving {
             .iter()
             .filter_map(|(name, group)| Some((name.clone(), group.running.as_ref()?.exports.clone())))
             .collect()
+    }
+
+    /// What serves for a group.
+    pub fn running(&self, group: &str) -> Option<&Arc<Generation>> {
+        Some(&self.groups.get(group)?.running.as_ref()?.generation)
     }
 
     /// The static files of what serves for a group.
@@ -177,11 +184,14 @@ impl Serving {
         let committing = Instant::now();
         // Before anyone is answered by it: a kill loses nothing that was seen.
         self.keeper.keep(specs);
-        let mut swaps = Vec::new();
-        for candidate in candidates {
+        let (mut swaps, mut held) = (Vec::new(), Vec::new());
+        for mut candidate in candidates {
+            held.extend(candidate.held.take());
             swaps.push(self.replace(candidate));
         }
         self.publish();
+        // What waits there is led to what was published just now.
+        held.into_iter().for_each(Paused::end);
         let commit = committing.elapsed();
         for (swapped, _) in &mut swaps {
             swapped.ms.commit = commit;
@@ -196,6 +206,7 @@ impl Serving {
             prepared,
             stages,
             expected,
+            held: _,
         } = candidate;
         // They are announced by now.
         drop(expected);

@@ -14,7 +14,7 @@ use wasmhost::{
     diagnostic::Diagnostic,
     engine::{self, Ticking},
     files::Files,
-    generation::{Generation, GenerationId, Retirement},
+    generation::{Generation, GenerationId, Plan, Retirement},
     host::{self, body},
     project::{ComponentId, GroupSpec, Project},
 };
@@ -106,9 +106,7 @@ impl Running {
         let starting = Generation::start(
             id,
             artifact,
-            spec.instances,
-            spec.limits.clone(),
-            &spec.grants,
+            Plan::of(spec, false),
             Files::new(&spec.name, spec.files.clone()),
             observer,
         );
