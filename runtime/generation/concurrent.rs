@@ -37,10 +37,10 @@ pub type Intake = OwnedMutexGuard<Calls>;
 /// Calls on their way to a store.
 pub struct Calls {
     /// `None` where it was answered in the place of a store.
-    admit: Box<dyn Fn(Call) -> Option<Call> + Send>,
-    inbox: mpsc::Receiver<Call>,
+    admit: Box<dyn Fn(Box<Call>) -> Option<Box<Call>> + Send>,
+    inbox: mpsc::Receiver<Box<Call>>,
     /// Those that run one at a time, and wait for their turn.
-    line: VecDeque<Call>,
+    line: VecDeque<Box<Call>>,
 }
 
 impl Drop for Calls {
@@ -48,17 +48,17 @@ impl Drop for Calls {
     fn drop(&mut self) {
         self.inbox.close();
         while let Some(call) = self.line.pop_front().or_else(|| self.inbox.try_recv().ok()) {
-            let Call { request, reply, .. } = call;
+            let Call { request, reply, .. } = *call;
             // Its client may be gone, which is all the same here.
-            let _ = reply.send(Err(RequestError::NotBegun(Box::new(request))));
+            let _ = reply.send(Err(RequestError::NotBegun(request)));
         }
     }
 }
 
 impl Calls {
     pub fn new(
-        inbox: mpsc::Receiver<Call>,
-        admit: impl Fn(Call) -> Option<Call> + Send + 'static,
+        inbox: mpsc::Receiver<Box<Call>>,
+        admit: impl Fn(Box<Call>) -> Option<Box<Call>> + Send + 'static,
     ) -> Arc<Mutex<Self>> {
         Arc::new(Mutex::new(Self {
             admit: Box::new(admit),
@@ -73,7 +73,7 @@ impl Calls {
     }
 
     /// The next call that can begin; `None` when none can come any more.
-    pub async fn next(&mut self, line_is_free: bool) -> Option<Call> {
+    pub async fn next(&mut self, line_is_free: bool) -> Option<Box<Call>> {
         while line_is_free && let Some(call) = self.line.pop_front() {
             if let Some(call) = (self.admit)(call) {
                 return Some(call);
@@ -109,7 +109,7 @@ pub struct Terms<'a> {
 }
 
 /// Runs one call alone. Errors: the store is dead; the client has been answered all the same.
-pub async fn serve_one(live: &mut Live, call: Call, terms: &Terms<'_>) -> Result<(), Death> {
+pub async fn serve_one(live: &mut Live, call: Box<Call>, terms: &Terms<'_>) -> Result<(), Death> {
     let (sender, calls) = mpsc::channel(1);
     // There is room for one.
     let _ = sender.try_send(call);
@@ -277,7 +277,7 @@ impl Loop<'_> {
     }
 
     /// Runs one call until its function has returned. Errors: a trap, which is the end of the store.
-    async fn run(&self, call: Call) -> wasmtime::Result<After> {
+    async fn run(&self, call: Box<Call>) -> wasmtime::Result<After> {
         let in_line = runs_in_line(&call);
         let component = call.name.component.clone();
         let after = match self.begin(call).await? {
@@ -297,7 +297,7 @@ impl Loop<'_> {
     }
 
     /// Puts a request into the store; `None` where that cannot be, which its client was told.
-    async fn begin(&self, mut call: Call) -> wasmtime::Result<Option<Begun>> {
+    async fn begin(&self, mut call: Box<Call>) -> wasmtime::Result<Option<Begun>> {
         call.begin();
         let Call {
             name,
@@ -306,7 +306,7 @@ impl Loop<'_> {
             request,
             reply,
             ..
-        } = call;
+        } = *call;
         let exchange = Exchange::default();
         let calling = self.with_host(|host| host.calling(&name));
         let id = self.registry.begin(name, calling, exchange.clone(), reply);
@@ -426,7 +426,7 @@ impl Loop<'_> {
 }
 
 /// The next call; it is not asked for where there is no intake.
-async fn next(intake: &mut Option<Intake>, line_is_free: bool) -> Option<Call> {
+async fn next(intake: &mut Option<Intake>, line_is_free: bool) -> Option<Box<Call>> {
     match intake {
         Some(calls) => calls.next(line_is_free).await,
         None => None,

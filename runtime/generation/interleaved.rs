@@ -21,7 +21,7 @@ use crate::host::Handler;
 
 /// Where the stores take their calls from; the last one ends when this is gone, or at the drain deadline.
 pub struct Interleaved {
-    calls: mpsc::Sender<Call>,
+    calls: mpsc::Sender<Box<Call>>,
 }
 
 impl Interleaved {
@@ -32,7 +32,7 @@ impl Interleaved {
         Ok((Self { calls }, tokio::spawn(run(setting, live, inbox))))
     }
 
-    pub async fn hand_over(&self, call: Call) -> Result<(), RequestError> {
+    pub async fn hand_over(&self, call: Box<Call>) -> Result<(), RequestError> {
         self.calls.send(call).await.map_err(|unsent| unsent.0.not_begun())
     }
 }
@@ -44,7 +44,7 @@ pub fn is_for(setting: &Setting) -> bool {
 }
 
 /// Answers calls until nobody can send another, or the generation is ended.
-async fn run(setting: Arc<Setting>, mut live: Option<Live>, inbox: mpsc::Receiver<Call>) {
+async fn run(setting: Arc<Setting>, mut live: Option<Live>, inbox: mpsc::Receiver<Box<Call>>) {
     let gate = setting.clone();
     let calls = Calls::new(inbox, move |call| gate.admit(call));
     let mut stores = JoinSet::new();

@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use tokio::{sync::Mutex, task::JoinHandle};
+use tokio::{
+    sync::{Mutex, OwnedMutexGuard},
+    task::JoinHandle,
+};
 
 use super::{
     RequestError,
@@ -20,6 +23,22 @@ pub struct Shared {
     _alive: Alive,
 }
 
+type Locked = OwnedMutexGuard<LastingStore>;
+
+/// How often a busy store is looked at before its call waits in line: about as long as a small page takes,
+/// which is less than it costs to be woken.
+const LOOKS: u32 = 40;
+
+/// The store, where it is free or soon is. It never is as long as others wait in line.
+fn try_lock(store: &Arc<Mutex<LastingStore>>) -> Option<Locked> {
+    (0..LOOKS).find_map(|look| {
+        if look > 0 {
+            std::hint::spin_loop();
+        }
+        store.clone().try_lock_owned().ok()
+    })
+}
+
 impl Shared {
     /// Errors: a start that traps, or that takes longer than the start-time.
     pub async fn start(setting: Arc<Setting>) -> Result<(Caller<Self>, JoinHandle<()>), FailedStart> {
@@ -34,24 +53,36 @@ impl Shared {
     }
 
     /// Waits for the store, and has it answer the call.
-    pub async fn hand_over(self: Arc<Self>, mut call: Call) -> Result<(), RequestError> {
+    pub async fn hand_over(self: Arc<Self>, mut call: Box<Call>) -> Result<(), RequestError> {
         let Some(store) = self.store.clone() else {
             return Err(call.not_begun());
         };
-        let mut store = tokio::select! {
-            biased;
-            () = self.setting.end.cancelled() => return Err(call.not_begun()),
-            store = store.lock_owned() => store,
+        let locked = match try_lock(&store) {
+            Some(store) => Some(store),
+            None => Box::pin(self.lock(store)).await,
+        };
+        let Some(mut store) = locked else {
+            return Err(call.not_begun());
         };
         call.begin();
+        let page = (call.entry.slice, call.entry.place);
         let pace = self.setting.pace.clone();
-        pace.run((call.entry.slice, call.entry.place), async move {
+        let answer = Box::pin(async move {
             if let Some(call) = self.setting.admit(call) {
                 store.answer(call).await;
             }
             drop((store, self));
-        })
-        .await;
+        });
+        pace.run(page, answer).await;
         Ok(())
+    }
+
+    /// Waits for the store, in order of arrival. `None` where the generation is ended meanwhile.
+    async fn lock(&self, store: Arc<Mutex<LastingStore>>) -> Option<Locked> {
+        tokio::select! {
+            biased;
+            () = self.setting.end.cancelled() => None,
+            store = store.lock_owned() => Some(store),
+        }
     }
 }

@@ -5,12 +5,10 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 
-use super::{activity::Activity, answer, conform, identity, stream_body::StreamBody, upload::Upload};
+use super::{activity::Activity, answer, conform, identity, stream_body::StreamBody};
 use crate::{
-    generation::RequestError,
+    generation::{LeasedBody, RequestError},
     host::body::{self, Body},
     router::{Routed, RoutedPage, Router, Wait},
     status::Inbox,
@@ -26,7 +24,7 @@ impl Responder {
     /// `last`: the client is told that its connection has no other.
     pub async fn respond(
         &self,
-        mut request: Request<Incoming>,
+        mut request: Box<Request<Body>>,
         activity: &Arc<Activity>,
         last: bool,
     ) -> Response<StreamBody> {
@@ -34,19 +32,19 @@ impl Responder {
         let in_flight = activity.begin(http2);
         let head_only = *request.method() == Method::HEAD;
         let mut close = last;
-        let mut response = match conform::check(&request) {
+        let mut response = match conform::check(&*request) {
             Ok(()) => {
                 if http2 {
                     conform::join_cookies(request.headers_mut());
                 }
                 let id = identity::identify(request.headers_mut());
-                let mut response = self.answer(request, &id, activity).await;
+                let mut response = self.answer(request, &id).await;
                 response.headers_mut().insert(identity::REQUEST_ID, id);
                 response
             }
             Err(status) => {
                 close = true;
-                answer::refused(status)
+                answer::refused(status).map(LeasedBody::from)
             }
         };
         if close && !http2 {
@@ -62,18 +60,13 @@ impl Responder {
         })
     }
 
-    async fn answer(
-        &self,
-        request: Request<Incoming>,
-        id: &HeaderValue,
-        activity: &Arc<Activity>,
-    ) -> Response<Body> {
+    async fn answer(&self, request: Box<Request<Body>>, id: &HeaderValue) -> Response<LeasedBody> {
         let (method, path) = (request.method(), request.uri().path());
         if *method == Method::CONNECT || *method == Method::TRACE {
-            return answer::method_not_allowed();
+            return answer::method_not_allowed().map(LeasedBody::from);
         }
         if path == "*" {
-            return answer::options();
+            return answer::options().map(LeasedBody::from);
         }
         if let Some(Wait { group, limit }) = self.router.waits(path) {
             // Large, and rare: no other request is to carry it.
@@ -81,7 +74,6 @@ impl Responder {
         }
         match self.router.route(path) {
             Ok(Routed::Page(page)) => {
-                let request = request.map(|body| Upload::new(body, activity).boxed_unsync());
                 match lead(page, request, id).await {
                     Ok(response) => response,
                     // Boxed, as all that few requests need.
@@ -91,25 +83,23 @@ impl Responder {
             Ok(Routed::File { generation, label }) => {
                 // Boxed: pages are not to carry its size.
                 let file = Box::pin(generation.file(method, request.uri(), request.headers()));
-                answer::file(file.await.map(BodyExt::boxed_unsync), label)
+                answer::file(file.await.map(body::streamed), label).map(LeasedBody::from)
             }
-            Err(error) => answer::unrouted(&error),
+            Err(error) => answer::unrouted(&error).map(LeasedBody::from),
         }
     }
-}
 
-impl Responder {
     /// A request whose turn did not come before its generation's drain deadline: a newer one answers it. Where
     /// there is none, the server stops.
-    async fn lead_again(&self, unbegun: Unbegun, id: &HeaderValue) -> Response<Body> {
+    async fn lead_again(&self, unbegun: Unbegun, id: &HeaderValue) -> Response<LeasedBody> {
         let mut unbegun = unbegun;
         loop {
             let page = match self.router.route(unbegun.request.uri().path()) {
                 Ok(Routed::Page(page)) if page.label != unbegun.label => page,
-                Ok(_) => return answer::failed(&RequestError::Ended),
-                Err(error) => return answer::unrouted(&error),
+                Ok(_) => return answer::failed(&RequestError::Ended).map(LeasedBody::from),
+                Err(error) => return answer::unrouted(&error).map(LeasedBody::from),
             };
-            match lead(page, *unbegun.request, id).await {
+            match lead(page, unbegun.request, id).await {
                 Ok(response) => return response,
                 Err(again) => unbegun = again,
             }
@@ -127,9 +117,9 @@ struct Unbegun {
 /// Leads a request to its component. Errors: the generation was ended before the request began.
 async fn lead(
     routed: RoutedPage,
-    request: Request<Body>,
+    request: Box<Request<Body>>,
     id: &HeaderValue,
-) -> Result<Response<Body>, Unbegun> {
+) -> Result<Response<LeasedBody>, Unbegun> {
     let RoutedPage {
         generation,
         component,
@@ -138,17 +128,17 @@ async fn lead(
     } = routed;
     let answered = match generation.admit().await {
         Ok(lease) => lease.handle(&component, params, request).await,
-        Err(RequestError::Ended) => Err(RequestError::NotBegun(Box::new(request))),
+        Err(RequestError::Ended) => Err(RequestError::NotBegun(request)),
         Err(error) => Err(error),
     };
     let mut response = match answered {
-        Ok(response) => response.map(BodyExt::boxed_unsync),
+        Ok(response) => response,
         Err(RequestError::NotBegun(request)) => {
             return Err(Unbegun { request, label });
         }
         Err(error) => {
             log_failure(&label, &error, component.as_str(), id);
-            answer::failed(&error)
+            answer::failed(&error).map(LeasedBody::from)
         }
     };
     answer::name_generation(&mut response, label);
@@ -160,7 +150,7 @@ fn is_bodiless(status: StatusCode) -> bool {
 }
 
 /// The same head without a body. Its length is the body's that a GET would get.
-fn without_body(response: Response<Body>) -> Response<Body> {
+fn without_body(response: Response<LeasedBody>) -> Response<LeasedBody> {
     let (mut head, body) = response.into_parts();
     match body.size_hint().exact() {
         _ if head.status == StatusCode::NO_CONTENT => drop(head.headers.remove(header::CONTENT_LENGTH)),
@@ -171,7 +161,7 @@ fn without_body(response: Response<Body>) -> Response<Body> {
         }
         _ => {}
     }
-    Response::from_parts(head, body::full(""))
+    Response::from_parts(head, body::full("").into())
 }
 
 /// The client is told a status; what happened inside is for the log.
