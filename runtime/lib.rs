@@ -6,14 +6,29 @@
 // What a user must be told.
 pub mod diagnostic;
 
+// Lines to follow as they come.
+pub mod feed;
+
+// What is logged, and where to.
+pub mod logging;
+
+// Spans of requests and swaps.
+pub mod tracer;
+
 // The tree and the manifest, as understood.
 pub mod project;
+
+// Keys and values that outlive generations.
+pub mod keyvalue;
 
 // What the server proves itself with.
 pub mod certificate;
 
 // Sources into components.
 pub mod build;
+
+// New projects from templates.
+pub mod scaffold;
 
 // The one wasmtime engine.
 pub mod engine;
@@ -26,6 +41,9 @@ pub mod files;
 
 // A group's components, linked and compiled.
 pub mod artifact;
+
+// What the server counts.
+pub mod metrics;
 
 // A running artifact.
 pub mod generation;
@@ -56,6 +74,9 @@ pub mod reload;
 
 // Steering a running server.
 pub mod admin;
+
+// What a service manager is told.
+pub mod service;
 
 // Everything put together.
 pub mod app;

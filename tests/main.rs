@@ -11,6 +11,7 @@
 
 mod support;
 
+mod admin;
 mod bad_input;
 mod bodies;
 mod broken_files;
@@ -18,6 +19,7 @@ mod caches;
 mod check;
 mod conformance;
 mod crash;
+mod dashboard;
 mod detection;
 mod engines;
 mod events;
@@ -29,9 +31,11 @@ mod http1;
 mod http2;
 mod identity;
 mod journal;
+mod keyvalue;
 mod linker;
 mod linking;
 mod listeners;
+mod metrics;
 mod outgoing;
 mod outgoing_tls;
 mod policies;
@@ -42,8 +46,10 @@ mod shutdown;
 mod simulation;
 mod site;
 mod slow_clients;
+mod spans;
 mod static_files;
 mod steering;
+mod takeover;
 mod tidy;
 mod tls;
 mod wasi03;

@@ -1,5 +1,5 @@
 //! Puts a built component into its place by rename, and only if its content is new there.
-//! Knows nothing of Cargo; looks at no more of the content than that it is a component.
+//! Knows nothing of who built it; looks at no more of the content than that it is a component.
 
 use std::{
     fs::{self, Permissions},
@@ -7,6 +7,8 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::Path,
 };
+
+use wasmparser::Parser;
 
 use crate::diagnostic::Diagnostic;
 
@@ -25,6 +27,12 @@ pub fn place(artifact: &Path, place: &Path) -> Result<bool, Diagnostic> {
     }
     replace(place, &content).map_err(|error| Diagnostic::io("place-failed", "write", place, &error))?;
     Ok(true)
+}
+
+/// Whether a file is a whole component. A build may be half done: a core module, or cut off.
+pub fn is_component(file: &Path) -> bool {
+    let whole = |content: &[u8]| Parser::new(0).parse_all(content).all(|payload| payload.is_ok());
+    fs::read(file).is_ok_and(|content| content.starts_with(COMPONENT_HEADER) && whole(&content))
 }
 
 /// Who reads `place` meanwhile sees the old content or the new one, whole; so does who reads it after a crash.
@@ -50,7 +58,7 @@ fn not_a_component(artifact: &Path, place: &Path) -> Diagnostic {
     Diagnostic::new(
         "not-a-component",
         format!(
-            "what Cargo built for {} is not a WebAssembly component",
+            "what was built for {} is not a WebAssembly component",
             place.display()
         ),
     )

@@ -1,4 +1,4 @@
-//! Finds the Cargo projects under a root and which Cargo workspace each belongs to.
+//! Finds the projects under a root, and which Cargo workspace each of Cargo's belongs to.
 //! Reads manifests through `cargo metadata`; builds nothing and writes nothing.
 
 use std::{
@@ -10,46 +10,94 @@ use std::{
 use cargo_metadata::{Metadata, MetadataCommand, Package, PackageId, Target};
 use walkdir::{DirEntry, WalkDir};
 
-use super::command::{self, CommandError, rust_tool};
-use crate::diagnostic::Diagnostic;
+use super::{
+    command::{self, CommandError, rust_tool},
+    script_project::Language,
+};
+use crate::{
+    diagnostic::Diagnostic,
+    project::{SKIPPED_FOLDERS, is_segment},
+};
 
-/// Folders that hold no projects, as the contract says; so do all whose name begins with `.` or `_`.
-const SKIPPED: &[&str] = &["target", "node_modules", "static"];
+/// What makes a folder a project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Marker {
+    /// `Cargo.toml` with a package.
+    Cargo,
+    /// The manifest of another language, and a folder `wit`.
+    Script(Language),
+}
 
 /// The projects that one `cargo build` makes.
 #[derive(Debug)]
 pub struct Workspace {
     pub root: PathBuf,
     pub target_dir: PathBuf,
-    pub projects: Vec<Project>,
+    pub projects: Vec<CargoProject>,
+    /// The folders of all packages of the workspace, and of those that they depend on by path.
+    pub packages: Vec<PathBuf>,
 }
 
-/// A package whose library is a cdylib: a component. Projects of cargo-component are the same to plain Cargo,
-/// as long as their generated bindings lie in the tree.
+/// Where Cargo, or cargo-component, leaves components: the target and the profile.
+const OUTPUTS: [&str; 4] = [
+    "wasm32-wasip2/release",
+    "wasm32-wasip2/debug",
+    "wasm32-wasip1/release",
+    "wasm32-wasip1/debug",
+];
+
+impl Workspace {
+    /// A project of cargo-component whose bindings were never generated.
+    pub fn lacks_bindings(&self) -> Option<&CargoProject> {
+        let mut projects = self.projects.iter();
+        projects.find(|project| {
+            project.has_generated_bindings && !project.folder.join("src/bindings.rs").exists()
+        })
+    }
+
+    /// Each file below a target folder that may hold one of the components, with the component's place.
+    pub fn artifacts(&self, target_dir: &Path) -> impl Iterator<Item = (PathBuf, PathBuf)> {
+        self.projects.iter().flat_map(move |project| {
+            OUTPUTS.iter().map(move |output| {
+                let file = target_dir.join(output).join(format!("{}.wasm", project.library));
+                (file, project.component_path())
+            })
+        })
+    }
+}
+
+/// A package whose library is a cdylib: a component. Projects of cargo-component are the same to plain Cargo
+/// once their bindings are generated.
 #[derive(Debug)]
-pub struct Project {
+pub struct CargoProject {
     /// As found under the root, so that messages show what the user typed.
     pub folder: PathBuf,
     pub package: PackageId,
+    /// It is a project of cargo-component.
+    pub has_generated_bindings: bool,
     /// The library target's name, which is Cargo's name for the file it makes.
     library: String,
 }
 
-impl Project {
+impl CargoProject {
     pub fn manifest(&self) -> PathBuf {
         self.folder.join("Cargo.toml")
     }
 
-    /// Beside the project's folder, by the folder's name.
     pub fn component_path(&self) -> PathBuf {
-        let mut name = self.folder.file_name().unwrap_or_default().to_owned();
-        name.push(".wasm");
-        self.folder.with_file_name(name)
+        component_path(&self.folder)
     }
 }
 
-/// The folders under `root` that have a Cargo package. The root is none: its component would lie outside of it.
-pub fn find(root: &Path, problems: &mut Vec<Diagnostic>) -> Vec<PathBuf> {
+/// Beside a project's folder, by the folder's name.
+pub fn component_path(folder: &Path) -> PathBuf {
+    let mut name = folder.file_name().unwrap_or_default().to_owned();
+    name.push(".wasm");
+    folder.with_file_name(name)
+}
+
+/// The folders under `root` that are projects. The root is none: its component would lie outside of it.
+pub fn find(root: &Path, problems: &mut Vec<Diagnostic>) -> Vec<(PathBuf, Marker)> {
     let mut found = Vec::new();
     let mut walk = WalkDir::new(root).min_depth(1).sort_by_file_name().into_iter();
     while let Some(entry) = walk.next() {
@@ -65,20 +113,45 @@ pub fn find(root: &Path, problems: &mut Vec<Diagnostic>) -> Vec<PathBuf> {
         }
         if is_skipped(&entry) {
             walk.skip_current_dir();
-        } else if has_package(&entry.path().join("Cargo.toml")) {
-            walk.skip_current_dir();
-            match invalid_segment(root, entry.path()) {
-                None => found.push(entry.into_path()),
-                Some(segment) => problems.push(name_invalid(&segment, entry.path())),
-            }
+            continue;
+        }
+        let markers = markers(entry.path());
+        let Some(marker) = markers.first() else {
+            continue;
+        };
+        walk.skip_current_dir();
+        if markers.len() > 1 {
+            problems.push(ambiguous(entry.path()));
+            continue;
+        }
+        match invalid_segment(root, entry.path()) {
+            None => found.push((entry.into_path(), *marker)),
+            Some(segment) => problems.push(name_invalid(&segment, entry.path())),
         }
     }
     found
 }
 
+/// What the folder is a project by. Without WIT, a manifest of another language than Rust is about something
+/// else: a formatter, a test.
+fn markers(folder: &Path) -> Vec<Marker> {
+    let mut markers = Vec::new();
+    if has_package(&folder.join("Cargo.toml")) {
+        markers.push(Marker::Cargo);
+    }
+    if folder.join("wit").is_dir() {
+        let languages = [Language::JavaScript, Language::Python];
+        let languages = languages
+            .into_iter()
+            .filter(|language| folder.join(language.manifest()).exists());
+        markers.extend(languages.map(Marker::Script));
+    }
+    markers
+}
+
 fn is_skipped(entry: &DirEntry) -> bool {
     let name = entry.file_name().to_string_lossy();
-    name.starts_with(['.', '_']) || SKIPPED.contains(&&*name)
+    name.starts_with(['.', '_']) || SKIPPED_FOLDERS.contains(&&*name)
 }
 
 /// A manifest that cannot be read is taken for a package's: Cargo says what is wrong with it.
@@ -96,13 +169,7 @@ fn invalid_segment(root: &Path, folder: &Path) -> Option<String> {
     let path = folder.strip_prefix(root).unwrap_or(folder);
     path.iter()
         .map(|segment| segment.to_string_lossy().into_owned())
-        .find(|segment| !is_id_segment(segment))
-}
-
-/// `[a-z0-9][a-z0-9_-]*`
-fn is_id_segment(name: &str) -> bool {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    name.starts_with(plain) && name.chars().all(|c| plain(c) || c == '_' || c == '-')
+        .find(|segment| !is_segment(segment))
 }
 
 /// The workspaces of `folders`, each with its projects that are components.
@@ -129,13 +196,14 @@ pub fn by_workspace(mut folders: Vec<PathBuf>, problems: &mut Vec<Diagnostic>) -
         folders = others;
         let projects = members
             .into_iter()
-            .filter_map(|folder| project(&packages, folder))
+            .filter_map(|folder| project(&packages, folder, problems))
             .collect();
         let projects = without_collisions(projects, problems);
         if !projects.is_empty() {
             workspaces.push(Workspace {
                 root: metadata.workspace_root.clone().into(),
                 target_dir: metadata.target_directory.clone().into(),
+                packages: source_folders(&metadata),
                 projects,
             });
         }
@@ -143,7 +211,8 @@ pub fn by_workspace(mut folders: Vec<PathBuf>, problems: &mut Vec<Diagnostic>) -
     workspaces
 }
 
-fn metadata(folder: &Path) -> Result<Metadata, CommandError> {
+/// Of the workspace that a folder's package belongs to.
+pub fn metadata(folder: &Path) -> Result<Metadata, CommandError> {
     let mut cargo = rust_tool("cargo");
     // Run inside the folder, so that its own .cargo/config.toml and rust-toolchain.toml hold.
     cargo
@@ -169,20 +238,60 @@ fn real(folder: &Path) -> PathBuf {
     folder.canonicalize().unwrap_or_else(|_| folder.to_owned())
 }
 
+/// The folders of a workspace's packages, and of those that they depend on by path.
+fn source_folders(metadata: &Metadata) -> Vec<PathBuf> {
+    let own = metadata
+        .packages
+        .iter()
+        .filter_map(|package| Some(package.manifest_path.parent()?.into()));
+    let others = metadata
+        .packages
+        .iter()
+        .flat_map(|package| &package.dependencies)
+        .filter_map(|dependency| dependency.path.clone());
+    let mut folders: Vec<PathBuf> = own.chain(others.map(Into::into)).collect();
+    folders.sort();
+    folders.dedup();
+    folders
+}
+
 /// None for a helper crate, which has no component to place.
-fn project(packages: &HashMap<PathBuf, &Package>, folder: PathBuf) -> Option<Project> {
+fn project(
+    packages: &HashMap<PathBuf, &Package>,
+    folder: PathBuf,
+    problems: &mut Vec<Diagnostic>,
+) -> Option<CargoProject> {
     let package = packages.get(&real(&folder))?;
-    let library = package.targets.iter().find(|target| Target::is_cdylib(target))?;
-    Some(Project {
+    let Some(library) = package.targets.iter().find(|target| Target::is_cdylib(target)) else {
+        if !is_helper(package, packages.values().copied()) {
+            problems.push(no_component(&folder, package));
+        }
+        return None;
+    };
+    Some(CargoProject {
         folder,
         package: package.id.clone(),
+        has_generated_bindings: package.metadata.get("component").is_some(),
         library: library.name.replace('-', "_"),
     })
 }
 
+/// Whether another package is made of this one.
+fn is_helper<'a>(package: &Package, mut all: impl Iterator<Item = &'a Package>) -> bool {
+    let folder = package.manifest_path.parent();
+    let depends = |other: &Package| {
+        let mut paths = other
+            .dependencies
+            .iter()
+            .filter_map(|dependency| dependency.path.as_deref());
+        paths.any(|path| Some(path) == folder)
+    };
+    all.any(depends)
+}
+
 /// Cargo writes two libraries of one name to one file, and the wrong one could be placed.
-fn without_collisions(projects: Vec<Project>, problems: &mut Vec<Diagnostic>) -> Vec<Project> {
-    let mut kept: Vec<Project> = Vec::new();
+fn without_collisions(projects: Vec<CargoProject>, problems: &mut Vec<Diagnostic>) -> Vec<CargoProject> {
+    let mut kept: Vec<CargoProject> = Vec::new();
     for project in projects {
         match kept.iter().find(|other| other.library == project.library) {
             Some(other) => problems.push(library_taken(&project, other)),
@@ -206,6 +315,44 @@ fn unreadable(root: &Path, error: walkdir::Error) -> Diagnostic {
     Diagnostic::io("folder-unreadable", "read", path, &error.into())
 }
 
+fn ambiguous(folder: &Path) -> Diagnostic {
+    let message = format!(
+        "{} is a project of several languages, and all of them would make {}",
+        folder.display(),
+        component_path(folder).display()
+    );
+    Diagnostic::new("project-ambiguous", message)
+        .file(folder)
+        .help("give each a folder of its own")
+}
+
+/// A package that nobody is made of, and that is no component.
+fn no_component(folder: &Path, package: &Package) -> Diagnostic {
+    let library = package
+        .targets
+        .iter()
+        .any(|target| target.is_lib() || target.is_rlib() || target.is_dylib() || target.is_proc_macro());
+    let (message, help) = if library {
+        (
+            "is a library for Rust alone: it makes no component",
+            "add `crate-type = [\"cdylib\"]` under [lib] in its Cargo.toml",
+        )
+    } else {
+        (
+            "has no library target, and so makes no component",
+            "move its code to src/lib.rs, and add [lib] with `crate-type = [\"cdylib\"]` to its Cargo.toml",
+        )
+    };
+    Diagnostic::new(
+        "project-without-component",
+        format!("{} {message}", folder.display()),
+    )
+    .file(folder.join("Cargo.toml"))
+    .help(format!(
+        "{help}; or let the folder's name begin with `_`, if it is something else"
+    ))
+}
+
 fn name_invalid(segment: &str, folder: &Path) -> Diagnostic {
     Diagnostic::new(
         "name-invalid",
@@ -226,7 +373,7 @@ fn project_invalid(folder: &Path, reason: &str) -> Diagnostic {
     .file(folder.join("Cargo.toml"))
 }
 
-fn library_taken(project: &Project, other: &Project) -> Diagnostic {
+fn library_taken(project: &CargoProject, other: &CargoProject) -> Diagnostic {
     Diagnostic::new(
         "library-name-taken",
         format!(
@@ -284,7 +431,7 @@ mod tests {
         let mut problems = Vec::new();
         let found: Vec<String> = find(root.path(), &mut problems)
             .iter()
-            .map(|folder| {
+            .map(|(folder, _)| {
                 folder
                     .strip_prefix(root.path())
                     .expect("is below")
@@ -306,7 +453,10 @@ mod tests {
             ("ok-1_x", &p),
         ]);
         let mut problems = Vec::new();
-        assert_eq!(find(root.path(), &mut problems), [root.path().join("ok-1_x")]);
+        assert_eq!(
+            find(root.path(), &mut problems),
+            [(root.path().join("ok-1_x"), Marker::Cargo)]
+        );
         let mut refused: Vec<_> = problems
             .iter()
             .map(|p| (p.code.as_ref(), p.file.clone()))
@@ -331,18 +481,23 @@ mod tests {
     fn projects_of_one_workspace_are_built_together_and_helpers_not_at_all() {
         let root = tree(&[
             ("shop", "[workspace]\nresolver = \"3\"\nmembers = [\"*\"]\n"),
-            ("shop/home", &package("shop-home", CDYLIB)),
+            (
+                "shop/home",
+                &(package("shop-home", CDYLIB) + "[dependencies]\ncommon.path = \"../common\"\n"),
+            ),
             ("shop/item", &package("shop-item", CDYLIB)),
             ("shop/common", &package("common", "")),
             (
                 "shop/twin",
                 &package("twin", &format!("name = \"shop_item\"\n{CDYLIB}")),
             ),
+            ("shop/alone", &package("alone", "")),
             ("blog", &package("blog", CDYLIB)),
             ("torn", "[package]\n"),
         ]);
         let mut problems = Vec::new();
         let folders = find(root.path(), &mut problems);
+        let folders = folders.into_iter().map(|(folder, _)| folder).collect();
         let workspaces = by_workspace(folders, &mut problems);
         let names: Vec<Vec<String>> = workspaces
             .iter()
@@ -362,6 +517,13 @@ mod tests {
             ]
         );
         let codes: Vec<_> = problems.iter().map(|p| p.code.as_ref()).collect();
-        assert_eq!(codes, ["library-name-taken", "project-invalid"]);
+        assert_eq!(
+            codes,
+            [
+                "project-without-component",
+                "library-name-taken",
+                "project-invalid"
+            ]
+        );
     }
 }

@@ -6,14 +6,12 @@
 //! Knows nothing of the guests.
 
 use std::{
-    env,
-    fs::{self, File},
     path::{Path, PathBuf},
     process::Command,
 };
 
 use super::{
-    TARGET,
+    TARGET, cache,
     command::{self, CommandError, rust_tool},
     linked::{self, Linked},
     projects::cargo_missing,
@@ -31,12 +29,12 @@ pub enum Toolchain {
 impl Toolchain {
     /// The toolchain for the guests of the workspace in `folder`. Silent where there is nothing to set up.
     pub fn for_guests(folder: &Path, say: &mut dyn FnMut(&str)) -> Result<Self, Diagnostic> {
-        let cache = cache_folder();
+        let cache = cache::folder();
         if let Some(ready) = Self::ready(folder, cache.as_deref())? {
             return Ok(ready);
         }
         let cache = cache.ok_or_else(no_cache_folder)?;
-        let _lock = lock(&cache, say)?;
+        let _lock = cache::lock(&cache, "toolchain", say)?;
         // Who held the lock before may have set it up.
         match Self::ready(folder, Some(&cache))? {
             Some(ready) => Ok(ready),
@@ -111,29 +109,6 @@ fn has_target(folder: &Path) -> Result<bool, Diagnostic> {
     }
 }
 
-fn cache_folder() -> Option<PathBuf> {
-    let absolute = |name: &str| {
-        env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
-    let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
-    Some(cache.join("wasmhost"))
-}
-
-/// One process at a time sets up; the lock ends with the process, however it ends.
-fn lock(cache: &Path, say: &mut dyn FnMut(&str)) -> Result<File, Diagnostic> {
-    let path = cache.join("toolchain.lock");
-    let failed = |error| Diagnostic::io("cache-unwritable", "lock", &path, &error).machine();
-    fs::create_dir_all(cache).map_err(failed)?;
-    let file = File::create(&path).map_err(failed)?;
-    if file.try_lock().is_err() {
-        say("waiting for another wasmhost that sets up the Rust target");
-        file.lock().map_err(failed)?;
-    }
-    Ok(file)
-}
-
 fn no_cache_folder() -> Diagnostic {
     target_missing(&["there is no cache folder to set it up in: HOME is not set".to_owned()])
 }
@@ -169,15 +144,5 @@ mod tests {
                 .help
                 .is_some_and(|help| help.contains("rustup target add wasm32-wasip2"))
         );
-    }
-
-    #[test]
-    fn the_lock_is_free_again_when_its_holder_is_gone() {
-        let cache = tempfile::tempdir().expect("makes a folder");
-        let said = std::cell::RefCell::new(Vec::new());
-        let mut say = |line: &str| said.borrow_mut().push(line.to_owned());
-        drop(lock(cache.path(), &mut say).expect("locks"));
-        drop(lock(cache.path(), &mut say).expect("locks again"));
-        assert!(said.borrow().is_empty());
     }
 }

@@ -2,14 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
-
-use super::{Root, no_runtime, runtime, say};
+use super::{Root, build::Limit, no_runtime, runtime, signals::Signals};
 use crate::{
     app::Config,
-    build::{self, BuildOptions},
     diagnostic::Diagnostic,
+    logging::{LogFormat, Logging},
     project::Address,
     reload::Mode,
     status::{Format, Writer},
@@ -30,6 +27,12 @@ pub struct Arguments {
     /// How events are printed: for people, or one JSON object a line.
     #[arg(long, value_enum, default_value_t)]
     format: FormatArgument,
+    /// How logs are printed, on standard error: for people, or one JSON object a line.
+    #[arg(long, value_enum, default_value_t)]
+    log_format: FormatArgument,
+    /// Log a line for each request.
+    #[arg(long)]
+    access_log: bool,
     /// Where the journal is kept [default: ROOT/.wasmhost].
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
@@ -42,6 +45,8 @@ pub struct Arguments {
     /// Build the sources under ROOT first.
     #[arg(long)]
     build: bool,
+    #[command(flatten)]
+    limit: Limit,
 }
 
 #[derive(Clone, Copy, Default, clap::ValueEnum)]
@@ -58,24 +63,30 @@ enum FormatArgument {
     Json,
 }
 
-pub fn run(arguments: Arguments) -> Result<(), Vec<Diagnostic>> {
+impl Arguments {
+    pub fn log_format(&self) -> LogFormat {
+        match self.log_format {
+            FormatArgument::Text => LogFormat::Text,
+            FormatArgument::Json => LogFormat::Json,
+        }
+    }
+}
+
+pub fn run(arguments: Arguments, logging: Logging) -> Result<(), Vec<Diagnostic>> {
     let Arguments {
         root: Root { root },
         listen,
         format,
+        log_format: _,
+        access_log,
         state_dir,
         frozen,
         watch,
         build,
+        limit,
     } = arguments;
     if build {
-        build::build(
-            &BuildOptions {
-                root: root.clone(),
-                target_dir: None,
-            },
-            &mut |line| say(line),
-        )?;
+        super::build::build(root.clone(), &limit)?;
     }
     let format = match format {
         FormatArgument::Text => Format::Text,
@@ -91,44 +102,21 @@ pub fn run(arguments: Arguments) -> Result<(), Vec<Diagnostic>> {
             WatchArgument::Auto => Mode::Auto,
             WatchArgument::Poll => Mode::Poll,
         },
+        logging,
+        access_log,
     };
     let runtime = runtime()?;
     let served = runtime.block_on(async {
         let signals = Signals::listen().map_err(|error| vec![no_runtime(&error)])?;
         let app = tokio::select! {
-            app = config.build() => app?,
+            app = config.build(signals.first.clone()) => app?,
             () = signals.first.cancelled() => return Ok(None),
         };
         tokio::select! {
-            writer = app.run(signals.first) => Ok(Some(writer)),
+            writer = app.run() => Ok(Some(writer)),
             () = signals.second.cancelled() => Ok(None),
         }
     });
     runtime.shutdown_timeout(TASKS_END);
     served.map(|writer| writer.into_iter().for_each(Writer::finish))
-}
-
-/// SIGTERM and SIGINT: the first lets what runs finish, the second does not.
-struct Signals {
-    first: CancellationToken,
-    second: CancellationToken,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        let (mut terminate, mut interrupt) =
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let (first, second) = (CancellationToken::new(), CancellationToken::new());
-        let tokens = [first.clone(), second.clone()];
-        tokio::spawn(async move {
-            for token in tokens {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-                token.cancel();
-            }
-        });
-        Ok(Self { first, second })
-    }
 }

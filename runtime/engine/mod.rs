@@ -25,7 +25,7 @@ use wasmtime::{Cache, CacheConfig, Config, Engine, WasmBacktraceDetails};
 pub use self::background::{Background, Work};
 pub use self::memory::{Exhausted, Taker, TotalMemory, by_default as memory_by_default};
 use self::{functions::FunctionStore, seals::Seals};
-use crate::diagnostic::Diagnostic;
+use crate::{diagnostic::Diagnostic, keyvalue::Spaces};
 
 /// How often a running guest gives the thread back, and so how exactly a deadline can be kept.
 pub const TICK: Duration = Duration::from_millis(5);
@@ -63,6 +63,8 @@ pub struct Engines {
     pub memory: Arc<TotalMemory>,
     /// For guests that compute for long.
     pub background: Background,
+    /// The keys and values of the stores of both: in memory, unless it is set before a group is built.
+    pub keyvalue: Spaces,
 }
 
 /// Made when it is first asked for: most servers have no isolated group.
@@ -149,6 +151,7 @@ pub fn start_within(cache: Option<&Path>, limits: DiskLimits) -> wasmtime::Resul
         }),
         memory: Arc::default(),
         background: Background::new(),
+        keyvalue: Spaces::in_memory(),
     };
     let (stop, stopped) = channel();
     let clock = engine.clone();

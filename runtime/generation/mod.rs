@@ -29,7 +29,10 @@ mod traces;
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -114,6 +117,8 @@ pub struct Generation {
     stores: Stores,
     /// One for each request in flight.
     in_flight: Arc<Semaphore>,
+    /// Bytes that its stores take.
+    memory: Arc<AtomicU64>,
     /// One for each request that waits to be in flight.
     queue: Arc<Semaphore>,
     /// Held by what no store has taken yet.
@@ -145,11 +150,12 @@ impl Generation {
     ) -> Result<(Arc<Self>, Retirement), FailedStart> {
         let end = CancellationToken::new();
         let entries = artifact.entries.clone();
-        let provision = Provision::new(&id.group, &limits, grants, &artifact.engines.memory);
+        let provision = Provision::new(&id.group, &limits, grants, &artifact.engines);
         let provision = provision.map_err(|diagnostic| FailedStart {
             component: None,
             diagnostic,
         })?;
+        let memory = provision.memory();
         let setting = Setting {
             provision,
             id: id.clone(),
@@ -171,6 +177,7 @@ impl Generation {
             files,
             stores,
             in_flight: Arc::new(Semaphore::new(limits.in_flight)),
+            memory,
             queue: Arc::new(Semaphore::new(limits.queue)),
             limits,
             waits: Waits::default(),
@@ -210,6 +217,11 @@ impl Generation {
     /// Requests that wait to be in flight.
     pub fn queued(&self) -> usize {
         self.limits.queue.saturating_sub(self.queue.available_permits())
+    }
+
+    /// Bytes that its stores take.
+    pub fn memory(&self) -> u64 {
+        self.memory.load(Relaxed)
     }
 
     fn entry(&self, component: &ComponentId) -> Option<&Entry> {

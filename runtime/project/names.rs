@@ -121,13 +121,13 @@ impl<'de> Deserialize<'de> for ComponentId {
 }
 
 /// Whether a name of a folder, of a file without its ending, or of a group can be part of an id.
-pub(super) fn is_segment(name: &str) -> bool {
+pub fn is_segment(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     name.starts_with(plain) && name.chars().all(|c| plain(c) || c == '_' || c == '-')
 }
 
 /// The segment nearest to a name that is none: `My Page` -> `my-page`.
-pub(super) fn propose_segment(name: &str) -> String {
+pub fn propose_segment(name: &str) -> String {
     let lower = name.to_lowercase();
     let words = lower.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
     let proposal = words

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The generation that a response is of, `shop@3`.
-const GENERATION: HeaderName = HeaderName::from_static("wasmhost-generation");
+pub const GENERATION: HeaderName = HeaderName::from_static("wasmhost-generation");
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 

@@ -5,12 +5,14 @@
 //!  listen ──▶ connection (TLS, HTTP/1.1 or HTTP/2, watched by its activity) ──▶ respond ──▶ router
 //! ```
 
+mod account;
 mod activity;
 mod answer;
 mod conform;
 mod connection;
 mod identity;
 mod listen;
+mod passed;
 mod patient;
 mod respond;
 mod stream_body;
@@ -28,17 +30,18 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use self::{
+    account::Accounts,
+    listen::{Listeners, bind},
+    unix::UnixSocket,
+};
 use self::{
     connection::{Accepted, Connections},
     listen::Listener,
     respond::Responder,
     workers::Workers,
 };
-pub use self::{
-    listen::{Listeners, bind},
-    unix::UnixSocket,
-};
-use crate::{project::ServerLimits, router::Router, status::Inbox};
+use crate::{metrics::Metrics, project::ServerLimits, router::Router, status::Inbox};
 
 /// How long connections are still accepted once the server is to stop: some may have come by then.
 const LAST_CALL: Duration = Duration::from_millis(50);
@@ -54,6 +57,8 @@ pub struct Server {
     pub router: Router,
     /// Where requests ask for what lies on disk.
     pub inbox: Inbox,
+    pub metrics: Metrics,
+    pub accounts: Accounts,
     pub limits: ServerLimits,
 }
 
@@ -64,6 +69,8 @@ impl Server {
             listeners: Listeners { all, certificate },
             router,
             inbox,
+            metrics,
+            accounts,
             limits,
         } = self;
         // A certificate is followed as long as there are connections.
@@ -75,7 +82,13 @@ impl Server {
         raise_handles();
         let shutdown_time = limits.shutdown_time;
         let permits = Arc::new(Semaphore::new(most));
-        let connections = Arc::new(Connections::new(Responder { router, inbox }, limits));
+        let responder = Responder {
+            router,
+            inbox,
+            metrics,
+            accounts,
+        };
+        let connections = Arc::new(Connections::new(responder, limits));
         let serve = connections.clone();
         let workers = Arc::new(Workers::start(move |(accepted, permit), load| {
             serve.clone().serve(accepted, (permit, load))

@@ -1,15 +1,21 @@
 //! One request, from its head to the head of its response: who answers it, and what it is known by.
 //! Knows no socket.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
 
-use super::{activity::Activity, answer, conform, identity, stream_body::StreamBody};
+use super::{
+    account::{Account, Accounts},
+    activity::Activity,
+    answer, conform, identity,
+    stream_body::StreamBody,
+};
 use crate::{
     generation::{LeasedBody, RequestError},
     host::body::{self, Body},
+    metrics::{Meter, Metrics},
     router::{Routed, RoutedPage, Router, Wait},
     status::Inbox,
 };
@@ -18,6 +24,16 @@ pub struct Responder {
     pub router: Router,
     /// Where requests ask for what lies on disk.
     pub inbox: Inbox,
+    pub metrics: Metrics,
+    pub accounts: Accounts,
+}
+
+/// What is known of a request from its head on.
+#[derive(Clone, Copy)]
+struct Known<'r> {
+    id: &'r HeaderValue,
+    began: Instant,
+    account: Option<&'r Account>,
 }
 
 impl Responder {
@@ -37,14 +53,24 @@ impl Responder {
                 if http2 {
                     conform::join_cookies(request.headers_mut());
                 }
+                let joins = self.accounts.joins(&*request);
                 let id = identity::identify(request.headers_mut());
-                let mut response = self.answer(request, &id).await;
+                let account = self.accounts.begin(&mut *request, joins);
+                let known = Known {
+                    id: &id,
+                    began: Instant::now(),
+                    account: account.as_deref(),
+                };
+                let mut response = self.answer(request, known).await;
+                if let Some(account) = account {
+                    self.accounts.end(*account, &response, &id);
+                }
                 response.headers_mut().insert(identity::REQUEST_ID, id);
                 response
             }
             Err(status) => {
                 close = true;
-                answer::refused(status).map(LeasedBody::from)
+                self.unasked(answer::refused(status))
             }
         };
         if close && !http2 {
@@ -60,13 +86,13 @@ impl Responder {
         })
     }
 
-    async fn answer(&self, request: Box<Request<Body>>, id: &HeaderValue) -> Response<LeasedBody> {
+    async fn answer(&self, request: Box<Request<Body>>, known: Known<'_>) -> Response<LeasedBody> {
         let (method, path) = (request.method(), request.uri().path());
         if *method == Method::CONNECT || *method == Method::TRACE {
-            return answer::method_not_allowed().map(LeasedBody::from);
+            return self.unasked(answer::method_not_allowed());
         }
         if path == "*" {
-            return answer::options().map(LeasedBody::from);
+            return self.unasked(answer::options());
         }
         if let Some(Wait { group, limit }) = self.router.waits(path) {
             // Large, and rare: no other request is to carry it.
@@ -74,32 +100,44 @@ impl Responder {
         }
         match self.router.route(path) {
             Ok(Routed::Page(page)) => {
-                match lead(page, request, id).await {
+                match lead(page, request, known).await {
                     Ok(response) => response,
                     // Boxed, as all that few requests need.
-                    Err(unbegun) => Box::pin(self.lead_again(unbegun, id)).await,
+                    Err(unbegun) => Box::pin(self.lead_again(unbegun, known)).await,
                 }
             }
-            Ok(Routed::File { generation, label }) => {
+            Ok(Routed::File {
+                generation,
+                label,
+                meter,
+            }) => {
                 // Boxed: pages are not to carry its size.
                 let file = Box::pin(generation.file(method, request.uri(), request.headers()));
-                answer::file(file.await.map(body::streamed), label).map(LeasedBody::from)
+                let response = answer::file(file.await.map(body::streamed), label).map(LeasedBody::from);
+                count(meter.as_deref(), &response, known.began);
+                response
             }
-            Err(error) => answer::unrouted(&error).map(LeasedBody::from),
+            Err(error) => self.unasked(answer::unrouted(&error)),
         }
+    }
+
+    /// Counts an answer for which no group was asked.
+    fn unasked(&self, response: Response<Body>) -> Response<LeasedBody> {
+        self.metrics.unrouted(response.status());
+        response.map(LeasedBody::from)
     }
 
     /// A request whose turn did not come before its generation's drain deadline: a newer one answers it. Where
     /// there is none, the server stops.
-    async fn lead_again(&self, unbegun: Unbegun, id: &HeaderValue) -> Response<LeasedBody> {
+    async fn lead_again(&self, unbegun: Unbegun, known: Known<'_>) -> Response<LeasedBody> {
         let mut unbegun = unbegun;
         loop {
             let page = match self.router.route(unbegun.request.uri().path()) {
                 Ok(Routed::Page(page)) if page.label != unbegun.label => page,
-                Ok(_) => return answer::failed(&RequestError::Ended).map(LeasedBody::from),
-                Err(error) => return answer::unrouted(&error).map(LeasedBody::from),
+                Ok(_) => return self.unasked(answer::failed(&RequestError::Ended)),
+                Err(error) => return self.unasked(answer::unrouted(&error)),
             };
-            match lead(page, unbegun.request, id).await {
+            match lead(page, unbegun.request, known).await {
                 Ok(response) => return response,
                 Err(again) => unbegun = again,
             }
@@ -118,16 +156,22 @@ struct Unbegun {
 async fn lead(
     routed: RoutedPage,
     request: Box<Request<Body>>,
-    id: &HeaderValue,
+    known: Known<'_>,
 ) -> Result<Response<LeasedBody>, Unbegun> {
     let RoutedPage {
         generation,
         component,
         label,
+        meter,
         params,
     } = routed;
     let answered = match generation.admit().await {
-        Ok(lease) => lease.handle(&component, params, request).await,
+        Ok(lease) => {
+            if let Some(account) = known.account {
+                account.called(&component);
+            }
+            lease.handle(&component, params, request).await
+        }
         Err(RequestError::Ended) => Err(RequestError::NotBegun(request)),
         Err(error) => Err(error),
     };
@@ -137,12 +181,19 @@ async fn lead(
             return Err(Unbegun { request, label });
         }
         Err(error) => {
-            log_failure(&label, &error, component.as_str(), id);
+            log_failure(&label, &error, component.as_str(), known.id);
             answer::failed(&error).map(LeasedBody::from)
         }
     };
     answer::name_generation(&mut response, label);
+    count(meter.as_deref(), &response, known.began);
     Ok(response)
+}
+
+fn count<B>(meter: Option<&Meter>, response: &Response<B>, began: Instant) {
+    if let Some(meter) = meter {
+        meter.answered(response.status(), began.elapsed());
+    }
 }
 
 fn is_bodiless(status: StatusCode) -> bool {

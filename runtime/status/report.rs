@@ -17,10 +17,11 @@ use std::{
 };
 
 use super::{
-    Event, Format, Journal, Live, Record,
+    Event, Format, Journal, Live, Record, counts,
     queue::{Sending, Taking, queue},
     text,
 };
+use crate::{metrics::Metrics, tracer::Tracer};
 
 /// Events that may wait to be written, and as many to be printed.
 const MAX_WAITING: usize = 4096;
@@ -34,6 +35,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub struct Reporter {
     queue: Sending,
     live: Live,
+    metrics: Metrics,
+    tracer: Tracer,
 }
 
 /// The threads that keep the journal and print; they end with the last reporter.
@@ -44,7 +47,12 @@ pub struct Writer {
 }
 
 /// Starts writing events. Errors: a thread cannot be started.
-pub fn start(format: Format, journal: Option<Journal>) -> std::io::Result<(Reporter, Writer)> {
+pub fn start(
+    format: Format,
+    journal: Option<Journal>,
+    metrics: Metrics,
+    tracer: Tracer,
+) -> std::io::Result<(Reporter, Writer)> {
     let (reporting, reported) = queue(MAX_WAITING, "events are lost: the journal does not keep up");
     let (kept, printed) = queue(
         MAX_WAITING,
@@ -61,6 +69,8 @@ pub fn start(format: Format, journal: Option<Journal>) -> std::io::Result<(Repor
     let reporter = Reporter {
         queue: reporting,
         live: Live::default(),
+        metrics,
+        tracer,
     };
     Ok((reporter, Writer { keeping, printing }))
 }
@@ -68,6 +78,7 @@ pub fn start(format: Format, journal: Option<Journal>) -> std::io::Result<(Repor
 impl Reporter {
     /// Never waits for a disk or a reader.
     pub fn publish(&self, event: Event) {
+        counts::count(&self.metrics, &self.tracer, &event);
         let record = Record::now(event);
         self.live.tell(&record);
         self.queue.send(record);

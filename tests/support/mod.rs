@@ -1,5 +1,6 @@
 //! What the tests share: trees of components, servers that run on them, and a client.
 
+mod browser;
 mod certificate;
 mod client;
 pub mod engines;
@@ -14,6 +15,7 @@ mod tree;
 pub mod wat_site;
 pub mod wit;
 
+pub use browser::Browser;
 pub use certificate::{Authority, Certificate};
 pub use client::{Client, Reply, connect};
 pub use gated::{Gated, assert_broken};
