@@ -1,10 +1,15 @@
 //! What crosses between a client and a guest, whatever the handler's kind.
 
-use std::sync::Arc;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
 use http::{Request, uri::Scheme};
-use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use http_body::{Frame, SizeHint};
+use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 
 use crate::engine::{Exhausted, MemoryShare, Taker, TotalMemory};
 
@@ -12,8 +17,13 @@ use crate::engine::{Exhausted, MemoryShare, Taker, TotalMemory};
 /// little, and most bodies are smaller.
 const UNCOUNTED: usize = 64 << 10;
 
-/// A request's or a response's body, streamed.
-pub type Body = UnsyncBoxBody<Bytes, BodyError>;
+/// A request's or a response's body.
+#[derive(Debug)]
+pub enum Body {
+    /// All of it, until it is taken; `None` also where it is empty.
+    Whole(Option<Bytes>),
+    Streamed(UnsyncBoxBody<Bytes, BodyError>),
+}
 
 /// Notes what a request came by, which is the connection's to say: nothing that a client writes is believed.
 pub fn came_by<B>(request: &mut Request<B>, scheme: &Scheme) {
@@ -69,6 +79,9 @@ pub fn counted(bytes: Bytes, memory: &Arc<TotalMemory>) -> Result<Bytes, Exhaust
 
 /// Reads a body to its end. What has come of it is counted as it comes, where it is much.
 pub async fn whole(mut body: Body, memory: &Arc<TotalMemory>) -> Result<Bytes, BodyError> {
+    if let Body::Whole(bytes) = &mut body {
+        return counted(bytes.take().unwrap_or_default(), memory).map_err(|_| BodyError::NoMemory);
+    }
     let mut share = MemoryShare::new(memory, Taker::Body);
     let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -89,9 +102,41 @@ pub async fn whole(mut body: Body, memory: &Arc<TotalMemory>) -> Result<Bytes, B
 
 /// A body that is there as a whole.
 pub fn full(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into())
-        .map_err(|never| match never {})
-        .boxed_unsync()
+    Body::Whole(Some(bytes.into()).filter(|bytes| !bytes.is_empty()))
+}
+
+/// A body whose parts come one by one.
+pub fn streamed(body: impl http_body::Body<Data = Bytes, Error = BodyError> + Send + 'static) -> Body {
+    Body::Streamed(body.boxed_unsync())
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Streamed(body) => Pin::new(body).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_none(),
+            Self::Streamed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Streamed(body) => body.size_hint(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -18,11 +18,10 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderName, Request, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::BodyExt;
 use serde::{Deserialize, Serialize};
 
 use super::identity::REQUEST_ID;
-use crate::host::body::{Body, BodyError};
+use crate::host::body::{self, Body, BodyError};
 
 /// Bytes that are kept of a body.
 const LONGEST_BODY: usize = 64 << 10;
@@ -120,14 +119,13 @@ impl Recorder {
         };
         let queue = self.queue.clone();
         request.map(|body| {
-            Following {
+            body::streamed(Following {
                 body,
                 kept: Vec::new(),
                 cut: false,
                 ended: false,
                 recorded: Some((recorded, queue)),
-            }
-            .boxed_unsync()
+            })
         })
     }
 }
