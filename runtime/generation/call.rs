@@ -215,9 +215,7 @@ impl Deadlined<'_> {
     async fn run_page(self, handle: PageFunction, request: page::Request) -> Result<Answer, Death> {
         let Self { live, limit, end } = self;
         let (response,) = within(limit, end, handle.call_async(&mut live.store, (request,))).await?;
-        Ok(page::response(response)
-            .map(|response| response.map(host::body::full))
-            .map_err(RequestError::BadResponse))
+        Ok(page_answer(response, live.store.data()))
     }
 
     async fn call_wasi_http(self, handle: WasiHttpFunction, call: Call) -> Result<(), Death> {
@@ -262,6 +260,12 @@ impl Deadlined<'_> {
         answer_with(&mut reply, late);
         result
     }
+}
+
+/// What a page answered, for its client.
+pub fn page_answer(response: page::Response, host: &Host) -> Answer {
+    let response = page::response(response).map_err(RequestError::BadResponse)?;
+    host.with_body(response).ok_or(RequestError::NoMemory)
 }
 
 /// A body that was collected before.

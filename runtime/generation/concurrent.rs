@@ -23,7 +23,7 @@ use wasmtime::{
 
 use super::{
     RequestError,
-    call::{Call, Death, Live, PageFunction, WasiHttp03Function, WasiHttpFunction, forward},
+    call::{Call, Death, Live, PageFunction, WasiHttp03Function, WasiHttpFunction, forward, page_answer},
     registry::Registry,
 };
 use crate::{
@@ -350,9 +350,7 @@ impl Loop<'_> {
 
     async fn page(&self, id: u64, function: PageFunction, request: page::Request) -> wasmtime::Result<After> {
         let (response,) = function.call_concurrent(self.accessor, (request,)).await?;
-        let answer = page::response(response)
-            .map(|response| response.map(host::body::full))
-            .map_err(RequestError::BadResponse);
+        let answer = self.with_host(|host| page_answer(response, host));
         self.registry.answer(id, answer);
         self.registry.end(id);
         Ok(After::Nothing)

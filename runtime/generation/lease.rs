@@ -108,13 +108,14 @@ impl Lease {
     async fn collect(&self, request: http::Request<Body>) -> Result<http::Request<Body>, RequestError> {
         let (parts, body) = request.into_parts();
         let whole = tokio::select! {
-            whole = body.collect() => whole,
+            whole = body::whole(body, &self.generation.server_memory) => whole,
             () = tokio::time::sleep(self.generation.limits.request_time) => return Err(RequestError::TimeOver),
             () = self.generation.end.cancelled() => return Err(RequestError::Ended),
         };
         match whole {
-            Ok(whole) => Ok(http::Request::from_parts(parts, body::full(whole.to_bytes()))),
+            Ok(whole) => Ok(http::Request::from_parts(parts, body::full(whole))),
             Err(BodyError::TooLarge) => Err(RequestError::BodyTooLarge),
+            Err(BodyError::NoMemory) => Err(RequestError::NoMemory),
             Err(error) => Err(RequestError::BadRequest(error.to_string())),
         }
     }

@@ -1,8 +1,16 @@
 //! What crosses between a client and a guest, whatever the handler's kind.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Request, uri::Scheme};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+
+use crate::engine::{Exhausted, MemoryShare, Taker, TotalMemory};
+
+/// Bytes up to which a body that is held as a whole is not counted: so many of each request in flight are
+/// little, and most bodies are smaller.
+const UNCOUNTED: usize = 64 << 10;
 
 /// A request's or a response's body, streamed.
 pub type Body = UnsyncBoxBody<Bytes, BodyError>;
@@ -32,6 +40,51 @@ pub enum BodyError {
     Ended,
     #[error("the request took longer than the group's request-time")]
     TimeOver,
+    #[error("the stores and bodies of all groups take all the memory that the server may have")]
+    NoMemory,
+}
+
+/// Bytes that count as memory of the server as long as anyone holds them.
+struct Counted {
+    bytes: Bytes,
+    _share: MemoryShare,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The same bytes, counted where they are many. A client may be slow to take them, and its guest writes the next
+/// ones meanwhile. Errors: so many are not left.
+pub fn counted(bytes: Bytes, memory: &Arc<TotalMemory>) -> Result<Bytes, Exhausted> {
+    if bytes.len() <= UNCOUNTED {
+        return Ok(bytes);
+    }
+    let mut share = MemoryShare::new(memory, Taker::Body);
+    share.grow_to(bytes.len() as u64)?;
+    Ok(Bytes::from_owner(Counted { bytes, _share: share }))
+}
+
+/// Reads a body to its end. What has come of it is counted as it comes, where it is much.
+pub async fn whole(mut body: Body, memory: &Arc<TotalMemory>) -> Result<Bytes, BodyError> {
+    let mut share = MemoryShare::new(memory, Taker::Body);
+    let mut whole = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else {
+            continue;
+        };
+        whole.extend_from_slice(&data);
+        if whole.len() > UNCOUNTED {
+            let taken = whole.capacity() as u64;
+            share.grow_to(taken).map_err(|_| BodyError::NoMemory)?;
+        }
+    }
+    Ok(Bytes::from_owner(Counted {
+        bytes: whole.into(),
+        _share: share,
+    }))
 }
 
 /// A body that is there as a whole.
@@ -39,4 +92,30 @@ pub fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into())
         .map_err(|never| match never {})
         .boxed_unsync()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_held_as_a_whole_is_counted_while_it_is_held() {
+        let memory = Arc::new(TotalMemory::new());
+        memory.set_limit(1 << 20);
+        let bytes = |count| Bytes::from(vec![b'x'; count]);
+        let small = counted(bytes(UNCOUNTED), &memory).unwrap();
+        assert_eq!((small.len(), memory.used()), (UNCOUNTED, 0));
+        let large = counted(bytes(300 << 10), &memory).unwrap();
+        let part = large.slice(7..9);
+        drop(large);
+        assert_eq!(memory.used(), 300 << 10, "a part of it keeps all of it");
+        let read = whole(full(bytes(300 << 10)), &memory).await.unwrap();
+        assert_eq!(read, bytes(300 << 10));
+        assert!(memory.used() >= 600 << 10);
+        assert!(counted(bytes(400 << 10), &memory).is_err());
+        let refused = whole(full(bytes(400 << 10)), &memory).await;
+        assert!(matches!(refused, Err(BodyError::NoMemory)));
+        drop((part, read));
+        assert_eq!(memory.used(), 0);
+    }
 }

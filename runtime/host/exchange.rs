@@ -149,9 +149,11 @@ impl http_body::Body for Upload {
         }
         frame.map_err(|error| match error {
             BodyError::TooLarge => Error::HttpRequestBodySize(None),
-            BodyError::Client(_) | BodyError::Ended | BodyError::TimeOver | BodyError::Guest(_) => {
-                Error::ConnectionTerminated
-            }
+            BodyError::Client(_)
+            | BodyError::Ended
+            | BodyError::TimeOver
+            | BodyError::NoMemory
+            | BodyError::Guest(_) => Error::ConnectionTerminated,
         })
     }
 

@@ -48,6 +48,7 @@ fn spec(name: &str, content: &str) -> GroupSpec {
                 guest: "/data".into(),
                 write: true,
             }],
+            keyvalue: Some(project::KeyValue::Durable),
         },
         drain: std::time::Duration::from_millis(1500),
         requests: Requests::Wait,

@@ -17,6 +17,7 @@ use super::{
     upload::Upload,
 };
 use crate::{
+    diagnostic::brief,
     generation::RequestError,
     host::body::{self, Body},
     metrics::{Meter, Metrics},
@@ -237,10 +238,13 @@ fn without_body(response: Response<Body>) -> Response<Body> {
 fn log_failure(generation: &HeaderValue, error: &RequestError, component: &str, id: &HeaderValue) {
     let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
     let (generation, id) = (text(generation), text(id));
+    // Some of it may be the guest's own words.
+    let said = error.to_string();
+    let said = brief(&said);
     match error {
         RequestError::BadRequest(_) | RequestError::BodyTooLarge | RequestError::Resting(_) => {
-            tracing::debug!(%generation, component, id, %error, "request refused");
+            tracing::debug!(%generation, component, id, error = %said, "request refused");
         }
-        _ => tracing::warn!(%generation, component, id, %error, "request failed"),
+        _ => tracing::warn!(%generation, component, id, error = %said, "request failed"),
     }
 }
