@@ -15,10 +15,10 @@ use crate::{
     logging::Logging,
     metrics::Metrics,
     orders::{self, Order},
-    project::{Address, Project, ServerLimits},
+    project::{Address, Project, ServerLimits, ServerSpec},
     reload::{Mode, Reloader, Watch},
     router,
-    server::{self, Accounts, Server},
+    server::{self, Accounts, Recorder, Server},
     service,
     status::{self, Ask, Event, Format, Journal, Reporter, Writer},
     tracer::Tracer,
@@ -37,6 +37,8 @@ pub struct Config {
     pub frozen: bool,
     /// How changes are noticed.
     pub watch: Mode,
+    /// Writes down what is asked of pages.
+    pub recorder: Option<Recorder>,
     pub logging: Logging,
     /// A line of the log for each request.
     pub access_log: bool,
@@ -68,21 +70,14 @@ impl Config {
         let state_dir = self.state_dir.clone().unwrap_or_else(|| root.join(".wasmhost"));
         let kept = Kept::new(&state_dir, &root);
         let (project, watch) = self.read(&root, &kept)?;
-        let mut spec = match &project {
-            Ok(project) => project.server.clone(),
-            Err(_) => kept.server().unwrap_or_default(),
-        };
-        if !self.listen.is_empty() {
-            spec.listen = self.listen;
-        }
+        let spec = server_spec(&project, &kept, self.listen);
         let listeners = server::bind(&spec).await?;
         let (ticking, builder) = start_engine(&state_dir, &spec.limits).map_err(one)?;
         let metrics = Metrics::new().map_err(|error| one(no_metrics(&error)))?;
         let no_thread = |error| one(no_thread(&root, &error));
         let tracer = Tracer::start().map_err(one)?;
-        let (counting, tracing) = (metrics.clone(), tracer.clone());
-        let (reporter, writer) =
-            status::start(self.format, open_journal(&state_dir), counting, tracing).map_err(no_thread)?;
+        let reported = start_reporting(self.format, &state_dir, &metrics, &tracer);
+        let (reporter, writer) = reported.map_err(no_thread)?;
         let admin = Admin::bind(&state_dir, spec.admin.as_ref()).await.map_err(one)?;
         let keeper = Keeper::start(kept.clone()).map_err(no_thread)?;
         if let Ok(project) = &project {
@@ -120,6 +115,7 @@ impl Config {
                 tracer: tracer.clone(),
                 access_log: self.access_log,
             },
+            recorder: self.recorder,
             limits: spec.limits,
         };
         Ok(App {
@@ -208,6 +204,27 @@ impl App {
         drop(ticking);
         writer
     }
+}
+
+/// The manifest's, or what was kept of it, but for what the command line says.
+fn server_spec(project: &Tree, kept: &Kept, listen: Vec<Address>) -> ServerSpec {
+    let mut spec = match project {
+        Ok(project) => project.server.clone(),
+        Err(_) => kept.server().unwrap_or_default(),
+    };
+    if !listen.is_empty() {
+        spec.listen = listen;
+    }
+    spec
+}
+
+fn start_reporting(
+    format: Format,
+    state_dir: &Path,
+    metrics: &Metrics,
+    tracer: &Tracer,
+) -> std::io::Result<(Reporter, Writer)> {
+    status::start(format, open_journal(state_dir), metrics.clone(), tracer.clone())
 }
 
 fn start_engine(state_dir: &Path, limits: &ServerLimits) -> Result<(Ticking, Builder), Diagnostic> {

@@ -270,7 +270,6 @@ async fn send_all(mut pieces: mpsc::Receiver<Piece>, exporter: opentelemetry_otl
         failing = sent.is_err();
         // Who waited may be gone.
         for done in flushed {
-            // Whoever waits may be gone.
             let _ = done.send(());
         }
     }

@@ -32,6 +32,7 @@ mod http2;
 mod identity;
 mod journal;
 mod keyvalue;
+mod kit;
 mod linker;
 mod linking;
 mod listeners;

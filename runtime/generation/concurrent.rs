@@ -22,7 +22,7 @@ use wasmtime::{
 
 use super::{
     RequestError,
-    call::{Call, Death, Live, PageFunction, WasiHttp03Function, WasiHttpFunction, forward},
+    call::{Call, Death, Live, PageFunction, WasiHttp03Function, WasiHttpFunction, forward, page_answer},
     intake::{Calls, Intake, Next, next, runs_in_line},
     paused::Pause,
     registry::Registry,
@@ -43,7 +43,7 @@ pub struct Terms<'a> {
 }
 
 /// Runs one call alone. Errors: the store is dead; the client has been answered all the same.
-pub async fn serve_one(live: &mut Live, call: Call, terms: &Terms<'_>) -> Result<(), Death> {
+pub async fn serve_one(live: &mut Live, call: Box<Call>, terms: &Terms<'_>) -> Result<(), Death> {
     let (sender, calls) = mpsc::channel(1);
     // There is room for one.
     let _ = sender.try_send(call);
@@ -211,7 +211,7 @@ impl Loop<'_> {
                     Next::Call(call) if call.reply.is_closed() => {}
                     Next::Call(call) => {
                         line_is_free &= !runs_in_line(&call);
-                        running.push(self.run(*call));
+                        running.push(self.run(call));
                     }
                 },
             }
@@ -254,7 +254,7 @@ impl Loop<'_> {
     }
 
     /// Runs one call until its function has returned. Errors: a trap, which is the end of the store.
-    async fn run(&self, call: Call) -> wasmtime::Result<After> {
+    async fn run(&self, call: Box<Call>) -> wasmtime::Result<After> {
         let in_line = runs_in_line(&call);
         let component = call.name.component.clone();
         let after = match self.begin(call).await? {
@@ -274,7 +274,7 @@ impl Loop<'_> {
     }
 
     /// Puts a request into the store; `None` where that cannot be, which its client was told.
-    async fn begin(&self, mut call: Call) -> wasmtime::Result<Option<Begun>> {
+    async fn begin(&self, mut call: Box<Call>) -> wasmtime::Result<Option<Begun>> {
         call.begin();
         let Call {
             name,
@@ -283,7 +283,7 @@ impl Loop<'_> {
             request,
             reply,
             ..
-        } = call;
+        } = *call;
         let exchange = Exchange::default();
         let calling = self.with_host(|host| host.calling(&name));
         let id = self.registry.begin(name, calling, exchange.clone(), reply);
@@ -327,9 +327,7 @@ impl Loop<'_> {
 
     async fn page(&self, id: u64, function: PageFunction, request: page::Request) -> wasmtime::Result<After> {
         let (response,) = function.call_concurrent(self.accessor, (request,)).await?;
-        let answer = page::response(response)
-            .map(|response| response.map(host::body::full))
-            .map_err(RequestError::BadResponse);
+        let answer = self.with_host(|host| page_answer(response, host));
         self.registry.answer(id, answer);
         self.registry.end(id);
         Ok(After::Nothing)

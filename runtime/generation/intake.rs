@@ -14,11 +14,11 @@ pub type Intake = OwnedMutexGuard<Calls>;
 /// Calls on their way to a store.
 pub struct Calls {
     /// `None` where it was answered in the place of a store.
-    admit: Box<dyn Fn(Call) -> Option<Call> + Send>,
-    inbox: mpsc::Receiver<Call>,
+    admit: Box<dyn Fn(Box<Call>) -> Option<Box<Call>> + Send>,
+    inbox: mpsc::Receiver<Box<Call>>,
     pauses: mpsc::Receiver<Pause>,
     /// Those that run one at a time, and wait for their turn.
-    line: VecDeque<Call>,
+    line: VecDeque<Box<Call>>,
 }
 
 impl Drop for Calls {
@@ -41,16 +41,16 @@ impl Calls {
     pub fn end(&mut self) {
         self.inbox.close();
         while let Some(call) = self.line.pop_front().or_else(|| self.inbox.try_recv().ok()) {
-            let Call { request, reply, .. } = call;
+            let Call { request, reply, .. } = *call;
             // Its client may be gone, which is all the same here.
-            let _ = reply.send(Err(RequestError::NotBegun(Box::new(request))));
+            let _ = reply.send(Err(RequestError::NotBegun(request)));
         }
     }
 
     pub fn new(
-        inbox: mpsc::Receiver<Call>,
+        inbox: mpsc::Receiver<Box<Call>>,
         pauses: mpsc::Receiver<Pause>,
-        admit: impl Fn(Call) -> Option<Call> + Send + 'static,
+        admit: impl Fn(Box<Call>) -> Option<Box<Call>> + Send + 'static,
     ) -> Arc<Mutex<Self>> {
         Arc::new(Mutex::new(Self {
             admit: Box::new(admit),
@@ -72,7 +72,7 @@ impl Calls {
         }
         while line_is_free && let Some(call) = self.line.pop_front() {
             if let Some(call) = (self.admit)(call) {
-                return Next::Call(Box::new(call));
+                return Next::Call(call);
             }
         }
         loop {
@@ -85,7 +85,7 @@ impl Calls {
                 Some(call) if !line_is_free && runs_in_line(&call) => self.line.push_back(call),
                 Some(call) => {
                     if let Some(call) = (self.admit)(call) {
-                        return Next::Call(Box::new(call));
+                        return Next::Call(call);
                     }
                 }
                 None => break,

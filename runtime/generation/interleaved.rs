@@ -23,7 +23,7 @@ use crate::host::{CallName, Handler};
 
 /// Where the stores take their calls from; the last one ends when this is gone, or at the drain deadline.
 pub struct Interleaved {
-    calls: mpsc::Sender<Call>,
+    calls: mpsc::Sender<Box<Call>>,
     pauses: mpsc::Sender<Pause>,
     setting: Weak<Setting>,
 }
@@ -44,7 +44,7 @@ impl Interleaved {
         Ok((interleaved, over))
     }
 
-    pub async fn hand_over(&self, call: Call) -> Result<(), RequestError> {
+    pub async fn hand_over(&self, call: Box<Call>) -> Result<(), RequestError> {
         self.calls.send(call).await.map_err(|unsent| unsent.0.not_begun())
     }
 
@@ -72,7 +72,7 @@ pub fn is_for(setting: &Setting) -> bool {
 async fn run(
     setting: Arc<Setting>,
     mut live: Option<Live>,
-    inbox: mpsc::Receiver<Call>,
+    inbox: mpsc::Receiver<Box<Call>>,
     pauses: mpsc::Receiver<Pause>,
 ) {
     let gate = setting.clone();

@@ -37,21 +37,22 @@ impl Isolated {
     }
 
     /// Answers the call in a store of its own, which goes on where its client goes away.
-    pub async fn hand_over(self: Arc<Self>, mut call: Call) -> Result<(), RequestError> {
+    pub async fn hand_over(self: Arc<Self>, mut call: Box<Call>) -> Result<(), RequestError> {
         let Some(turn) = self.setting.turn(&self.turns).await else {
             return Err(call.not_begun());
         };
         call.begin();
+        let page = (call.entry.slice, call.entry.place);
         let pace = self.setting.pace.clone();
-        pace.run((call.entry.slice, call.entry.place), async move {
+        let answer = Box::pin(async move {
             self.answer(call).await;
             drop(turn);
-        })
-        .await;
+        });
+        pace.run(page, answer).await;
         Ok(())
     }
 
-    async fn answer(&self, call: Call) {
+    async fn answer(&self, call: Box<Call>) {
         let Setting { limits, end, .. } = &*self.setting;
         let Some(call) = self.setting.admit(call) else {
             return;
@@ -59,7 +60,7 @@ impl Isolated {
         let name = call.name.clone();
         let mut live = match self.setting.start(call.entry.slice).await {
             Ok(live) => live,
-            Err(death) => return self.setting.give_up(call, death),
+            Err(death) => return self.setting.give_up(*call, death),
         };
         match live.call(call, limits.request_time, end).await {
             Ok(()) => {

@@ -30,12 +30,12 @@ impl LastingStore {
         }
     }
 
-    pub async fn answer(&mut self, call: Call) {
+    pub async fn answer(&mut self, call: Box<Call>) {
         let name = call.name.clone();
         let (limit, end) = (self.setting.limits.request_time, self.setting.end.clone());
         let live = match self.living().await {
             Ok(live) => live,
-            Err(death) => return self.setting.give_up(call, death),
+            Err(death) => return self.setting.give_up(*call, death),
         };
         match live.call(call, limit, &end).await {
             Ok(()) => {

@@ -256,7 +256,7 @@ impl Live {
         self.store.data_mut().take_refused_memory();
         self.store.set_epoch_deadline(1);
         let guest = function.call_async(&mut self.store, params);
-        let done = within(terms.left(), terms.end, guest).await;
+        let done = within(terms.left(), terms.end, std::pin::pin!(guest)).await;
         done.map_err(|death| Failure {
             component: component.clone(),
             step,

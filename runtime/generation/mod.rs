@@ -63,6 +63,7 @@ pub use self::{
 };
 use crate::{
     artifact::{Artifact, Entry},
+    engine::TotalMemory,
     files::Files,
     host::{CallName, Provision, body::Body},
     project::{ComponentId, Grants, GroupSpec, Instances, Limits, State},
@@ -107,7 +108,7 @@ pub enum RequestError {
     BadResponse(String),
     #[error("the request took longer than the group's request-time")]
     TimeOver,
-    #[error("the stores of all groups take all the memory that the server may have")]
+    #[error("the stores and bodies of all groups take all the memory that the server may have")]
     NoMemory,
     #[error("the group's queue is full")]
     QueueFull,
@@ -131,6 +132,8 @@ pub struct Generation {
     in_flight: Arc<Semaphore>,
     /// Bytes that its stores take.
     memory: Arc<AtomicU64>,
+    /// What stores and bodies of all groups take their memory from.
+    server_memory: Arc<TotalMemory>,
     /// One for each request that waits to be in flight.
     queue: Arc<Semaphore>,
     /// Held by what no store has taken yet.
@@ -195,6 +198,7 @@ impl Generation {
             diagnostic,
         })?;
         let memory = provision.memory();
+        let server_memory = artifact.engines.memory.clone();
         let setting = Setting {
             provision,
             id: id.clone(),
@@ -221,6 +225,7 @@ impl Generation {
             stores,
             in_flight: Arc::new(Semaphore::new(limits.in_flight)),
             memory,
+            server_memory,
             queue: Arc::new(Semaphore::new(limits.queue)),
             limits,
             waits: Waits::default(),

@@ -69,23 +69,24 @@ impl Pools {
     }
 
     /// Waits for a store, and has it answer the call.
-    pub async fn hand_over(self: Arc<Self>, mut call: Call) -> Result<(), RequestError> {
+    pub async fn hand_over(self: Arc<Self>, mut call: Box<Call>) -> Result<(), RequestError> {
         let pool = &self.pools[call.entry.slice];
         let Some(turn) = self.setting.turn(&pool.turns).await else {
             return Err(call.not_begun());
         };
         call.begin();
+        let page = (call.entry.slice, call.entry.place);
         let pace = self.setting.pace.clone();
-        pace.run((call.entry.slice, call.entry.place), async move {
+        let answer = Box::pin(async move {
             self.answer(call).await;
             // The store is back before the next one looks for it.
             drop(turn);
-        })
-        .await;
+        });
+        pace.run(page, answer).await;
         Ok(())
     }
 
-    async fn answer(&self, call: Call) {
+    async fn answer(&self, call: Box<Call>) {
         let Some(call) = self.setting.admit(call) else {
             return;
         };
@@ -95,7 +96,7 @@ impl Pools {
             Some(store) => store,
             None => match self.setting.start(slice).await {
                 Ok(live) => LastingStore::new(self.setting.clone(), slice, live),
-                Err(death) => return self.setting.give_up(call, death),
+                Err(death) => return self.setting.give_up(*call, death),
             },
         };
         store.answer(call).await;

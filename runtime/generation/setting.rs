@@ -194,6 +194,13 @@ impl Setting {
 
     /// Waits for one of `turns`, in order of arrival. `None` where the generation is ended meanwhile.
     pub async fn turn(&self, turns: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+        if let Ok(turn) = turns.clone().try_acquire_owned() {
+            return Some(turn);
+        }
+        Box::pin(self.turn_later(turns)).await
+    }
+
+    async fn turn_later(&self, turns: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
         tokio::select! {
             biased;
             () = self.end.cancelled() => None,
@@ -202,7 +209,7 @@ impl Setting {
     }
 
     /// The call, unless its page rests: then it is answered here.
-    pub fn admit(&self, call: Call) -> Option<Call> {
+    pub fn admit(&self, call: Box<Call>) -> Option<Box<Call>> {
         match self.breakers.admit(&call.name.component, Instant::now()) {
             Ok(()) => Some(call),
             Err(left) => {

@@ -24,6 +24,22 @@ pub struct Shared {
     _alive: Alive,
 }
 
+type Locked = OwnedMutexGuard<LastingStore>;
+
+/// How often a busy store is looked at before its call waits in line: about as long as a small page takes,
+/// which is less than it costs to be woken.
+const LOOKS: u32 = 40;
+
+/// The store, where it is free or soon is. It never is as long as others wait in line.
+fn try_lock(store: &Arc<Mutex<LastingStore>>) -> Option<Locked> {
+    (0..LOOKS).find_map(|look| {
+        if look > 0 {
+            std::hint::spin_loop();
+        }
+        store.clone().try_lock_owned().ok()
+    })
+}
+
 impl Shared {
     /// Errors: a start that traps, or that takes longer than the start-time.
     pub async fn start(setting: Arc<Setting>) -> Result<(Caller<Self>, JoinHandle<()>), FailedStart> {
@@ -44,26 +60,28 @@ impl Shared {
     }
 
     /// Waits for the store, and has it answer the call.
-    pub async fn hand_over(self: Arc<Self>, mut call: Call) -> Result<(), RequestError> {
+    pub async fn hand_over(self: Arc<Self>, mut call: Box<Call>) -> Result<(), RequestError> {
         let Some(store) = self.store.clone() else {
             return Err(call.not_begun());
         };
-        let mut store = match store.clone().try_lock_owned() {
-            Ok(store) if self.setting.gate.is_open() => store,
-            _ => match Box::pin(self.wait(store)).await {
+        let free = try_lock(&store).filter(|_| self.setting.gate.is_open());
+        let mut store = match free {
+            Some(store) => store,
+            None => match Box::pin(self.wait(store)).await {
                 Some(store) => store,
                 None => return Err(call.not_begun()),
             },
         };
         call.begin();
+        let page = (call.entry.slice, call.entry.place);
         let pace = self.setting.pace.clone();
-        pace.run((call.entry.slice, call.entry.place), async move {
+        let answer = Box::pin(async move {
             if let Some(call) = self.setting.admit(call) {
                 store.answer(call).await;
             }
             drop((store, self));
-        })
-        .await;
+        });
+        pace.run(page, answer).await;
         Ok(())
     }
 

@@ -53,7 +53,7 @@ impl Stores {
 
     /// Gives a call to a store, which answers it whether or not its client waits.
     /// Errors: the generation was ended before a store took it.
-    pub async fn hand_over(&self, call: Call) -> Result<(), RequestError> {
+    pub async fn hand_over(&self, call: Box<Call>) -> Result<(), RequestError> {
         match self {
             Self::Interleaved(stores) => return stores.hand_over(call).await,
             Self::Shared(shared) => {

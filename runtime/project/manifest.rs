@@ -81,7 +81,7 @@ impl Default for GroupManifest {
 /// Reads the manifest as far as it can be understood, and all mistakes, in file order; `file` is named in
 /// what is reported.
 pub fn parse(file: &Path, text: &str) -> (Manifest, Vec<Diagnostic>) {
-    toml_reader::read(file, text, |document| {
+    toml_reader::read(toml_reader::MANIFEST_CODES, file, text, |document| {
         let server = document
             .get("server")
             .and_then(|value| value.section(server::server))

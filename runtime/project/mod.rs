@@ -26,7 +26,7 @@ mod names;
 mod secrets;
 mod state;
 mod static_files;
-mod toml_reader;
+pub mod toml_reader;
 mod tree;
 
 pub use address::Address;

@@ -18,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use super::subject::{GONE, UNFINISHED};
 use super::{
     asked::Asked,
     debounce::{Burst, QUIET},
@@ -26,10 +27,6 @@ use super::{
 };
 use crate::project::{ContentId, Digest};
 
-/// How long content that is no component may stay so: a build tool may be in the middle of writing it.
-pub const UNFINISHED: Duration = Duration::from_secs(2);
-/// How long something may be gone, or the tree unreadable, before that counts.
-pub const GONE: Duration = Duration::from_millis(250);
 /// When content that is being built is looked at for the second time.
 pub const CONFIRM: Duration = Duration::from_millis(10);
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use super::{check, page, run, tree};
 use crate::{
     linking::wat,
-    support::{Tree, golden, goldens, wasmhost, wit},
+    support::{Tree, golden, goldens, guests, wasmhost, wit},
 };
 
 const COUNT: (&str, &str) = ("cart", "count: func() -> u32;");
@@ -587,6 +587,20 @@ fn static_files_that_cannot_be_served() {
         std::os::unix::fs::symlink(target, tree.path("links/static").join(link)).unwrap();
     }
     check("static", &tree, 1);
+}
+
+#[test]
+fn keys_and_values() {
+    let guest = fs::read(guests().join("keyvalue.wasm")).unwrap();
+    let tree = tree(&[
+        ("shop/index.wasm", &guest),
+        ("far/index.wasm", &page()),
+        (
+            "wasmhost.toml",
+            b"[groups.far.grants]\nkeyvalue = \"redis://127.0.0.1:port\"\n",
+        ),
+    ]);
+    check("keyvalue", &tree, 1);
 }
 
 #[test]

@@ -143,7 +143,7 @@ impl Running {
                 .admit()
                 .await
                 .map_err(|error| error.to_string())?;
-            let answer = lease.handle(&component, params, request).await;
+            let answer = lease.handle(&component, params, Box::new(request)).await;
             let (head, body) = answer.map_err(|error| error.to_string())?.into_parts();
             let body = body.collect().await.map_err(|error| error.to_string())?;
             Ok((head.status.as_u16(), body.to_bytes().to_vec()))
