@@ -113,7 +113,11 @@ fn go_wrong(way: &str) -> Result<(), String> {
 
 fn schema() -> String {
     let schema = variable("SCHEMA");
-    if schema.is_empty() { "cart/1".into() } else { schema }
+    if schema.is_empty() {
+        "cart/1".into()
+    } else {
+        schema
+    }
 }
 
 fn variable(name: &str) -> String {
