@@ -1,6 +1,9 @@
 //! The composition root: settings in, a running server out. Knows neither arguments nor printing.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -8,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin::{Admin, Desk},
     artifact::Builder,
+    browser::Browser,
     diagnostic::Diagnostic,
     engine::{self, Ticking},
     kept::{Keeper, Kept},
@@ -16,11 +20,11 @@ use crate::{
     reload::{Mode, Reloader, Watch},
     router,
     server::{self, Server},
-    status::{self, Ask, Event, Format, Journal, Reporter, Writer},
+    status::{self, Ask, Event, Format, Journal, Reporter, Tap, Writer},
 };
 
 /// What `wasmhost serve` can be told.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Config {
     pub root: PathBuf,
     /// Instead of the manifest's, where not empty.
@@ -32,6 +36,8 @@ pub struct Config {
     pub frozen: bool,
     /// How changes are noticed.
     pub watch: Mode,
+    /// The pages that follow what is served: a developer's server.
+    pub browser: Option<Browser>,
 }
 
 /// A server whose first generations are ready and whose sockets are bound.
@@ -58,8 +64,9 @@ impl Config {
         let state_dir = self.state_dir.unwrap_or_else(|| root.join(".wasmhost"));
         let kept = Kept::new(&state_dir, &root);
         let mut project = Project::discover(&root);
+        let fatal = self.browser.is_none() && kept.groups().is_empty();
         if let Err(diagnostics) = &project
-            && kept.groups().is_empty()
+            && fatal
         {
             return Err(diagnostics.clone());
         }
@@ -70,10 +77,8 @@ impl Config {
             project = Project::discover(&root);
         }
 
-        for warning in project.iter().flat_map(|project| &project.warnings) {
-            tracing::warn!("{warning}");
-        }
-
+        let warnings = project.iter().flat_map(|project| &project.warnings);
+        warnings.for_each(|warning| tracing::warn!("{warning}"));
         let mut spec = match &project {
             Ok(project) => project.server.clone(),
             Err(_) => kept.server().unwrap_or_default(),
@@ -93,12 +98,14 @@ impl Config {
         let builder = builder.map_err(|error| one(engine::unavailable(&error)))?;
         let (reporter, writer) = status::start(self.format, open_journal(&state_dir))
             .map_err(|error| one(no_thread(&root, &error)))?;
+        let reporter = reporter.with_tap(self.browser.clone().map(tap));
         let keeper = Keeper::start(kept.clone()).map_err(|error| one(no_thread(&root, &error)))?;
         if let Ok(project) = &project {
             keeper.server(project.server.clone());
         }
         let (router, publisher) = router::router();
-        let mut reloader = Reloader::new(root, builder, publisher, reporter.clone(), keeper);
+        let reloader = Reloader::new(root, builder, publisher, reporter.clone(), keeper);
+        let mut reloader = reloader.patient(self.browser.is_some());
         reloader.load(project, &kept).await?;
         let (inbox, asking) = status::inbox();
         let limits = spec.limits;
@@ -108,6 +115,7 @@ impl Config {
                 router,
                 inbox,
                 limits,
+                browser: self.browser,
             },
             reloader,
             watch,
@@ -122,7 +130,17 @@ impl Config {
     }
 }
 
+/// Pages are told of each event.
+fn tap(browser: Browser) -> Tap {
+    Arc::new(move |event| browser.tell(event))
+}
+
 impl App {
+    /// Where it serves.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Serves until `stop`, then finishes what runs. The writer that comes back has the last events to
     /// write, once all tasks are gone.
     pub async fn run(self, stop: CancellationToken) -> Writer {

@@ -51,6 +51,9 @@ pub mod orders;
 // What a tree consists of, and what is wrong with it.
 pub mod analysis;
 
+// What open pages are told in dev.
+pub mod browser;
+
 // Sockets and HTTP.
 pub mod server;
 
@@ -59,6 +62,9 @@ pub mod reload;
 
 // Steering a running server.
 pub mod admin;
+
+// Sources followed and built.
+pub mod dev;
 
 // Everything put together.
 pub mod app;

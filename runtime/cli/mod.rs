@@ -2,6 +2,7 @@
 
 mod build;
 mod check;
+mod dev;
 mod graph;
 mod inspect;
 mod journal;
@@ -39,6 +40,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Arguments),
+    Dev(dev::Arguments),
     New(new::Arguments),
     Build(build::Arguments),
     Check(check::Arguments),
@@ -65,6 +67,7 @@ pub fn run() -> ExitCode {
     log_to_stderr();
     let outcome = match command {
         Command::Serve(arguments) => serve::run(arguments).map(|()| ExitCode::SUCCESS),
+        Command::Dev(arguments) => dev::run(arguments).map(|()| ExitCode::SUCCESS),
         Command::New(arguments) => new::run(arguments).map(|()| ExitCode::SUCCESS),
         Command::Build(arguments) => build::run(arguments).map(|()| ExitCode::SUCCESS),
         Command::Check(arguments) => check::run(arguments),

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// How long background work may go on after the last request.
-const TASKS_END: Duration = Duration::from_secs(2);
+pub const TASKS_END: Duration = Duration::from_secs(2);
 
 /// Serve ROOT, watch it, and swap the groups that change.
 #[derive(clap::Args)]
@@ -50,7 +50,7 @@ enum WatchArgument {
 }
 
 #[derive(Clone, Copy, Default, clap::ValueEnum)]
-enum FormatArgument {
+pub enum FormatArgument {
     #[default]
     Text,
     Json,
@@ -84,6 +84,7 @@ pub fn run(arguments: Arguments) -> Result<(), Vec<Diagnostic>> {
             WatchArgument::Auto => Mode::Auto,
             WatchArgument::Poll => Mode::Poll,
         },
+        browser: None,
     };
     let runtime = runtime()?;
     let served = runtime.block_on(async {

@@ -313,8 +313,10 @@ pub enum Instances {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Requests {
-    /// It is answered by what serves.
+    /// As is usual for the command: `dev` waits, `serve` does not.
     #[default]
+    Usual,
+    /// It is answered by what serves.
     ServeOld,
     /// It waits for what lies on disk, as long as the request-time allows.
     Wait,

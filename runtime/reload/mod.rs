@@ -72,6 +72,8 @@ pub struct Reloader {
     /// Requests that wait to be answered by what lies on disk.
     asking: BTreeMap<u64, oneshot::Sender<()>>,
     asked: u64,
+    /// A tree that cannot be served yet is no error: it will be.
+    patient: bool,
 }
 
 /// A build that is under way. Dropped, it is given up.
@@ -111,6 +113,7 @@ impl Reloader {
             refused: KnownContents::new(),
             asking: BTreeMap::new(),
             asked: 0,
+            patient: false,
         }
     }
 
@@ -301,6 +304,7 @@ impl Reloader {
     fn forget_refused(&mut self, seen: &Seen) {
         if let Ok(tree) = &seen.tree {
             let sights = &tree.sights;
+            self.serving.mend(sights);
             self.refused
                 .retain(|(name, digest)| sights.get(name).is_some_and(|sight| sight.digest == *digest));
         }
@@ -368,7 +372,7 @@ impl Reloader {
         }
     }
 
-    fn say_unsettled(&self, name: &str) {
+    fn say_unsettled(&mut self, name: &str) {
         let Some(Seen { tree: Ok(tree), .. }) = &self.seen else {
             return;
         };

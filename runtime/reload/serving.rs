@@ -2,7 +2,7 @@
 //! Decides nothing.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Weak},
     time::{Duration, Instant},
 };
@@ -12,6 +12,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::{
     begin::Beginning,
     causes,
+    control::Sight,
     group::{Group, Running},
     unsettled::UNSETTLED,
 };
@@ -38,6 +39,10 @@ pub struct Serving {
     keeper: Keeper,
     retiring: JoinSet<()>,
     draining: Vec<Draining>,
+    /// Requests wait for a swap that is pending where the manifest does not say.
+    pub waits_usually: bool,
+    /// Whose content on disk was refused; `None` is the tree as a whole.
+    refused: BTreeSet<Option<String>>,
 }
 
 /// An old generation that still answers requests.
@@ -66,6 +71,33 @@ impl Serving {
             keeper,
             retiring: JoinSet::new(),
             draining: Vec::new(),
+            waits_usually: false,
+            refused: BTreeSet::new(),
+        }
+    }
+
+    /// Says of what was refused that it is gone: `found` is the content of each group on disk.
+    pub fn mend(&mut self, found: &BTreeMap<String, Sight>) {
+        let serves = |name: &str| {
+            self.groups
+                .get(name)?
+                .running
+                .as_ref()
+                .map(|running| running.digest)
+        };
+        let is_mended = |refused: &Option<String>| match refused {
+            None => true,
+            Some(name) => found.get(name).map(|sight| sight.digest) == serves(name),
+        };
+        let mended: Vec<_> = self
+            .refused
+            .iter()
+            .filter(|name| is_mended(name))
+            .cloned()
+            .collect();
+        for group in mended {
+            self.refused.remove(&group);
+            self.reporter.publish(Event::Mended { group });
         }
     }
 
@@ -143,6 +175,7 @@ impl Serving {
             self.reject(refused);
         }
         for (swapped, old) in self.install(candidates, since) {
+            self.refused.remove(&Some(swapped.group.clone()));
             self.reporter.publish(Event::Swapped(Box::new(swapped)));
             old.into_iter().for_each(|old| self.retire(old));
         }
@@ -199,9 +232,9 @@ impl Serving {
             cost,
             ..
         } = prepared;
+        let waits = self.waits(&spec);
         let group = self.groups.entry(spec.name.clone()).or_default();
         let contents = spec.contents().collect();
-        let waits = waits(&spec);
         let old = group.running.take();
         let number = generation.id().number;
         let swapped = Swapped {
@@ -303,8 +336,9 @@ impl Serving {
 
     /// What is to be known of a group as long as it does not run.
     fn describe(&mut self, spec: &GroupSpec) {
+        let waits = self.waits(spec);
         let group = self.groups.entry(spec.name.clone()).or_default();
-        group.waits = waits(spec);
+        group.waits = waits;
         group.routes.clone_from(&spec.routes);
         group.components = spec.components.keys().cloned().collect();
         group.files = !spec.files.is_empty();
@@ -325,7 +359,7 @@ impl Serving {
     }
 
     /// Says which files of a group never stay the same.
-    pub fn report_unsettled(&self, spec: &GroupSpec) {
+    pub fn report_unsettled(&mut self, spec: &GroupSpec) {
         let running = self
             .groups
             .get(&spec.name)
@@ -347,7 +381,8 @@ impl Serving {
         self.report_rejection(Some(spec.name.clone()), diagnostics.collect());
     }
 
-    fn report_rejection(&self, group: Option<String>, diagnostics: Vec<Diagnostic>) {
+    fn report_rejection(&mut self, group: Option<String>, diagnostics: Vec<Diagnostic>) {
+        self.refused.insert(group.clone());
         let kept = group.as_ref().and_then(|name| self.groups.get(name)?.serving());
         self.reporter.publish(Event::Rejected {
             group,
@@ -373,6 +408,16 @@ impl Serving {
                 Incident::Recovered => Event::Recovered { group, generation },
             });
         })
+    }
+
+    /// How long the group's requests wait for a swap that is pending, if they do.
+    fn waits(&self, spec: &GroupSpec) -> Option<Duration> {
+        let wait = match spec.requests {
+            Requests::Wait => true,
+            Requests::Usual => self.waits_usually,
+            Requests::ServeOld => false,
+        };
+        wait.then_some(spec.limits.request_time)
     }
 
     /// All groups as the `ready` event shows them.
@@ -444,9 +489,4 @@ impl Serving {
             .iter()
             .any(|route| route.pattern == pattern && route.component.as_ref() == Some(page))
     }
-}
-
-/// How long the group's requests wait for a swap that is pending, if they do.
-fn waits(spec: &GroupSpec) -> Option<Duration> {
-    (spec.requests == Requests::Wait).then_some(spec.limits.request_time)
 }

@@ -225,7 +225,14 @@ mod tests {
     async fn a_connection_at_rest_is_small() {
         let (inbox, _) = crate::status::inbox();
         let (router, _) = crate::router::router();
-        let connections = Connections::new(Responder { router, inbox }, ServerLimits::default());
+        let connections = Connections::new(
+            Responder {
+                router,
+                inbox,
+                browser: None,
+            },
+            ServerLimits::default(),
+        );
         let (stream, _client) = UnixStream::pair().unwrap();
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let size = size_of_val(&Arc::new(connections).serve(Accepted::Unix(stream), permit));

@@ -33,7 +33,7 @@ pub use self::{
     listen::{Listeners, bind},
     unix::UnixSocket,
 };
-use crate::{project::ServerLimits, router::Router, status::Inbox};
+use crate::{browser::Browser, project::ServerLimits, router::Router, status::Inbox};
 
 /// How long connections are still accepted once the server is to stop: some may have come by then.
 const LAST_CALL: Duration = Duration::from_millis(50);
@@ -50,6 +50,8 @@ pub struct Server {
     /// Where requests ask for what lies on disk.
     pub inbox: Inbox,
     pub limits: ServerLimits,
+    /// In dev: the pages that follow what is served.
+    pub browser: Option<Browser>,
 }
 
 impl Server {
@@ -60,6 +62,7 @@ impl Server {
             router,
             inbox,
             limits,
+            browser,
         } = self;
         // A certificate is followed as long as there are connections.
         let mut following = JoinSet::new();
@@ -70,7 +73,14 @@ impl Server {
         raise_handles();
         let shutdown_time = limits.shutdown_time;
         let permits = Arc::new(Semaphore::new(most));
-        let connections = Arc::new(Connections::new(Responder { router, inbox }, limits));
+        let connections = Arc::new(Connections::new(
+            Responder {
+                router,
+                inbox,
+                browser,
+            },
+            limits,
+        ));
         let mut accepting = JoinSet::new();
         for listener in all {
             accepting.spawn(accept(

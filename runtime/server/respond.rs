@@ -1,7 +1,7 @@
 //! One request, from its head to the head of its response: who answers it, and what it is known by.
 //! Knows no socket.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
@@ -10,16 +10,22 @@ use hyper::body::Incoming;
 
 use super::{activity::Activity, answer, conform, identity, stream_body::StreamBody, upload::Upload};
 use crate::{
+    browser::{Asked, Browser},
     generation::RequestError,
     host::body::{self, Body},
-    router::{Routed, RoutedPage, Router, Wait},
+    router::{RouteError, Routed, RoutedPage, Router, Wait},
     status::Inbox,
 };
+
+/// In dev: how long a request for what is not there waits for what lies on disk.
+const UNKNOWN: Duration = Duration::from_secs(10);
 
 pub struct Responder {
     pub router: Router,
     /// Where requests ask for what lies on disk.
     pub inbox: Inbox,
+    /// In dev: the pages that follow what is served.
+    pub browser: Option<Browser>,
 }
 
 impl Responder {
@@ -40,7 +46,11 @@ impl Responder {
                     conform::join_cookies(request.headers_mut());
                 }
                 let id = identity::identify(request.headers_mut());
-                let mut response = self.answer(request, &id, activity).await;
+                let mut response = match &self.browser {
+                    None => self.answer(request, &id, activity).await,
+                    // Boxed, and for developers alone.
+                    Some(browser) => Box::pin(self.answer_in_dev(browser, request, &id, activity)).await,
+                };
                 response.headers_mut().insert(identity::REQUEST_ID, id);
                 response
             }
@@ -99,6 +109,44 @@ impl Responder {
 }
 
 impl Responder {
+    /// The same answer for a developer: of what was saved before the request came, with the script that follows
+    /// changes, and with the reasons where the host itself answers.
+    async fn answer_in_dev(
+        &self,
+        browser: &Browser,
+        request: Request<Incoming>,
+        id: &HeaderValue,
+        activity: &Arc<Activity>,
+    ) -> Response<Body> {
+        let path = request.uri().path();
+        if let Some(answer) = browser.answer(path) {
+            return answer;
+        }
+        let asked = Asked::of(request.method(), request.headers());
+        let waits = self.router.waits(path).is_some();
+        if waits
+            || matches!(
+                self.router.route(path),
+                Err(RouteError::NoRoute | RouteError::Down)
+            )
+        {
+            browser.built().await;
+            if !waits {
+                // Nobody knows yet whose it will be.
+                self.inbox.fresh(None, UNKNOWN).await;
+            }
+        }
+        let response = self.answer(request, id, activity).await;
+        let own = response.extensions().get::<answer::Own>().is_some();
+        if own {
+            let id = id.to_str().unwrap_or_default();
+            return browser.explained(&asked, id, response).await;
+        }
+        let generation = response.headers().get(answer::GENERATION).cloned();
+        let generation = generation.as_ref().and_then(|label| label.to_str().ok());
+        browser.with_script(&asked, generation.unwrap_or_default(), response)
+    }
+
     /// A request whose turn did not come before its generation's drain deadline: a newer one answers it. Where
     /// there is none, the server stops.
     async fn lead_again(&self, unbegun: Unbegun, id: &HeaderValue) -> Response<Body> {

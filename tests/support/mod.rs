@@ -1,5 +1,6 @@
 //! What the tests share: trees of components, servers that run on them, and a client.
 
+mod browser;
 mod certificate;
 mod client;
 pub mod engines;
@@ -9,11 +10,13 @@ pub mod http2;
 mod server;
 mod skip;
 mod sources;
+mod sources_tree;
 mod tools;
 mod tree;
 pub mod wat_site;
 pub mod wit;
 
+pub use browser::Browser;
 pub use certificate::{Authority, Certificate};
 pub use client::{Client, Reply, connect};
 pub use gated::{Gated, assert_broken};
@@ -21,6 +24,7 @@ pub use golden::{golden, goldens};
 pub use server::Server;
 pub use skip::skipped;
 pub use sources::{example, guests, variant};
+pub use sources_tree::SourceTree;
 pub use tools::Tool;
 pub use tree::{Tree, touched};
 
