@@ -9,22 +9,27 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admin::{Admin, Desk},
+    admin::{Admin, Bounds, Desk, Probe},
     artifact::Builder,
     browser::Browser,
     diagnostic::Diagnostic,
     engine::{self, Ticking},
     kept::{Keeper, Kept},
-    orders::{self, Order, Orders},
-    project::{Address, Project},
+    keyvalue::{FILE, Spaces},
+    logging::Logging,
+    metrics::Metrics,
+    orders::{self, Order},
+    project::{Address, Project, ServerLimits, ServerSpec},
     reload::{Mode, Reloader, Watch},
     router,
-    server::{self, Server},
+    server::{self, Accounts, Server},
+    service,
     status::{self, Ask, Event, Format, Journal, Reporter, Tap, Writer},
+    tracer::Tracer,
 };
 
 /// What `wasmhost serve` can be told.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Config {
     pub root: PathBuf,
     /// Instead of the manifest's, where not empty.
@@ -36,6 +41,9 @@ pub struct Config {
     pub frozen: bool,
     /// How changes are noticed.
     pub watch: Mode,
+    pub logging: Logging,
+    /// A line of the log for each request.
+    pub access_log: bool,
     /// The pages that follow what is served: a developer's server.
     pub browser: Option<Browser>,
 }
@@ -46,89 +54,129 @@ pub struct App {
     reloader: Reloader,
     watch: Option<Watch>,
     asking: mpsc::Receiver<Ask>,
-    admin: Option<Admin>,
-    orders: (Orders, mpsc::Receiver<Order>),
+    ordered: mpsc::Receiver<Order>,
+    admin: Admin,
+    desk: Desk,
     reporter: Reporter,
+    tracer: Tracer,
     writer: Writer,
-    url: String,
     /// Guests are interrupted as long as it lives.
     ticking: Ticking,
 }
 
 impl Config {
-    /// Reads the tree, binds the sockets, and starts the first generation of every group.
+    /// Reads the tree, binds the sockets, and starts the first generation of every group. `stop` ends what comes of
+    /// it.
     /// Errors: everything that keeps it from serving, at once.
-    pub async fn build(self) -> Result<App, Vec<Diagnostic>> {
+    pub async fn build(self, stop: CancellationToken) -> Result<App, Vec<Diagnostic>> {
         let one = |diagnostic| vec![diagnostic];
         let root = Project::root(&self.root).map_err(one)?;
-        let state_dir = self.state_dir.unwrap_or_else(|| root.join(".wasmhost"));
+        let state_dir = self.state_dir.clone().unwrap_or_else(|| root.join(".wasmhost"));
         let kept = Kept::new(&state_dir, &root);
-        let mut project = Project::discover(&root);
-        let fatal = self.browser.is_none() && kept.groups().is_empty();
-        if let Err(diagnostics) = &project
-            && fatal
-        {
-            return Err(diagnostics.clone());
-        }
-        // Before the tree is read for good: a change in between must be seen.
-        let watch = || Watch::start(&root, project.as_ref().ok(), self.watch);
-        let watch = (!self.frozen).then(watch).transpose().map_err(one)?;
-        if watch.is_some() {
-            project = Project::discover(&root);
-        }
-
-        let warnings = project.iter().flat_map(|project| &project.warnings);
-        warnings.for_each(|warning| tracing::warn!("{warning}"));
-        let mut spec = match &project {
-            Ok(project) => project.server.clone(),
-            Err(_) => kept.server().unwrap_or_default(),
-        };
-        if !self.listen.is_empty() {
-            spec.listen = self.listen;
-        }
+        let (project, watch) = self.read(&root, &kept)?;
+        let spec = self.server(&project, &kept);
         let listeners = server::bind(&spec).await?;
-        let url = listeners.url();
-
-        let ticking = engine::start(Some(&state_dir.join("cache")))
-            .map_err(|error| one(engine::unavailable(&error)))?;
-        if let Some(memory) = spec.limits.memory.or_else(engine::memory_by_default) {
-            ticking.engine.memory.set_limit(memory);
-        }
-        let builder = Builder::new(&ticking.engine, ticking.caches.clone());
-        let builder = builder.map_err(|error| one(engine::unavailable(&error)))?;
-        let (reporter, writer) = status::start(self.format, open_journal(&state_dir))
-            .map_err(|error| one(no_thread(&root, &error)))?;
+        let (ticking, builder) = start_engine(&state_dir, &spec.limits).map_err(one)?;
+        let metrics = Metrics::new().map_err(|error| one(no_metrics(&error)))?;
+        let no_thread = |error| one(no_thread(&root, &error));
+        let tracer = Tracer::start().map_err(one)?;
+        let (counting, tracing) = (metrics.clone(), tracer.clone());
+        let (reporter, writer) =
+            status::start(self.format, open_journal(&state_dir), counting, tracing).map_err(no_thread)?;
         let reporter = reporter.with_tap(self.browser.clone().map(tap));
-        let keeper = Keeper::start(kept.clone()).map_err(|error| one(no_thread(&root, &error)))?;
+        let admin = Admin::bind(&state_dir, spec.admin.as_ref()).await.map_err(one)?;
+        let keeper = Keeper::start(kept.clone()).map_err(no_thread)?;
         if let Ok(project) = &project {
             keeper.server(project.server.clone());
         }
         let (router, publisher) = router::router();
-        let reloader = Reloader::new(root, builder, publisher, reporter.clone(), keeper);
+        let (reporting, counting) = (reporter.clone(), metrics.clone());
+        let reloader = Reloader::new(root.clone(), builder, publisher, reporting, counting, keeper);
         let mut reloader = reloader.patient(self.browser.is_some());
         reloader.load(project, &kept).await?;
         let (inbox, asking) = status::inbox();
-        let limits = spec.limits;
-        Ok(App {
-            server: Server {
-                listeners,
-                router,
-                inbox,
-                limits,
-                browser: self.browser,
+        let (orders, ordered) = orders::orders();
+        let desk = Desk {
+            orders,
+            live: reporter.live(),
+            keyvalue: ticking.engine.keyvalue.clone(),
+            logging: self.logging,
+            gauges: Probe {
+                metrics: metrics.clone(),
+                memory: ticking.engine.memory.clone(),
+                caches: ticking.caches.clone(),
             },
+            root,
+            state_dir,
+            url: listeners.url(),
+            admin_url: admin.url(),
+            stop,
+            bounds: Bounds::default(),
+        };
+        let server = Server {
+            listeners,
+            router,
+            inbox,
+            metrics,
+            accounts: Accounts {
+                tracer: tracer.clone(),
+                access_log: self.access_log,
+            },
+            limits: spec.limits,
+            browser: self.browser,
+        };
+        Ok(App {
+            server,
             reloader,
             watch,
             asking,
-            admin: bind_admin(&state_dir).await,
-            orders: orders::orders(),
+            ordered,
+            admin,
+            desk,
             reporter,
+            tracer,
             writer,
-            url,
             ticking,
         })
     }
+
+    /// What the manifest says of the server, or the one that was kept, and the command line.
+    fn server(&self, project: &Tree, kept: &Kept) -> ServerSpec {
+        let mut spec = match project {
+            Ok(project) => project.server.clone(),
+            Err(_) => kept.server().unwrap_or_default(),
+        };
+        if !self.listen.is_empty() {
+            spec.listen.clone_from(&self.listen);
+        }
+        spec
+    }
+
+    /// The tree as it lies there, or what is wrong with it, and the watch over it.
+    /// Errors: it cannot be served, and never was.
+    fn read(&self, root: &Path, kept: &Kept) -> Result<(Tree, Option<Watch>), Vec<Diagnostic>> {
+        let mut project = Project::discover(root);
+        if let Err(diagnostics) = &project
+            && kept.groups().is_empty()
+            && self.browser.is_none()
+        {
+            return Err(diagnostics.clone());
+        }
+        // Before the tree is read for good: a change in between must be seen.
+        let watch = || Watch::start(root, project.as_ref().ok(), self.watch);
+        let watch = (!self.frozen).then(watch).transpose();
+        let watch = watch.map_err(|diagnostic| vec![diagnostic])?;
+        if watch.is_some() {
+            project = Project::discover(root);
+        }
+        for warning in project.iter().flat_map(|project| &project.warnings) {
+            tracing::warn!("{warning}");
+        }
+        Ok((project, watch))
+    }
 }
+
+type Tree = Result<Project, Vec<Diagnostic>>;
 
 /// Pages are told of each event.
 fn tap(browser: Browser) -> Tap {
@@ -138,43 +186,37 @@ fn tap(browser: Browser) -> Tap {
 impl App {
     /// Where it serves.
     pub fn url(&self) -> &str {
-        &self.url
+        &self.desk.url
     }
 
-    /// Serves until `stop`, then finishes what runs. The writer that comes back has the last events to
+    /// Serves until it is stopped, then finishes what runs. The writer that comes back has the last events to
     /// write, once all tasks are gone.
-    pub async fn run(self, stop: CancellationToken) -> Writer {
+    pub async fn run(self) -> Writer {
         let Self {
             server,
             reloader,
             watch,
-            asking,
+            mut asking,
+            ordered,
             admin,
-            orders: (orders, ordered),
+            desk,
             reporter,
+            tracer,
             writer,
-            url,
             ticking,
         } = self;
         let groups = reloader.ready();
-        let mut serving = tokio::spawn(server.run(stop.clone()));
-        reporter.publish(Event::Ready {
-            url: url.clone(),
-            groups,
-        });
-        let desk = Desk {
-            orders,
-            live: reporter.live(),
-            url,
-            stop,
-        };
+        let mut serving = tokio::spawn(server.run(desk.stop.clone()));
+        let url = desk.url.clone();
+        reporter.publish(Event::Ready { url, groups });
+        if let Some(url) = &desk.admin_url {
+            tracing::info!("the dashboard is at {url}");
+        }
         // Its file goes with it.
         let mut steering = JoinSet::new();
-        if let Some(admin) = admin {
-            steering.spawn(admin.run(desk));
-        }
+        steering.spawn(service::run(desk.orders.clone(), desk.stop.clone()));
+        steering.spawn(admin.run(desk));
         // Frozen: nothing is swapped without an order, so no request waits for a change.
-        let mut asking = asking;
         if watch.is_none() {
             asking.close();
         }
@@ -187,23 +229,31 @@ impl App {
                 let _ = serving.await;
             }
         }
+        tracer.flush().await;
+        ticking.engine.keyvalue.close().await;
         drop(ticking);
         writer
     }
 }
 
-fn no_thread(root: &Path, error: &std::io::Error) -> Diagnostic {
-    Diagnostic::io("thread-failed", "start a thread for", root, error).machine()
+fn start_engine(state_dir: &Path, limits: &ServerLimits) -> Result<(Ticking, Builder), Diagnostic> {
+    let unavailable = |error| engine::unavailable(&error);
+    let mut ticking = engine::start(Some(&state_dir.join("cache"))).map_err(unavailable)?;
+    if let Some(memory) = limits.memory.or_else(engine::memory_by_default) {
+        ticking.engine.memory.set_limit(memory);
+    }
+    ticking.engine.keyvalue = Spaces::in_file(state_dir.join(FILE));
+    let builder = Builder::new(&ticking.engine, ticking.caches.clone()).map_err(unavailable)?;
+    Ok((ticking, builder))
 }
 
-/// Serving goes on without being steered.
-async fn bind_admin(state_dir: &Path) -> Option<Admin> {
-    let bound = Admin::bind(state_dir).await;
-    let unsteered = |error: std::io::Error| {
-        let folder = state_dir.display();
-        tracing::warn!(%folder, %error, "commands will not reach this server; choose another folder with --state-dir");
-    };
-    bound.map_err(unsteered).ok()
+fn no_metrics(error: &dyn std::fmt::Display) -> Diagnostic {
+    let message = format!("the metrics cannot be set up: {error}");
+    Diagnostic::new("internal", message).help("this is a fault of wasmhost: please report it")
+}
+
+fn no_thread(root: &Path, error: &std::io::Error) -> Diagnostic {
+    Diagnostic::io("thread-failed", "start a thread for", root, error).machine()
 }
 
 /// The journal is a record, not a need: serving goes on without it.

@@ -6,8 +6,20 @@
 // What a user must be told.
 pub mod diagnostic;
 
+// Lines to follow as they come.
+pub mod feed;
+
+// What is logged, and where to.
+pub mod logging;
+
+// Spans of requests and swaps.
+pub mod tracer;
+
 // The tree and the manifest, as understood.
 pub mod project;
+
+// Keys and values that outlive generations.
+pub mod keyvalue;
 
 // What the server proves itself with.
 pub mod certificate;
@@ -29,6 +41,9 @@ pub mod files;
 
 // A group's components, linked and compiled.
 pub mod artifact;
+
+// What the server counts.
+pub mod metrics;
 
 // A running artifact.
 pub mod generation;
@@ -62,6 +77,9 @@ pub mod reload;
 
 // Steering a running server.
 pub mod admin;
+
+// What a service manager is told.
+pub mod service;
 
 // Sources followed and built.
 pub mod dev;

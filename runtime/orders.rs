@@ -15,13 +15,26 @@ pub type Reply<T> = oneshot::Sender<T>;
 /// One order. Whoever gave it may be gone when it is answered.
 pub enum Order {
     /// Tell what runs.
-    Status(Reply<BTreeMap<String, GroupStatus>>),
+    Status(Reply<Running>),
+    /// Take no change before it is asked for, or, thawed, follow the tree again.
+    Freeze {
+        frozen: bool,
+        reply: Reply<Result<(), NoWatch>>,
+    },
     /// Serve what lies on disk now; answered when it is served or refused.
     Swap {
         /// `None` for every group.
         group: Option<String>,
         reply: Reply<()>,
     },
+}
+
+/// What runs.
+#[derive(Debug, Default)]
+pub struct Running {
+    /// No change is taken before it is asked for.
+    pub frozen: bool,
+    pub groups: BTreeMap<String, GroupStatus>,
 }
 
 /// What runs of one group.
@@ -33,6 +46,8 @@ pub struct GroupStatus {
     pub in_flight: usize,
     /// Requests that wait to be in flight.
     pub queued: usize,
+    /// Bytes that the stores of its generation take.
+    pub memory: u64,
     /// Older generations, oldest first, that still answer requests.
     pub draining: Vec<DrainingStatus>,
 }
@@ -57,13 +72,22 @@ pub fn orders() -> (Orders, mpsc::Receiver<Order>) {
 #[error("the control plane failed: nothing is swapped any more")]
 pub struct NoControl;
 
+/// A server that was started without watching cannot begin to.
+#[derive(Debug, thiserror::Error)]
+#[error("the server was started with --frozen, and has no watch")]
+pub struct NoWatch;
+
 impl Orders {
-    pub async fn status(&self) -> Result<BTreeMap<String, GroupStatus>, NoControl> {
+    pub async fn status(&self) -> Result<Running, NoControl> {
         self.give(Order::Status).await
     }
 
     pub async fn swap(&self, group: Option<String>) -> Result<(), NoControl> {
         self.give(|reply| Order::Swap { group, reply }).await
+    }
+
+    pub async fn freeze(&self, frozen: bool) -> Result<Result<(), NoWatch>, NoControl> {
+        self.give(|reply| Order::Freeze { frozen, reply }).await
     }
 
     async fn give<T>(&self, order: impl FnOnce(Reply<T>) -> Order) -> Result<T, NoControl> {

@@ -163,12 +163,15 @@ pub async fn prepare(
     let own_exports = exported(&parts.interfaces());
     let nobody_waits = give_up.clone();
     let build = move |spec: &GroupSpec| {
-        let world = World {
-            group: &spec.name,
-            exports: &exports,
-            unread: None,
-        };
-        builder.build(spec, &parts, &world, &give_up)
+        let world = World::around(spec, &exports);
+        let (mut artifact, cost) = builder.build(spec, &parts, &world, &give_up)?;
+        if artifact.is_pooled() {
+            let spec = spec.clone();
+            artifact.on_demand = Some(Box::new(move || {
+                builder.build_on_demand(&spec, &parts, &World::around(&spec, &exports))
+            }));
+        }
+        Ok((artifact, cost))
     };
     let (spec, (artifact, mut cost)) = contained(spec, build).await?;
     cost.link += took;
@@ -260,6 +263,17 @@ struct World<'a> {
     group: &'a str,
     exports: &'a Exports,
     unread: Option<&'a BTreeSet<ComponentId>>,
+}
+
+impl<'a> World<'a> {
+    /// What a group sees that was read as a whole.
+    fn around(spec: &'a GroupSpec, exports: &'a Exports) -> Self {
+        Self {
+            group: &spec.name,
+            exports,
+            unread: None,
+        }
+    }
 }
 
 impl Surroundings for World<'_> {

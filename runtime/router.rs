@@ -11,6 +11,7 @@ use crate::{
     files,
     generation::Generation,
     host::page::Params,
+    metrics::{Meter, Metrics},
     project::{ComponentId, Route},
 };
 
@@ -42,6 +43,8 @@ struct Target {
     /// How long its group's requests wait for a swap that is pending, if they do.
     waits: Option<Duration>,
     answers: Answers,
+    /// `None` where nobody counts.
+    meter: Option<Arc<Meter>>,
 }
 
 /// What of a group answers.
@@ -97,33 +100,34 @@ pub struct GroupRoutes<'a> {
 }
 
 impl RouteTable {
-    pub fn new(groups: &[GroupRoutes<'_>]) -> Self {
+    /// `metrics` counts what is answered by it, where someone wants to know.
+    pub fn new(groups: &[GroupRoutes<'_>], metrics: Option<&Metrics>) -> Self {
         let mut table = Self {
             waits: groups.iter().filter_map(|group| group.waits).max(),
             ..Self::default()
         };
         for group in groups {
             for Route { pattern, component } in group.routes {
-                table.insert(pattern, group, Answers::Page(component.clone()));
+                table.insert(pattern, group, Answers::Page(component.clone()), metrics);
             }
         }
         for group in groups {
             match &group.serving {
                 Serving::Live(generation) => {
                     for page in generation.pages() {
-                        table.insert(&page.default_route(), group, Answers::Page(page.clone()));
+                        table.insert(&page.default_route(), group, Answers::Page(page.clone()), metrics);
                     }
                 }
                 Serving::Down => {
                     for component in group.down {
-                        table.insert(&component.default_route(), group, Answers::Nothing);
+                        table.insert(&component.default_route(), group, Answers::Nothing, None);
                     }
                 }
             }
             if group.files {
                 let folder = files::prefix(group.name);
                 for pattern in [format!("{folder}/"), format!("{folder}/{{*path}}")] {
-                    table.insert(&pattern, group, Answers::Files);
+                    table.insert(&pattern, group, Answers::Files, metrics);
                 }
             }
         }
@@ -132,12 +136,24 @@ impl RouteTable {
 
     /// A pattern that is taken stays with whom it was given to first. Conflicts inside a manifest were
     /// refused when it was read.
-    fn insert(&mut self, pattern: &str, group: &GroupRoutes<'_>, answers: Answers) {
+    fn insert(
+        &mut self,
+        pattern: &str,
+        group: &GroupRoutes<'_>,
+        answers: Answers,
+        metrics: Option<&Metrics>,
+    ) {
+        let meter = |metrics: &Metrics| match &answers {
+            Answers::Page(page) => metrics.page(group.name, page.as_str()),
+            // A component's id has no slash.
+            Answers::Files | Answers::Nothing => metrics.page(group.name, &files::prefix(group.name)),
+        };
         let target = Target {
             group: group.name.into(),
             serving: group.serving.clone(),
             label: group.serving.label(),
             waits: group.waits,
+            meter: metrics.map(meter),
             answers: answers.clone(),
         };
         let Err(error) = self.routes.insert(pattern, target) else {
@@ -171,15 +187,22 @@ impl RouteTable {
             serving: Serving::Live(generation),
             answers,
             label,
+            meter,
             ..
         } = matched.value
         else {
             return Err(RouteError::Down);
         };
-        let (generation, label) = (generation.clone(), label.clone());
+        let (generation, label, meter) = (generation.clone(), label.clone(), meter.clone());
         let component = match answers {
             Answers::Page(component) => component.clone(),
-            Answers::Files => return Ok(Routed::File { generation, label }),
+            Answers::Files => {
+                return Ok(Routed::File {
+                    generation,
+                    label,
+                    meter,
+                });
+            }
             Answers::Nothing => return Err(RouteError::Down),
         };
         let params = matched.params.iter().map(|(name, value)| {
@@ -192,6 +215,7 @@ impl RouteTable {
             generation,
             component,
             label,
+            meter,
             params: params.collect::<Result<_, _>>()?,
         }))
     }
@@ -210,6 +234,7 @@ pub enum Routed {
     File {
         generation: Arc<Generation>,
         label: HeaderValue,
+        meter: Option<Arc<Meter>>,
     },
 }
 
@@ -219,6 +244,7 @@ pub struct RoutedPage {
     pub component: ComponentId,
     /// The generation's name as a response's header has it, made once.
     pub label: HeaderValue,
+    pub meter: Option<Arc<Meter>>,
     pub params: Params,
 }
 

@@ -221,6 +221,15 @@ const ACTS: [(&str, u16); 13] = [
     ("streams?write-at-once=3000000", BROKEN),
 ];
 
+/// What the guest of WASI 0.3 can do, in a store with an event loop.
+const FLOWS: [(&str, u16); 5] = [
+    ("flows?trap", 500),
+    ("flows?loop", 504),
+    ("flows?stuck", 504),
+    ("flows?status=99", 500),
+    ("flows?outgoing-at-once=127.0.0.1:9", 200),
+];
+
 /// A group of all of them for each policy, and a group that has to do with nothing.
 fn site() -> Tree {
     let tree = Tree::empty();
@@ -243,6 +252,8 @@ fn site() -> Tree {
              [groups.{group}.grants]\nhttp = [\"http://127.0.0.1:9\"]\n"
         );
     }
+    tree.put("flows/flows.wasm", fs::read(guests().join("flows.wasm")).unwrap());
+    manifest += &format!("[groups.flows.limits]\n{LIMITS}");
     // Its memory is for many pages.
     let manifest = manifest.replacen("memory = \"8MiB\"", "memory = \"24MiB\"", 1);
     let manifest = manifest.replacen("instances = 100", "instances = 1000", 1);
@@ -320,6 +331,7 @@ fn round(server: &Server, neighbour: &Neighbour) {
         for (group, _) in POLICIES {
             scope.spawn(move || of_one_policy(url, neighbour, group));
         }
+        scope.spawn(move || acts(url, neighbour, "flows", &FLOWS));
     });
 }
 
@@ -330,15 +342,20 @@ fn of_one_policy(url: &str, neighbour: &Neighbour, group: &str) {
         neighbour.assert_goes_on();
         assert_status(&mut client, &format!("/{group}/{name}"), 200);
     }
-    for (act, status) in ACTS {
-        assert_answer(url, &mut client, &format!("/{group}/{act}"), status);
-        neighbour.assert_goes_on();
-        let page = act.split_once('?').unwrap().0;
-        assert_status(&mut client, &format!("/{group}/{page}?count"), 200);
-    }
+    acts(url, neighbour, group, &ACTS);
     for (name, _) in NEVER {
         assert_status(&mut client, &format!("/{group}/{name}"), 500);
         neighbour.assert_goes_on();
+    }
+}
+
+fn acts(url: &str, neighbour: &Neighbour, group: &str, acts: &[(&str, u16)]) {
+    let mut client = Client::new(url);
+    for (act, status) in acts {
+        assert_answer(url, &mut client, &format!("/{group}/{act}"), *status);
+        neighbour.assert_goes_on();
+        let page = act.split_once('?').unwrap().0;
+        assert_status(&mut client, &format!("/{group}/{page}?count"), 200);
     }
 }
 

@@ -20,6 +20,11 @@ const CONFINED: &[(&str, &[&str])] = &[
         &["server", "host/outgoing.rs", "host/names.rs", "admin/client.rs"],
     ),
     ("axum", &["admin"]),
+    ("prometheus", &["metrics"]),
+    ("tracing_subscriber", &["logging"]),
+    ("opentelemetry", &["tracer", "server/account.rs"]),
+    ("opentelemetry_otlp", &["tracer"]),
+    ("opentelemetry_sdk", &["tracer"]),
     ("hyper_rustls", &["host/outgoing.rs"]),
     // `certificate` reads what `server` serves with: `check` has to read it too.
     ("tokio_rustls", &["certificate", "server", "host/outgoing.rs"]),
@@ -30,6 +35,8 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("cargo_metadata", &["build"]),
     ("toml_edit", &["scaffold"]),
     ("indicatif", &["cli"]),
+    ("redb", &["keyvalue"]),
+    ("redis", &["keyvalue/redis.rs"]),
     ("clap", &["cli"]),
     ("anyhow", &["cli", "testing"]),
 ];
@@ -256,6 +263,10 @@ fn files() -> Vec<File> {
     fn walk(folder: &Path, files: &mut Vec<File>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
+            if path.ends_with("templates") {
+                // Other projects' sources.
+                continue;
+            }
             if path.is_dir() {
                 walk(&path, files);
             } else if path.extension().is_some_and(|ending| ending == "rs") {

@@ -2,16 +2,28 @@
 //!
 //! | | |
 //! | --- | --- |
+//! | `GET /` | the dashboard |
 //! | `GET /v1/status` | what runs, and what was refused since |
 //! | `GET /v1/ready` | 200 where requests are taken, 503 once the server is to end |
+//! | `GET /metrics` | Prometheus' text format |
+//! | `GET /v1/events` | what happens, as it happens; `?last=N` of what did |
+//! | `GET /v1/journal` | what happened: `?group=G&event=E&last=N` |
+//! | `GET /v1/routes` | which pattern leads to which page |
+//! | `GET /v1/graph` | who imports what from whom; `?format=svg` |
+//! | `GET /v1/logs` | what is logged, as it is; `?last=N` of what was |
+//! | `GET /v1/log`, `POST /v1/log` `{"level": "debug"}` | how much is logged |
+//! | `GET /v1/openapi.json` | all of this for programs |
 //! | `POST /v1/swap` `{"group": "shop"}` | serves what lies on disk, of one group or of all |
+//! | `POST /v1/freeze`, `POST /v1/unfreeze` | takes no change before it is asked for; follows the tree again |
+//! | `POST /v1/keyvalue` `{"group": "shop", "request": {"get": {"key": "a"}}}` | reads or changes the keys and values of a group |
 //! | `POST /v1/drain` | finishes what runs, and ends |
 
 use std::collections::BTreeMap;
 
 use axum::{
     Json, Router,
-    extract::State,
+    body::Bytes,
+    extract::{DefaultBodyLimit, State},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -19,25 +31,48 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Desk;
+use super::{Desk, assets, gauges, reports, streams};
 use crate::{
     diagnostic::Diagnostic,
+    keyvalue,
     orders::{GroupStatus, NoControl},
     status::GroupHistory,
 };
+
+/// Bytes of a request: the largest value in base64, and some more.
+const MAX_BODY: usize = 8 << 20;
 
 pub fn router(desk: Desk) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/ready", get(ready))
+        .route("/metrics", get(gauges::metrics))
+        .route("/v1/events", get(streams::events))
+        .route("/v1/logs", get(streams::logs))
+        .route("/v1/journal", get(reports::journal))
+        .route("/v1/routes", get(reports::routes))
+        .route("/v1/graph", get(reports::graph))
+        .route("/v1/log", get(level).post(set_level))
+        .route("/v1/openapi.json", get(assets::openapi))
+        .route("/v1/freeze", post(freeze))
+        .route("/v1/unfreeze", post(unfreeze))
+        .route("/", get(assets::page))
+        .route("/style.css", get(assets::style))
+        .route("/dashboard.js", get(assets::script))
+        .route("/draw.js", get(assets::parts))
+        .route("/icon.svg", get(assets::icon))
         .route("/v1/swap", post(swap))
+        .route(
+            "/v1/keyvalue",
+            post(keyvalue).layer(DefaultBodyLimit::max(MAX_BODY)),
+        )
         .route("/v1/drain", post(drain))
         .fallback(unknown)
         .with_state(desk)
 }
 
 /// Why an order was not carried out.
-struct Failure(StatusCode, Diagnostic);
+pub struct Failure(pub StatusCode, pub Diagnostic);
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
@@ -70,8 +105,10 @@ async fn status(State(desk): State<Desk>) -> Result<Json<Value>, Failure> {
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
         "url": desk.url,
+        "admin": desk.admin_url,
         "draining": desk.stop.is_cancelled(),
-        "groups": groups(&running, &histories),
+        "frozen": running.frozen,
+        "groups": groups(&running.groups, &histories),
     })))
 }
 
@@ -145,7 +182,72 @@ fn group_unknown(name: &str, groups: &BTreeMap<String, GroupHistory>) -> Failure
     Failure(StatusCode::NOT_FOUND, diagnostic.help(help))
 }
 
-async fn drain(State(desk): State<Desk>) -> Json<Value> {
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    group: String,
+    request: keyvalue::Request,
+}
+
+async fn keyvalue(
+    State(desk): State<Desk>,
+    Json(Asked { group, request }): Json<Asked>,
+) -> Result<Json<keyvalue::Answer>, Failure> {
+    let answer = desk.keyvalue.answer(&group.into(), request).await;
+    answer.map(Json).map_err(|error| {
+        let status = match error {
+            keyvalue::Error::Refused(_) => StatusCode::BAD_REQUEST,
+            keyvalue::Error::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Failure(status, keyvalue::diagnostic(error))
+    })
+}
+
+// Their bodies are taken, though nothing is in them: a client that still sends would be cut off.
+async fn freeze(State(desk): State<Desk>, _: Bytes) -> Result<Json<Value>, Failure> {
+    set_frozen(&desk, true).await
+}
+
+async fn unfreeze(State(desk): State<Desk>, _: Bytes) -> Result<Json<Value>, Failure> {
+    set_frozen(&desk, false).await
+}
+
+async fn set_frozen(desk: &Desk, frozen: bool) -> Result<Json<Value>, Failure> {
+    let done = desk.orders.freeze(frozen).await?;
+    done.map_err(|error| {
+        let diagnostic = Diagnostic::new("watch-missing", error.to_string());
+        Failure(
+            StatusCode::CONFLICT,
+            diagnostic.help("start it without --frozen, or swap on command"),
+        )
+    })?;
+    Ok(Json(json!({ "frozen": frozen })))
+}
+
+async fn level(State(desk): State<Desk>) -> Json<Value> {
+    Json(json!({ "level": desk.logging.level() }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Level {
+    level: String,
+}
+
+async fn set_level(
+    State(desk): State<Desk>,
+    Json(Level { level }): Json<Level>,
+) -> Result<Json<Value>, Failure> {
+    desk.logging.set_level(&level).map_err(|error| {
+        let diagnostic = Diagnostic::new("log-level", format!("{level:?} is no log level: {error}"));
+        let help = "one of error, warn, info, debug, trace, or by module: \"info,wasmhost::server=debug\"";
+        Failure(StatusCode::BAD_REQUEST, diagnostic.help(help))
+    })?;
+    tracing::info!(filter = level, "the log level was changed");
+    Ok(Json(json!({ "level": level })))
+}
+
+async fn drain(State(desk): State<Desk>, _: Bytes) -> Json<Value> {
     desk.stop.cancel();
     Json(json!({ "draining": true }))
 }

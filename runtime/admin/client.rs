@@ -63,6 +63,9 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::from(body))
             .map_err(|error| failed(&self.socket, &error))?;
+        // After another one, the connection needs a moment.
+        let ready = self.sender.ready().await;
+        ready.map_err(|error| failed(&self.socket, &error))?;
         let response = self.sender.send_request(request).await;
         let (head, body) = response
             .map_err(|error| failed(&self.socket, &error))?

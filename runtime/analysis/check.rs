@@ -14,8 +14,9 @@ use super::{
 use crate::{
     certificate,
     diagnostic::Diagnostic,
+    host,
     prepare::{self, PartlyReadable, Prepared, Readable},
-    project::{ComponentId, GroupSpec},
+    project::{ComponentId, GroupSpec, MANIFEST},
     router::patterns,
     status::RouteLine,
 };
@@ -98,7 +99,10 @@ async fn check_tree(mut tree: ReadTree, surface: &Surface) -> Report {
         let groups = prepared
             .iter()
             .filter_map(|group| Some((&group.spec, surface.group(&group.spec.name)?)));
-        diagnostics.extend(groups.flat_map(|(spec, group)| unused(spec, group)));
+        for (spec, group) in groups {
+            diagnostics.extend(unused(spec, group));
+            diagnostics.extend(ungranted(spec, group, &tree.root));
+        }
     }
     diagnostics.extend(routes::shadowed(&tree.root, &prepared));
     diagnostics.extend(tree.warnings);
@@ -186,6 +190,27 @@ fn accepted(Prepared { spec, generation, .. }: &Prepared) -> GroupReport {
             .collect(),
         files: generation.files(),
     }
+}
+
+/// The components that import `wasi:keyvalue`, where it is not granted.
+fn ungranted(spec: &GroupSpec, group: &GroupSurface, root: &Path) -> Vec<Diagnostic> {
+    if spec.grants.keyvalue.is_some() {
+        return Vec::new();
+    }
+    let warning = |(id, import): (&ComponentId, &str)| {
+        let name = &spec.name;
+        let message =
+            format!("{id} imports {import}, which the group {name} is not granted: its calls are denied");
+        let help = format!("write `keyvalue = true` into [groups.{name}.grants] of {MANIFEST}");
+        let diagnostic = Diagnostic::new("keyvalue-ungranted", message).file(root.join(MANIFEST));
+        diagnostic.help(help).warning()
+    };
+    let members = group.members.iter();
+    let first = members.filter_map(|(id, member)| {
+        let import = member.host.iter().find(|import| host::needs_keyvalue(import));
+        Some((id, import?.as_str()))
+    });
+    first.map(warning).collect()
 }
 
 /// A group that answers nothing, or the components that nothing in it needs.

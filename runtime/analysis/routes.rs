@@ -23,7 +23,7 @@ pub fn shadowed(root: &Path, groups: &[Prepared]) -> Vec<Diagnostic> {
             files: generation.files() > 0,
         })
         .collect();
-    let table = RouteTable::new(&routes);
+    let table = RouteTable::new(&routes, None);
     let mut diagnostics: Vec<_> = table
         .shadowed()
         .iter()

@@ -27,7 +27,7 @@ impl Builder {
         let refused = self.refused(spec, parts);
         if refused.is_empty() {
             found.extend(
-                self.compile(spec, parts, &CancellationToken::new())
+                self.compile(parts.kind(), spec, parts, &CancellationToken::new())
                     .err()
                     .into_iter()
                     .flatten(),

@@ -26,7 +26,7 @@ pub mod wit;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -64,11 +64,14 @@ use crate::{
 
 /// One linked and compiled set of all components of a group; stores are instantiated from it.
 pub struct Artifact {
+    kind: Kind,
     /// What stores are made of: one of all components for a `shared` group, else one for each page
     /// component and what it reaches. What no page reaches is the last, which nobody calls.
     pub slices: Vec<InstancePre<Host>>,
     /// The page components, and where each one's handler is found in an instance.
     pub entries: BTreeMap<ComponentId, Entry>,
+    /// Builds it anew for when the pool of stores is exhausted, where its stores are from a pool.
+    pub on_demand: Option<OnDemand>,
     /// What its stores run on.
     pub engines: Engines,
     /// The code of each core module and whose it is.
@@ -77,7 +80,15 @@ pub struct Artifact {
     _parts: (Arc<Composition>, Vec<Arc<Member>>),
 }
 
+/// Builds an artifact whose stores are made on demand, from the same parts. Blocks.
+pub type OnDemand = Box<dyn Fn() -> Result<Artifact, Vec<Diagnostic>> + Send + Sync>;
+
 impl Artifact {
+    /// True where its stores are from a pool.
+    pub fn is_pooled(&self) -> bool {
+        self.kind == Kind::Pooled
+    }
+
     /// The component whose code trapped, as far as the error has a backtrace.
     pub fn component_of(&self, error: &wasmtime::Error) -> Option<&ComponentId> {
         backtrace::component_of(error, &self.modules)
@@ -128,9 +139,11 @@ pub struct Builder {
     engines: Engines,
     reader: Reader,
     compiler: Compiler,
-    compositions: Cache<Digest, Composition>,
+    compositions: Cache<(Kind, Digest), Composition>,
     skeletons: Cache<(Kind, Digest), Skeleton>,
     plain: Linker<Host>,
+    /// Made when it is first needed.
+    pooled: OnceLock<Linker<Host>>,
     concurrent: Linker<Host>,
 }
 
@@ -144,6 +157,7 @@ impl Builder {
             compositions: Cache::default(),
             skeletons: Cache::default(),
             plain: host::linker(engines, Kind::Plain)?,
+            pooled: OnceLock::new(),
             concurrent: host::linker(engines, Kind::Concurrent)?,
         })
     }
@@ -191,22 +205,52 @@ impl Builder {
         world: &impl Surroundings,
         give_up: &CancellationToken,
     ) -> Result<(Artifact, Cost), Vec<Diagnostic>> {
+        let kind = kind(spec, parts);
+        match self.build_for(kind, spec, parts, world, give_up) {
+            // It may be too large for the pool. What was compiled is found in the caches.
+            Err(_) if kind == Kind::Pooled && !give_up.is_cancelled() => {
+                self.build_for(Kind::Plain, spec, parts, world, give_up)
+            }
+            built => built,
+        }
+    }
+
+    /// As [`Self::build`], for stores that are not from a pool.
+    pub fn build_on_demand(
+        &self,
+        spec: &GroupSpec,
+        parts: &Parts,
+        world: &impl Surroundings,
+    ) -> Result<Artifact, Vec<Diagnostic>> {
+        self.build_for(parts.kind(), spec, parts, world, &CancellationToken::new())
+            .map(|(artifact, _)| artifact)
+    }
+
+    fn build_for(
+        &self,
+        kind: Kind,
+        spec: &GroupSpec,
+        parts: &Parts,
+        world: &impl Surroundings,
+        give_up: &CancellationToken,
+    ) -> Result<(Artifact, Cost), Vec<Diagnostic>> {
         self.compiler.check_caches();
         let linking = Instant::now();
-        let compose = || self.compose(spec, parts, world);
-        let (composition, _) = self
-            .compositions
-            .get_or_make(parts.composition(&spec.wire, is_sliced(spec)), compose)?;
+        let compose = || self.compose(kind, spec, parts, world);
+        let key = (kind, parts.composition(&spec.wire, is_sliced(spec)));
+        let (composition, _) = self.compositions.get_or_make(key, compose)?;
         let link = linking.elapsed();
 
         let compiling = Instant::now();
-        let (compiled, effort) = self.compile(spec, parts, give_up)?;
+        let (compiled, effort) = self.compile(kind, spec, parts, give_up)?;
         let compile = compiling.elapsed();
 
         let slices = self
-            .instantiate_pre(&composition, parts, &compiled)
+            .instantiate_pre(kind, &composition, parts, &compiled)
             .map_err(|error| self.host_mismatch(spec, parts, world, &error))?;
         let artifact = Artifact {
+            kind,
+            on_demand: None,
             slices,
             entries: composition.entries.clone(),
             engines: self.engines.clone(),
@@ -236,6 +280,7 @@ impl Builder {
 
     fn compose(
         &self,
+        kind: Kind,
         spec: &GroupSpec,
         parts: &Parts,
         world: &impl Surroundings,
@@ -259,7 +304,7 @@ impl Builder {
         let skeletons: Result<Vec<_>, _> = self.compiler.install(|| {
             let slices = slices.par_iter();
             slices
-                .map(|slice| self.skeleton(spec, parts, slice, &graph))
+                .map(|slice| self.skeleton(kind, spec, parts, slice, &graph))
                 .collect()
         });
         let slices = skeletons?;
@@ -269,6 +314,7 @@ impl Builder {
 
     fn skeleton(
         &self,
+        kind: Kind,
         spec: &GroupSpec,
         parts: &Parts,
         slice: &Slice,
@@ -279,25 +325,26 @@ impl Builder {
             let (composed, exports) = compose_slice(spec, parts, slice, &edges)?;
             let component = self
                 .compiler
-                .skeleton(parts.kind(), &composed)
+                .skeleton(kind, &composed)
                 .map_err(|reason| self.blame(spec, parts, &reason))?;
             let handlers = handlers(&component, &exports);
             Ok::<_, Vec<Diagnostic>>(Skeleton { component, handlers })
         };
         let (skeleton, _) = self
             .skeletons
-            .get_or_make((parts.kind(), parts.slice(slice, &edges)), make)?;
+            .get_or_make((kind, parts.slice(slice, &edges)), make)?;
         Ok(skeleton)
     }
 
     /// Puts the modules into their slots and the host's interfaces beside them.
     fn instantiate_pre(
         &self,
+        kind: Kind,
         composition: &Composition,
         parts: &Parts,
         compiled: &[Arc<Module>],
     ) -> wasmtime::Result<Vec<InstancePre<Host>>> {
-        let mut linker = self.linker(parts.kind()).clone();
+        let mut linker = self.linker(kind)?.clone();
         for ((_, module), compiled) in parts.modules().zip(compiled) {
             linker.root().module(&module.slot, compiled)?;
         }
@@ -307,16 +354,24 @@ impl Builder {
             .collect()
     }
 
-    /// With what the host offers.
-    fn linker(&self, kind: Kind) -> &Linker<Host> {
+    /// With what the host offers. Errors: none that a user could cause.
+    fn linker(&self, kind: Kind) -> wasmtime::Result<&Linker<Host>> {
         match kind {
-            Kind::Plain => &self.plain,
-            Kind::Concurrent => &self.concurrent,
+            Kind::Plain => Ok(&self.plain),
+            Kind::Concurrent => Ok(&self.concurrent),
+            Kind::Pooled => match self.pooled.get() {
+                Some(linker) => Ok(linker),
+                None => {
+                    let linker = host::linker(&self.engines, kind)?;
+                    Ok(self.pooled.get_or_init(|| linker))
+                }
+            },
         }
     }
 
     fn compile(
         &self,
+        kind: Kind,
         spec: &GroupSpec,
         parts: &Parts,
         give_up: &CancellationToken,
@@ -332,16 +387,22 @@ impl Builder {
                 }),
             })
             .collect();
-        self.compiler
-            .modules(parts.kind(), &jobs, give_up)
-            .map_err(|refused| {
-                let owners: Vec<&ComponentId> = parts.modules().map(|(part, _)| &part.member.id).collect();
-                let components = refused.into_iter().filter_map(|(index, reason)| {
-                    let component = spec.components.get(owners[index])?;
-                    Some(parts::invalid(component, &reason))
-                });
-                components.collect()
-            })
+        self.compiler.modules(kind, &jobs, give_up).map_err(|refused| {
+            let owners: Vec<&ComponentId> = parts.modules().map(|(part, _)| &part.member.id).collect();
+            let components = refused.into_iter().filter_map(|(index, reason)| {
+                let component = spec.components.get(owners[index])?;
+                Some(parts::invalid(component, &reason))
+            });
+            components.collect()
+        })
+    }
+}
+
+/// The engine for the stores of a group. Those of isolated requests come and go with each.
+fn kind(spec: &GroupSpec, parts: &Parts) -> Kind {
+    match parts.kind() {
+        Kind::Plain if spec.instances == Instances::Isolated => Kind::Pooled,
+        kind => kind,
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
     diagnostic::Diagnostic,
     engine::Kind,
     host::{self, Handler},
-    project::{Component, ComponentId, Digest, GroupSpec},
+    project::{Component, ComponentId, Digest, GroupSpec, Instances},
 };
 
 /// The components of a group, each taken apart, and all ready to be composed. Cheap to clone.
@@ -52,7 +52,7 @@ pub struct Member {
 
 /// Takes components apart, those that did not change only once.
 pub struct Reader {
-    members: Cache<(ComponentId, Digest), Member>,
+    members: Cache<(ComponentId, Digest, Splitting), Member>,
     splitting: Splitting,
     limits: LinkLimits,
 }
@@ -75,9 +75,10 @@ impl Reader {
         known: &(dyn Fn(Digest) -> bool + Sync),
     ) -> (Parts, Vec<(ComponentId, Diagnostic)>) {
         let components: Vec<&Component> = spec.components.values().collect();
+        let splitting = self.splitting_for(spec.instances);
         let read: Vec<Result<Part, Diagnostic>> = components
             .par_iter()
-            .map(|component| self.part(component, known))
+            .map(|component| self.part(component, splitting, known))
             .collect();
         let (mut members, mut unread) = (Vec::new(), Vec::new());
         for (part, component) in read.into_iter().zip(components) {
@@ -89,9 +90,23 @@ impl Reader {
         (Parts { members }, unread)
     }
 
-    fn part(&self, component: &Component, known: &dyn Fn(Digest) -> bool) -> Result<Part, Diagnostic> {
-        let key = (component.id.clone(), component.digest);
-        let take_apart = || self.take_apart(component, &binary(component)?, known);
+    /// A store that is made for each request gets its data as pages that are mapped, not copied: for that it
+    /// has to lie with its code.
+    fn splitting_for(&self, instances: Instances) -> Splitting {
+        match (instances, self.splitting) {
+            (Instances::Isolated, Splitting::Apart) => Splitting::Split,
+            (_, splitting) => splitting,
+        }
+    }
+
+    fn part(
+        &self,
+        component: &Component,
+        splitting: Splitting,
+        known: &dyn Fn(Digest) -> bool,
+    ) -> Result<Part, Diagnostic> {
+        let key = (component.id.clone(), component.digest, splitting);
+        let take_apart = || self.take_apart(component, &binary(component)?, splitting, known);
         let (member, _) = self.members.get_or_make(key, take_apart)?;
         Ok(Part {
             member,
@@ -103,12 +118,13 @@ impl Reader {
         &self,
         component: &Component,
         binary: &[u8],
+        splitting: Splitting,
         known: &dyn Fn(Digest) -> bool,
     ) -> Result<Member, Diagnostic> {
         self.limits
             .check(binary)
             .map_err(|excess| over_a_limit(component, &excess))?;
-        let split = split(&component.id, binary, self.splitting, known)
+        let split = split(&component.id, binary, splitting, known)
             .map_err(|error| invalid(component, &error.to_string()))?;
         if let Some(reason) = split.whole {
             tracing::info!(component = %component.id, reason, "linked whole: slower to swap");

@@ -131,7 +131,7 @@ impl Probe {
     fn ask(&self, builder: &Builder) -> Option<Finding> {
         let Self { member, import } = self;
         let probe = builder.compiler.skeleton(member.kind, &member.skeleton).ok()?;
-        let error = builder.linker(member.kind).instantiate_pre(&probe).err()?;
+        let error = builder.linker(member.kind).ok()?.instantiate_pre(&probe).err()?;
         // It also imports what the interface uses; for that there is a probe of its own.
         if !error.to_string().contains(&format!("`{}@", path(import))) {
             return None;

@@ -24,7 +24,7 @@ use super::{
 use crate::project::{ComponentId, Digest};
 
 /// How far components are taken apart. It decides what a swap costs, never what is answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Splitting {
     /// Modules out of components, and data out of modules.
     #[default]

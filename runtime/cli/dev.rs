@@ -17,7 +17,9 @@ use crate::{
     browser::{self, Browser},
     dev::Dev,
     diagnostic::Diagnostic,
+    logging::Logging,
     project::Address,
+    reload::Mode,
     status::{Format, Writer},
 };
 
@@ -47,13 +49,13 @@ pub struct Arguments {
     limit: Limit,
 }
 
-pub fn run(arguments: Arguments) -> Result<(), Vec<Diagnostic>> {
+pub fn run(arguments: Arguments, logging: Logging) -> Result<(), Vec<Diagnostic>> {
     let runtime = runtime()?;
     let served = runtime.block_on(async {
         let signals = Signals::listen_with_hangup().map_err(|error| vec![no_runtime(&error)])?;
         let (first, second) = (signals.first.clone(), signals.second.clone());
         let started = tokio::select! {
-            started = start(&arguments, &signals) => started?,
+            started = start(&arguments, &signals, logging) => started?,
             () = second.cancelled() => return Ok(None),
         };
         let Some((app, dev)) = started else {
@@ -65,7 +67,7 @@ pub fn run(arguments: Arguments) -> Result<(), Vec<Diagnostic>> {
         let stop = first.clone();
         let following = tokio::spawn(dev.run(stop));
         let writer = tokio::select! {
-            writer = app.run(first) => Some(writer),
+            writer = app.run() => Some(writer),
             () = second.cancelled() => None,
         };
         // What it has started ends first.
@@ -77,7 +79,11 @@ pub fn run(arguments: Arguments) -> Result<(), Vec<Diagnostic>> {
 }
 
 /// Builds all, and makes the server ready. `None` where it was told to stop meanwhile.
-async fn start(arguments: &Arguments, signals: &Signals) -> Result<Option<(App, Dev)>, Vec<Diagnostic>> {
+async fn start(
+    arguments: &Arguments,
+    signals: &Signals,
+    logging: Logging,
+) -> Result<Option<(App, Dev)>, Vec<Diagnostic>> {
     let root = arguments.root.root.clone();
     let (browser, waiting) = browser::browser();
     let setting = arguments.limit.setting(signals.first.clone());
@@ -86,11 +92,13 @@ async fn start(arguments: &Arguments, signals: &Signals) -> Result<Option<(App, 
     if signals.first.is_cancelled() {
         return Ok(None);
     }
-    let app = config(arguments, root, browser).build().await?;
+    let app = config(arguments, root, browser, logging)
+        .build(signals.first.clone())
+        .await?;
     Ok(Some((app, dev)))
 }
 
-fn config(arguments: &Arguments, root: PathBuf, browser: Browser) -> Config {
+fn config(arguments: &Arguments, root: PathBuf, browser: Browser, logging: Logging) -> Config {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let colours = std::io::stdout().is_terminal() && !set("NO_COLOR");
     Config {
@@ -101,8 +109,11 @@ fn config(arguments: &Arguments, root: PathBuf, browser: Browser) -> Config {
             FormatArgument::Json => Format::Json,
         },
         state_dir: arguments.state_dir.clone(),
+        frozen: false,
+        watch: Mode::Auto,
+        logging,
+        access_log: false,
         browser: Some(browser),
-        ..Config::default()
     }
 }
 

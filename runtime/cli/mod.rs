@@ -6,6 +6,8 @@ mod dev;
 mod graph;
 mod inspect;
 mod journal;
+mod kv;
+mod manual;
 mod new;
 mod progress;
 mod records;
@@ -15,16 +17,13 @@ mod state;
 mod status;
 mod steer;
 
-use std::{
-    io::{IsTerminal, Write},
-    path::PathBuf,
-    process::ExitCode,
+use std::{io::Write, path::PathBuf, process::ExitCode};
+
+use crate::{
+    diagnostic::{Diagnostic, Fault, worst_fault},
+    logging::{LogFormat, Logging},
 };
-
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
-
-use crate::diagnostic::{Diagnostic, Fault, worst_fault};
 
 /// A hot-swap runtime for WebAssembly components.
 ///
@@ -48,8 +47,11 @@ enum Command {
     Inspect(inspect::Arguments),
     Status(status::Arguments),
     Journal(journal::Arguments),
+    Kv(kv::Arguments),
     Swap(steer::Swap),
     Drain(steer::Drain),
+    Completions(manual::Completions),
+    Manual(manual::Manual),
 }
 
 /// Where the components are.
@@ -64,33 +66,27 @@ struct Root {
 /// 2 wrong usage; 3 the machine is at fault.
 pub fn run() -> ExitCode {
     let Arguments { command } = Arguments::parse();
-    log_to_stderr();
+    let logging = Logging::start(match &command {
+        Command::Serve(arguments) => arguments.log_format(),
+        _ => LogFormat::Text,
+    });
     let outcome = match command {
-        Command::Serve(arguments) => serve::run(arguments).map(|()| ExitCode::SUCCESS),
-        Command::Dev(arguments) => dev::run(arguments).map(|()| ExitCode::SUCCESS),
         Command::New(arguments) => new::run(arguments).map(|()| ExitCode::SUCCESS),
+        Command::Serve(arguments) => serve::run(arguments, logging).map(|()| ExitCode::SUCCESS),
+        Command::Dev(arguments) => dev::run(arguments, logging).map(|()| ExitCode::SUCCESS),
         Command::Build(arguments) => build::run(arguments).map(|()| ExitCode::SUCCESS),
         Command::Check(arguments) => check::run(arguments),
         Command::Graph(arguments) => graph::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::Journal(arguments) => journal::run(arguments),
+        Command::Kv(arguments) => kv::run(arguments),
         Command::Swap(arguments) => steer::swap(arguments),
         Command::Drain(arguments) => steer::drain(arguments),
+        Command::Completions(arguments) => manual::completions(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Manual(arguments) => manual::manual(arguments).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|diagnostics| report(&diagnostics))
-}
-
-/// Logs go to standard error; standard output belongs to events and reports.
-fn log_to_stderr() {
-    // Of their own doings these two say what looks like trouble, and is none.
-    const DEFAULT: &str = "info,notify=error,wasmtime_internal_cache=error";
-    let filter = EnvFilter::try_from_env("WASMHOST_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
 }
 
 fn report(diagnostics: &[Diagnostic]) -> ExitCode {

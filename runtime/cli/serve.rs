@@ -6,6 +6,7 @@ use super::{Root, build::Limit, no_runtime, runtime, signals::Signals};
 use crate::{
     app::Config,
     diagnostic::Diagnostic,
+    logging::{LogFormat, Logging},
     project::Address,
     reload::Mode,
     status::{Format, Writer},
@@ -26,6 +27,12 @@ pub struct Arguments {
     /// How events are printed: for people, or one JSON object a line.
     #[arg(long, value_enum, default_value_t)]
     format: FormatArgument,
+    /// How logs are printed, on standard error: for people, or one JSON object a line.
+    #[arg(long, value_enum, default_value_t)]
+    log_format: FormatArgument,
+    /// Log a line for each request.
+    #[arg(long)]
+    access_log: bool,
     /// Where the journal is kept [default: ROOT/.wasmhost].
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
@@ -56,11 +63,22 @@ pub enum FormatArgument {
     Json,
 }
 
-pub fn run(arguments: Arguments) -> Result<(), Vec<Diagnostic>> {
+impl Arguments {
+    pub fn log_format(&self) -> LogFormat {
+        match self.log_format {
+            FormatArgument::Text => LogFormat::Text,
+            FormatArgument::Json => LogFormat::Json,
+        }
+    }
+}
+
+pub fn run(arguments: Arguments, logging: Logging) -> Result<(), Vec<Diagnostic>> {
     let Arguments {
         root: Root { root },
         listen,
         format,
+        log_format: _,
+        access_log,
         state_dir,
         frozen,
         watch,
@@ -85,16 +103,18 @@ pub fn run(arguments: Arguments) -> Result<(), Vec<Diagnostic>> {
             WatchArgument::Poll => Mode::Poll,
         },
         browser: None,
+        logging,
+        access_log,
     };
     let runtime = runtime()?;
     let served = runtime.block_on(async {
         let signals = Signals::listen().map_err(|error| vec![no_runtime(&error)])?;
         let app = tokio::select! {
-            app = config.build() => app?,
+            app = config.build(signals.first.clone()) => app?,
             () = signals.first.cancelled() => return Ok(None),
         };
         tokio::select! {
-            writer = app.run(signals.first) => Ok(Some(writer)),
+            writer = app.run() => Ok(Some(writer)),
             () = signals.second.cancelled() => Ok(None),
         }
     });

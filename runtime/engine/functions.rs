@@ -7,6 +7,7 @@
 
 use std::{
     borrow::Cow,
+    cell::Cell,
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
@@ -14,7 +15,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use quick_cache::{Weighter, sync::Cache};
@@ -124,8 +125,25 @@ impl FunctionStore {
     }
 }
 
+/// How long a thread compiles at a stretch.
+const STRETCH: Duration = Duration::from_millis(1);
+
+thread_local! {
+    static STRETCH_BEGAN: Cell<Instant> = Cell::new(Instant::now());
+}
+
+/// Lets requests that wait for this core go first, once in a while. The system would do so at its next tick,
+/// which is up to 4 ms away.
+fn give_way() {
+    if STRETCH_BEGAN.get().elapsed() >= STRETCH {
+        std::thread::yield_now();
+        STRETCH_BEGAN.set(Instant::now());
+    }
+}
+
 impl CacheStore for FunctionStore {
     fn get(&self, key: &[u8]) -> Option<Cow<'_, [u8]>> {
+        give_way();
         self.functions
             .get(key)
             .map(|function| Cow::Owned(function.to_vec()))

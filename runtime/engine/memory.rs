@@ -44,6 +44,11 @@ impl TotalMemory {
         self.limit.store(limit, Relaxed);
     }
 
+    /// Bytes that may be taken; `None` without a limit.
+    pub fn limit(&self) -> Option<u64> {
+        Some(self.limit.load(Relaxed)).filter(|limit| *limit != u64::MAX)
+    }
+
     /// Bytes that are taken.
     pub fn used(&self) -> u64 {
         self.used.load(Relaxed)

@@ -5,6 +5,7 @@
 mod background;
 mod functions;
 mod memory;
+mod pool;
 mod seals;
 
 use std::{
@@ -12,7 +13,7 @@ use std::{
     fmt::Display,
     path::Path,
     sync::{
-        Arc,
+        Arc, OnceLock,
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread::JoinHandle,
@@ -24,7 +25,7 @@ use wasmtime::{Cache, CacheConfig, Config, Engine, WasmBacktraceDetails};
 pub use self::background::{Background, Work};
 pub use self::memory::{Exhausted, Taker, TotalMemory, by_default as memory_by_default};
 use self::{functions::FunctionStore, seals::Seals};
-use crate::diagnostic::Diagnostic;
+use crate::{diagnostic::Diagnostic, keyvalue::Spaces};
 
 /// How often a running guest gives the thread back, and so how exactly a deadline can be kept.
 pub const TICK: Duration = Duration::from_millis(5);
@@ -57,10 +58,19 @@ pub struct Ticking {
 pub struct Engines {
     plain: Engine,
     concurrent: Engine,
-    /// Of the stores of both.
+    pooled: Arc<Pooled>,
+    /// Of the stores of all.
     pub memory: Arc<TotalMemory>,
     /// For guests that compute for long.
     pub background: Background,
+    /// The keys and values of the stores of both: in memory, unless it is set before a group is built.
+    pub keyvalue: Spaces,
+}
+
+/// Made when it is first asked for: most servers have no isolated group.
+struct Pooled {
+    engine: OnceLock<Engine>,
+    caches: Caches,
 }
 
 /// What an engine does with calls.
@@ -68,6 +78,9 @@ pub struct Engines {
 pub enum Kind {
     /// A call runs by itself. It knows no asynchronous functions, streams and futures.
     Plain,
+    /// As plain, with stores whose memories, tables and stacks are taken from a pool and given back: that
+    /// costs a fraction of mapping them anew. The pool can be exhausted, and not everything fits into it.
+    Pooled,
     /// Every call runs in the event loop of its store, which costs as much again as the call of a small page.
     Concurrent,
 }
@@ -98,7 +111,24 @@ impl Engines {
     pub fn of(&self, kind: Kind) -> &Engine {
         match kind {
             Kind::Plain => &self.plain,
+            Kind::Pooled => self.pooled.engine.get_or_init(|| self.pool()),
             Kind::Concurrent => &self.concurrent,
+        }
+    }
+
+    /// Where the machine has no room for a pool, stores are made on demand.
+    fn pool(&self) -> Engine {
+        engine(Kind::Pooled, &self.pooled.caches).unwrap_or_else(|error| {
+            tracing::warn!("no pool for the stores of isolated requests: {error:#}");
+            self.plain.clone()
+        })
+    }
+
+    fn tick(&self) {
+        self.plain.increment_epoch();
+        self.concurrent.increment_epoch();
+        if let Some(pooled) = self.pooled.engine.get() {
+            pooled.increment_epoch();
         }
     }
 }
@@ -115,8 +145,13 @@ pub fn start_within(cache: Option<&Path>, limits: DiskLimits) -> wasmtime::Resul
     let engine = Engines {
         plain: engine(Kind::Plain, &caches)?,
         concurrent: engine(Kind::Concurrent, &caches)?,
+        pooled: Arc::new(Pooled {
+            engine: OnceLock::new(),
+            caches: caches.clone(),
+        }),
         memory: Arc::default(),
         background: Background::new(),
+        keyvalue: Spaces::in_memory(),
     };
     let (stop, stopped) = channel();
     let clock = engine.clone();
@@ -138,8 +173,10 @@ fn engine(kind: Kind, caches: &Caches) -> wasmtime::Result<Engine> {
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .cache(caches.modules.as_ref().map(|modules| modules.cache.clone()))
         .enable_incremental_compilation(caches.functions.clone())?;
-    if kind == Kind::Concurrent {
-        config.wasm_component_model_async(true);
+    match kind {
+        Kind::Plain => {}
+        Kind::Pooled => drop(config.allocation_strategy(pool::config())),
+        Kind::Concurrent => drop(config.wasm_component_model_async(true)),
     }
     Engine::new(&config)
 }
@@ -244,8 +281,7 @@ pub fn take_ticks() -> u32 {
 
 fn tick(engines: &Engines, stopped: &Receiver<()>) {
     while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-        engines.plain.increment_epoch();
-        engines.concurrent.increment_epoch();
+        engines.tick();
     }
 }
 

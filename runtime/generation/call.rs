@@ -10,7 +10,7 @@ use tokio::{sync::oneshot, time::Instant};
 use tokio_util::sync::CancellationToken;
 use wasmtime::{
     Store,
-    component::{Instance, InstancePre, TypedFunc},
+    component::{Instance, TypedFunc},
 };
 
 use super::{
@@ -19,13 +19,14 @@ use super::{
     registry,
 };
 use crate::{
-    artifact::{Entry, explain_trap},
+    artifact::{Artifact, Entry, explain_trap},
     host::{
         self, CallName, Handler, Host, OverLimit, Whose,
         body::{Body, BodyError},
         exchange::Exchange,
         http03, page,
     },
+    project::ComponentId,
 };
 
 pub type Answer = Result<http::Response<Body>, RequestError>;
@@ -73,6 +74,8 @@ enum Function {
 pub struct Live {
     pub(super) store: Store<Host>,
     pub(super) instance: Instance,
+    /// What it was made from.
+    artifact: Arc<Artifact>,
     /// Those that were called, by their place: to check the types takes as long as a small call.
     functions: Vec<Option<Function>>,
 }
@@ -89,14 +92,17 @@ impl Live {
     /// Instantiates a slice. Errors: a start that traps, takes longer than `limit`, or is ended.
     pub async fn start(
         mut store: Store<Host>,
-        slice: &InstancePre<Host>,
+        artifact: &Arc<Artifact>,
+        slice: usize,
         limit: Duration,
         end: &CancellationToken,
     ) -> Result<Self, Death> {
-        match within(limit, end, slice.instantiate_async(&mut store)).await {
+        let instantiate = artifact.slices[slice].instantiate_async(&mut store);
+        match within(limit, end, instantiate).await {
             Ok(instance) => Ok(Self {
                 store,
                 instance,
+                artifact: artifact.clone(),
                 functions: Vec::new(),
             }),
             Err(death) => Err(death.with_memory(&mut store)),
@@ -104,15 +110,22 @@ impl Live {
     }
 
     /// Errors: the handler's function is not of the type that its interface has.
-    pub fn check(&mut self, entry: &Entry) -> wasmtime::Result<()> {
-        self.function(entry).map(drop)
+    pub fn check(&mut self, component: &ComponentId, entry: &Entry) -> wasmtime::Result<()> {
+        self.function(component, entry).map(drop)
     }
 
-    fn function(&mut self, entry: &Entry) -> wasmtime::Result<Function> {
+    fn function(&mut self, component: &ComponentId, entry: &Entry) -> wasmtime::Result<Function> {
         if let Some(Some(known)) = self.functions.get(entry.place) {
             return Ok(*known);
         }
-        let Self { store, instance, .. } = self;
+        let Self {
+            store,
+            instance,
+            artifact,
+            ..
+        } = self;
+        // The place is the same in all artifacts of one generation, the index is not.
+        let entry = artifact.entries.get(component).unwrap_or(entry);
         let function = match entry.handler {
             Handler::Page => Function::Page(instance.get_typed_func(store, entry.function)?),
             Handler::WasiHttp02 => Function::WasiHttp02(instance.get_typed_func(store, entry.function)?),
@@ -130,7 +143,9 @@ impl Live {
 
     /// Runs one call. Errors: the store is dead; the client has been answered all the same.
     pub async fn call(&mut self, call: Call, limit: Duration, end: &CancellationToken) -> Result<(), Death> {
-        let function = self.function(&call.entry).map_err(Death::trap)?;
+        let function = self
+            .function(&call.name.component, &call.entry)
+            .map_err(Death::trap)?;
         let _calling = self.store.data().calling(&call.name);
         // What was refused before this call is not its fault.
         self.store.data_mut().take_refused_memory();

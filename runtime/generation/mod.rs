@@ -29,11 +29,17 @@ mod traces;
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
-use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio::{
+    sync::{OnceCell, Semaphore},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 use self::{breaker::Breakers, call::Waits, pace::Pace, setting::Setting, stores::Stores, traces::Traces};
@@ -111,6 +117,8 @@ pub struct Generation {
     stores: Stores,
     /// One for each request in flight.
     in_flight: Arc<Semaphore>,
+    /// Bytes that its stores take.
+    memory: Arc<AtomicU64>,
     /// One for each request that waits to be in flight.
     queue: Arc<Semaphore>,
     /// Held by what no store has taken yet.
@@ -142,16 +150,18 @@ impl Generation {
     ) -> Result<(Arc<Self>, Retirement), FailedStart> {
         let end = CancellationToken::new();
         let entries = artifact.entries.clone();
-        let provision = Provision::new(&id.group, &limits, grants, &artifact.engines.memory);
+        let provision = Provision::new(&id.group, &limits, grants, &artifact.engines);
         let provision = provision.map_err(|diagnostic| FailedStart {
             component: None,
             diagnostic,
         })?;
+        let memory = provision.memory();
         let setting = Setting {
             provision,
             id: id.clone(),
             pace: Pace::new(&id.group, &artifact),
             artifact,
+            on_demand: OnceCell::new(),
             limits: limits.clone(),
             traces: Traces::default(),
             observer,
@@ -167,6 +177,7 @@ impl Generation {
             files,
             stores,
             in_flight: Arc::new(Semaphore::new(limits.in_flight)),
+            memory,
             queue: Arc::new(Semaphore::new(limits.queue)),
             limits,
             waits: Waits::default(),
@@ -206,6 +217,11 @@ impl Generation {
     /// Requests that wait to be in flight.
     pub fn queued(&self) -> usize {
         self.limits.queue.saturating_sub(self.queue.available_permits())
+    }
+
+    /// Bytes that its stores take.
+    pub fn memory(&self) -> u64 {
+        self.memory.load(Relaxed)
     }
 
     fn entry(&self, component: &ComponentId) -> Option<&Entry> {

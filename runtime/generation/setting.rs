@@ -3,8 +3,9 @@
 
 use std::{sync::Arc, time::Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use wasmtime::PoolConcurrencyLimitError;
 
 use super::{
     GenerationId, Incident, Observer, RequestError,
@@ -29,6 +30,8 @@ pub struct FailedStart {
 pub struct Setting {
     pub id: GenerationId,
     pub artifact: Arc<Artifact>,
+    /// The same for stores that are made on demand; built when the pool was first exhausted.
+    pub on_demand: OnceCell<Arc<Artifact>>,
     pub limits: Limits,
     pub provision: Provision,
     pub observer: Observer,
@@ -43,9 +46,37 @@ impl Setting {
     /// A new store for a slice of the artifact.
     /// Errors: a start that traps, takes longer than the start-time, or is ended.
     pub async fn start(&self, slice: usize) -> Result<Live, Death> {
-        let slice = &self.artifact.slices[slice];
-        let store = self.provision.store(slice.engine()).map_err(Death::trap)?;
-        Live::start(store, slice, self.limits.start_time, &self.end).await
+        match self.start_of(&self.artifact, slice).await {
+            Err(Death::Trap(error, _)) if error.is::<PoolConcurrencyLimitError>() => {
+                let artifact = Box::pin(self.artifact_on_demand(error)).await?;
+                self.start_of(artifact, slice).await
+            }
+            started => started,
+        }
+    }
+
+    async fn start_of(&self, artifact: &Arc<Artifact>, slice: usize) -> Result<Live, Death> {
+        let engine = artifact.slices[slice].engine();
+        let store = self.provision.store(engine).map_err(Death::trap)?;
+        Live::start(store, artifact, slice, self.limits.start_time, &self.end).await
+    }
+
+    /// Errors: `exhausted` where there is none, and what keeps it from being built.
+    async fn artifact_on_demand(&self, exhausted: wasmtime::Error) -> Result<&Arc<Artifact>, Death> {
+        let build = || async {
+            tracing::warn!(generation = %self.id, "no place in the pool: stores are made on demand");
+            let artifact = self.artifact.clone();
+            let built = tokio::task::spawn_blocking(move || artifact.on_demand.as_ref().map(|build| build()));
+            match built.await {
+                Ok(Some(Ok(artifact))) => Ok(Arc::new(artifact)),
+                Ok(Some(Err(diagnostics))) => {
+                    let reasons: Vec<_> = diagnostics.iter().map(ToString::to_string).collect();
+                    Err(Death::trap(wasmtime::Error::msg(reasons.join("; "))))
+                }
+                Ok(None) | Err(_) => Err(Death::trap(exhausted)),
+            }
+        };
+        self.on_demand.get_or_try_init(build).await
     }
 
     /// Starts a store of each slice before the generation serves, whether or not it is kept: so a
@@ -63,7 +94,7 @@ impl Setting {
                 .iter()
                 .filter(|(_, entry)| entry.slice == slice)
             {
-                live.check(entry).map_err(|error| FailedStart {
+                live.check(component, entry).map_err(|error| FailedStart {
                     component: Some(component.clone()),
                     diagnostic: handler_mismatch(component, entry, &error),
                 })?;
@@ -146,7 +177,7 @@ impl Setting {
             name.component = blamed.clone();
         }
         if let Death::Trap(error, _) = death {
-            let find = || self.artifact.backtrace(error);
+            let find = || self.artifacts().find_map(|artifact| artifact.backtrace(error));
             self.traces.tell(&self.id, &name.component, find);
         }
         (self.observer)(&self.id, Incident::Trapped { name, message });
@@ -154,9 +185,14 @@ impl Setting {
 
     fn blamed(&self, death: &Death) -> Option<&ComponentId> {
         match death {
-            Death::Trap(error, _) => self.artifact.component_of(error),
+            Death::Trap(error, _) => self.artifacts().find_map(|artifact| artifact.component_of(error)),
             Death::TimeOver(_) | Death::Ended => None,
         }
+    }
+
+    /// What its stores may be made of.
+    fn artifacts(&self) -> impl Iterator<Item = &Arc<Artifact>> {
+        [Some(&self.artifact), self.on_demand.get()].into_iter().flatten()
     }
 
     /// What is told of a store that did not start.

@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -25,6 +25,8 @@ pub struct MemorySource {
     /// Core instances of one store, and as many memories and tables.
     pub instances: usize,
     pub total: Arc<TotalMemory>,
+    /// Bytes that all stores of the generation take.
+    pub taken: Arc<AtomicU64>,
     /// The generation has started.
     pub serves: Arc<AtomicBool>,
 }
@@ -71,7 +73,10 @@ impl StoreMemory {
         let growth = desired.saturating_sub(current) as u64;
         let taken = self.take(growth);
         match taken {
-            Ok(()) => self.used += growth,
+            Ok(()) => {
+                self.used += growth;
+                self.source.taken.fetch_add(growth, Ordering::Relaxed);
+            }
             Err(over) => self.refused = Some(over),
         }
         taken.is_ok()
@@ -104,6 +109,7 @@ impl StoreMemory {
 impl Drop for StoreMemory {
     fn drop(&mut self) {
         self.source.total.give_back(self.used);
+        self.source.taken.fetch_sub(self.used, Ordering::Relaxed);
     }
 }
 
@@ -157,6 +163,7 @@ mod tests {
             limit,
             instances: 1,
             total: total.clone(),
+            taken: Arc::default(),
             serves: Arc::new(AtomicBool::new(true)),
         }
     }

@@ -10,6 +10,7 @@ pub mod exchange;
 mod files;
 pub mod http;
 pub mod http03;
+mod keyvalue;
 mod limits;
 mod names;
 mod outgoing;
@@ -20,7 +21,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -36,6 +37,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use self::{
     allowance::Allowance,
     callers::Callers,
+    keyvalue::KeyValue,
     limits::{MemorySource, StoreMemory},
     outgoing::{Outgoing, Reach},
     output::GuestOutput,
@@ -46,7 +48,7 @@ pub use self::{
 };
 use crate::{
     diagnostic::Diagnostic,
-    engine::{self, Engines, Kind, TotalMemory},
+    engine::{self, Engines, Kind},
     project::{Directory, Grants, Limits, Text},
 };
 
@@ -56,6 +58,7 @@ pub struct Host {
     http: WasiHttpCtx,
     hooks: Outgoing,
     config: Arc<WasiConfigVariables>,
+    keyvalue: KeyValue,
     table: ResourceTable,
     memory: StoreMemory,
     /// Files and folders that may be open.
@@ -71,6 +74,7 @@ pub struct Provision {
     grants: Grants,
     config: Arc<WasiConfigVariables>,
     reach: Option<Arc<Reach>>,
+    keyvalue: KeyValue,
     /// What they may print.
     output: Arc<Allowance>,
 }
@@ -167,10 +171,28 @@ const OFFERED_03: [&str; 23] = [
 /// It has no other version yet.
 const CONFIG: (&str, &str) = ("wasi:config/store", "0.2.0-rc.1");
 
+/// Both drafts, as guests of wasmtime and of Spin import them.
+const KEYVALUE: ([&str; 3], [&str; 2]) = (
+    [
+        "wasi:keyvalue/atomics",
+        "wasi:keyvalue/batch",
+        "wasi:keyvalue/store",
+    ],
+    ["0.2.0-draft", "0.2.0-draft2"],
+);
+
+/// True for an interface that is of no use without the grant of the same name.
+pub fn needs_keyvalue(interface: &str) -> bool {
+    interface
+        .split_once('@')
+        .is_some_and(|(path, version)| KEYVALUE.0.contains(&path) && KEYVALUE.1.contains(&version))
+}
+
 /// True where the host implements the interface of this name, in this version.
 pub fn offers(interface: &str) -> bool {
     let offered = |path: &str, version: &str| {
         (path, version) == CONFIG
+            || needs_keyvalue(interface)
             || (is_of_series(version, "0.2.") && OFFERED_02.contains(&path))
             || (is_of_series(version, "0.3.") && OFFERED_03.contains(&path))
     };
@@ -223,6 +245,7 @@ pub fn linker(engines: &Engines, kind: Kind) -> wasmtime::Result<Linker<Host>> {
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     }
     wasmtime_wasi_config::add_to_linker(&mut linker, |host: &mut Host| WasiConfig::from(&*host.config))?;
+    keyvalue::add_to_linker(&mut linker)?;
     Ok(linker)
 }
 
@@ -233,28 +256,36 @@ fn texts(granted: &BTreeMap<String, Text>) -> impl Iterator<Item = (String, Stri
 }
 
 impl Provision {
-    /// `total` is what the stores of all groups take their memory from.
-    /// Errors: the authorities that they are to trust cannot be read.
+    /// `engines` have what the stores of all groups take their memory from, and keep their keys and values in.
+    /// Errors: the authorities that they are to trust cannot be read; the address of a Redis is none.
     pub fn new(
         group: &Arc<str>,
         limits: &Limits,
         grants: &Grants,
-        total: &Arc<TotalMemory>,
+        engines: &Engines,
     ) -> Result<Self, Diagnostic> {
+        let output = Arc::new(Allowance::new(limits.output, Instant::now()));
         Ok(Self {
             group: group.clone(),
             limits: limits.clone(),
             memory: MemorySource {
                 limit: limits.memory,
                 instances: limits.instances,
-                total: total.clone(),
+                total: engines.memory.clone(),
+                taken: Arc::default(),
                 serves: Arc::new(AtomicBool::new(false)),
             },
             config: Arc::new(texts(&grants.config).collect()),
             reach: Reach::new(grants, limits.request_time)?,
+            keyvalue: KeyValue::new(group, limits, grants, &engines.keyvalue, &output)?,
             grants: grants.clone(),
-            output: Arc::new(Allowance::new(limits.output, Instant::now())),
+            output,
         })
+    }
+
+    /// Bytes that its stores take.
+    pub fn memory(&self) -> Arc<AtomicU64> {
+        self.memory.taken.clone()
     }
 
     /// From now on its stores take memory as those that serve.
@@ -272,6 +303,7 @@ impl Provision {
             http: WasiHttpCtx::new(),
             hooks: Outgoing::new(&self.group, self.reach.clone(), self.limits.connections),
             config: self.config.clone(),
+            keyvalue: self.keyvalue.clone(),
             table,
             memory: StoreMemory::new(self.memory.clone()),
             files: self.limits.files,
@@ -385,6 +417,9 @@ mod tests {
         assert!(!offers("wasi:http/client@0.2.0"));
         assert!(!offers("wasi:http/types@0.3.0-rc-2026-01-06"));
         assert!(!offers("wasi:keyvalue/store@0.2.0"));
+        assert!(offers("wasi:keyvalue/store@0.2.0-draft"));
+        assert!(offers("wasi:keyvalue/batch@0.2.0-draft2"));
+        assert!(!offers("wasi:keyvalue/watcher@0.2.0-draft2"));
         assert!(offers("wasi:config/store@0.2.0-rc.1"));
         assert!(!offers("wasi:config/store@0.2.0"));
     }

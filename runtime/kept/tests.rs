@@ -72,6 +72,7 @@ fn server_spec() -> ServerSpec {
             connections: 7,
             ..ServerLimits::default()
         },
+        admin: None,
     }
 }
 

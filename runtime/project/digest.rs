@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use crate::diagnostic::Diagnostic;
 
-use super::{Directory, Grants, GroupSpec, Instances, Limits, Requests, Text};
+use super::{Directory, Grants, GroupSpec, Instances, KeyValue, Limits, Requests, Text};
 
 /// A blake3 hash; shown in lower case hex.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -173,6 +173,7 @@ impl Fields {
             instances,
             call_size,
             output,
+            keyvalue,
         } = limits;
         self.number((*memory).into()).number((*body).into());
         self.number((*static_files).into());
@@ -180,7 +181,8 @@ impl Fields {
         self.count(*in_flight).count(*queue);
         self.count(*handles).count(*files).count(*connections);
         self.count(*instances);
-        self.number((*call_size).into()).number((*output).into())
+        self.number((*call_size).into()).number((*output).into());
+        self.number((*keyvalue).into())
     }
 
     fn grants(&mut self, grants: &Grants) -> &mut Self {
@@ -189,6 +191,7 @@ impl Fields {
             env,
             config,
             directories,
+            keyvalue,
         } = grants;
         self.count(http.len());
         for origin in http {
@@ -197,12 +200,7 @@ impl Fields {
         for texts in [env, config] {
             self.count(texts.len());
             for (key, value) in texts {
-                self.text(key);
-                match value {
-                    Text::Written(text) => self.number(0).text(text),
-                    // Its digest, so that no more of it is in memory for longer.
-                    Text::Secret(_) => self.number(1).bytes(&Digest::of(value.reveal().as_bytes()).0),
-                };
+                self.text(key).granted(value);
             }
         }
         self.count(directories.len());
@@ -210,7 +208,19 @@ impl Fields {
             self.bytes(host.as_os_str().as_encoded_bytes()).text(guest);
             self.number((*write).into());
         }
-        self
+        match keyvalue {
+            None => self.number(0),
+            Some(KeyValue::Durable) => self.number(1),
+            Some(KeyValue::Redis(url)) => self.number(2).granted(url),
+        }
+    }
+
+    fn granted(&mut self, text: &Text) -> &mut Self {
+        match text {
+            Text::Written(text) => self.number(0).text(text),
+            // Its digest, so that no more of it is in memory for longer.
+            Text::Secret(_) => self.number(1).bytes(&Digest::of(text.reveal().as_bytes()).0),
+        }
     }
 
     fn finish(&self) -> Digest {
@@ -284,7 +294,7 @@ mod tests {
 
     #[test]
     fn every_part_of_a_group_counts() {
-        let changes: [fn(&mut GroupSpec); 32] = [
+        let changes: [fn(&mut GroupSpec); 35] = [
             |group| group.name = "shop2".into(),
             |group| group.components.extend([component("shop.a", b"11")]),
             |group| group.components.extend([component("shop.c", b"")]),
@@ -302,6 +312,9 @@ mod tests {
                     write: false,
                 });
             },
+            |group| group.grants.keyvalue = Some(KeyValue::Durable),
+            |group| group.grants.keyvalue = Some(KeyValue::Redis("redis://127.0.0.1".into())),
+            |group| group.limits.keyvalue += 1,
             |group| group.routes[0].pattern = "/a".into(),
             |group| group.routes[0].component = id("shop.b"),
             |group| {

@@ -17,7 +17,7 @@ use super::{
     ComponentId, Digest, DiscoveryLimits, Limits, MANIFEST, Project, Survey,
     content::{Content, Known},
     groups::{self, Found, Granted, Understood},
-    manifest::{self, Manifest, TextLine},
+    manifest::{self, GrantLines, Manifest, TextLine},
     static_files::{self, StaticFolder},
     tree::{self, ReadError, SKIPPED_FOLDERS, Tree},
 };
@@ -130,7 +130,7 @@ fn granted(root: &Path, manifest: &Manifest) -> Granted {
             Err(error) => Err(format!("{} cannot be opened: {error}", path.display())),
         }
     };
-    let texts = grants().flat_map(|grants| grants.env.values().chain(grants.config.values()));
+    let texts = grants().flat_map(GrantLines::texts);
     let sources = texts.filter_map(|line| match line {
         TextLine::Written(_) => None,
         TextLine::Secret(source) => Some(&source.value),

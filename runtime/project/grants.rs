@@ -24,6 +24,18 @@ pub struct Grants {
     pub config: BTreeMap<String, Text>,
     /// `wasi:filesystem/preopens`
     pub directories: Vec<Directory>,
+    /// `wasi:keyvalue`
+    pub keyvalue: Option<KeyValue>,
+}
+
+/// Where a group's keys and values are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyValue {
+    /// In the state directory.
+    Durable,
+    /// In the Redis of this URL, which may hold a password.
+    Redis(Text),
 }
 
 impl Grants {
@@ -32,8 +44,12 @@ impl Grants {
     /// # Errors
     /// Why one is not there.
     pub fn fetch(&mut self) -> Result<(), String> {
-        let mut texts = self.env.values_mut().chain(self.config.values_mut());
-        texts.try_for_each(Text::fetch)
+        let url = match &mut self.keyvalue {
+            Some(KeyValue::Redis(url)) => Some(url),
+            Some(KeyValue::Durable) | None => None,
+        };
+        let texts = self.env.values_mut().chain(self.config.values_mut());
+        texts.chain(url).try_for_each(Text::fetch)
     }
 }
 

@@ -12,11 +12,11 @@ use std::{
 use crate::diagnostic::Diagnostic;
 
 use super::{
-    Component, ComponentId, Digest, Directory, Grants, GroupSpec, PartialGroup, Place, ROOT_GROUP, Refusal,
-    Route,
+    Component, ComponentId, Digest, Directory, Grants, GroupSpec, KeyValue, PartialGroup, Place, ROOT_GROUP,
+    Refusal, Route,
     content::Content,
     empty,
-    manifest::{DirectoryLine, GroupManifest, Manifest, RouteLine, TextLine, WireLine},
+    manifest::{DirectoryLine, GroupManifest, KeyValueLine, Manifest, RouteLine, TextLine, WireLine},
     names,
     secrets::{Secrets, Source, Text},
     static_files::{STATIC, StaticFile, StaticFolder},
@@ -353,6 +353,7 @@ impl References<'_> {
             env: self.texts(&lines.env, &mut missing),
             config: self.texts(&lines.config, &mut missing),
             directories,
+            keyvalue: self.keyvalue(lines.keyvalue.as_ref(), &mut missing),
         };
         (grants, missing)
     }
@@ -364,20 +365,36 @@ impl References<'_> {
     ) -> BTreeMap<String, Text> {
         let mut texts = BTreeMap::new();
         for (name, line) in lines {
-            let text = match line {
-                TextLine::Written(text) => Ok(Text::Written(text.clone())),
-                TextLine::Secret(source) => match self.granted.secrets.get(&source.value) {
-                    Some(Ok(secret)) => Ok(Text::Secret(secret.clone())),
-                    Some(Err(reason)) => Err(self.no_secret(name, source, reason)),
-                    None => Err(self.no_secret(name, source, "it was not looked for")),
-                },
-            };
-            match text {
+            match self.text(name, line) {
                 Ok(text) => drop(texts.insert(name.clone(), text)),
                 Err(diagnostic) => missing.push(diagnostic),
             }
         }
         texts
+    }
+
+    fn text(&self, name: &str, line: &TextLine) -> Result<Text, Diagnostic> {
+        match line {
+            TextLine::Written(text) => Ok(Text::Written(text.clone())),
+            TextLine::Secret(source) => match self.granted.secrets.get(&source.value) {
+                Some(Ok(secret)) => Ok(Text::Secret(secret.clone())),
+                Some(Err(reason)) => Err(self.no_secret(name, source, reason)),
+                None => Err(self.no_secret(name, source, "it was not looked for")),
+            },
+        }
+    }
+
+    fn keyvalue(&self, line: Option<&KeyValueLine>, missing: &mut Vec<Diagnostic>) -> Option<KeyValue> {
+        match line? {
+            KeyValueLine::Durable => Some(KeyValue::Durable),
+            KeyValueLine::Redis(line) => match self.text("keyvalue", line) {
+                Ok(url) => Some(KeyValue::Redis(url)),
+                Err(diagnostic) => {
+                    missing.push(diagnostic);
+                    None
+                }
+            },
+        }
     }
 
     fn no_secret(&self, name: &str, source: &Placed<Source>, reason: &str) -> Diagnostic {

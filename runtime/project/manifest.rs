@@ -22,7 +22,7 @@ mod patterns;
 mod server;
 
 pub use claims::Claims;
-pub use grants::{DirectoryLine, GrantLines, TextLine};
+pub use grants::{DirectoryLine, GrantLines, KeyValueLine, TextLine};
 use patterns::Patterns;
 
 #[derive(Debug, Default)]
@@ -235,6 +235,7 @@ fn limits(section: &mut Section<'_>) -> Limits {
     let static_files = size("static", Limits::STATIC_FILES, default.static_files);
     let call_size = size("call-size", Limits::CALL_SIZE, default.call_size);
     let output = size("output", Limits::OUTPUT, default.output);
+    let keyvalue = size("keyvalue", Limits::KEYVALUE, default.keyvalue);
     let mut time = |key, default| {
         section
             .get(key)
@@ -270,6 +271,7 @@ fn limits(section: &mut Section<'_>) -> Limits {
         instances,
         call_size,
         output,
+        keyvalue,
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -32,7 +32,7 @@ mod tree;
 pub use address::Address;
 pub use content::{Blob, Content, Known};
 pub use digest::Digest;
-pub use grants::{Directory, Grants, Origin};
+pub use grants::{Directory, Grants, KeyValue, Origin};
 pub use limits::{DiscoveryLimits, Limits, ServerLimits};
 pub use names::{ComponentId, ContentId, InvalidId, is_segment, nearest, propose_segment};
 pub use secrets::{Source, Text};
@@ -133,6 +133,16 @@ pub struct ServerSpec {
     pub tls: Option<TlsFiles>,
     #[serde(default)]
     pub limits: ServerLimits,
+    #[serde(default)]
+    pub admin: Option<AdminSpec>,
+}
+
+/// Where the admin interface listens beside its socket, and where the token lies that opens it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminSpec {
+    /// Of this machine. Port 0 is any free one.
+    pub listen: SocketAddr,
+    pub token: Source,
 }
 
 /// The PEM files of a certificate, with all that lead to its authority, and of its key.
@@ -148,6 +158,7 @@ impl Default for ServerSpec {
             listen: vec![Address::Http((Ipv4Addr::LOCALHOST, 8080).into())],
             tls: None,
             limits: ServerLimits::default(),
+            admin: None,
         }
     }
 }
@@ -169,6 +180,10 @@ impl ServerSpec {
                 key: folder.join(key),
             }),
             limits: self.limits,
+            admin: self.admin.map(|AdminSpec { listen, token }| AdminSpec {
+                listen,
+                token: token.relative_to(folder),
+            }),
         }
     }
 }

@@ -82,12 +82,19 @@ impl Source {
     }
 }
 
+impl Secret {
+    /// Who asks is the one that it is meant for.
+    pub fn reveal(&self) -> &str {
+        self.value.as_deref().unwrap_or_default()
+    }
+}
+
 impl Text {
     /// What the guest gets. Nothing else may.
     pub fn reveal(&self) -> &str {
         match self {
             Self::Written(text) => text,
-            Self::Secret(secret) => secret.value.as_deref().unwrap_or_default(),
+            Self::Secret(secret) => secret.reveal(),
         }
     }
 

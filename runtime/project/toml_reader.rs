@@ -166,6 +166,10 @@ impl<'t> Value<'t> {
         self.value.get_ref().as_str()
     }
 
+    pub fn as_bool(&self) -> Option<bool> {
+        self.value.get_ref().as_bool()
+    }
+
     pub fn is_table(&self) -> bool {
         self.value.get_ref().is_table()
     }
@@ -175,10 +179,7 @@ impl<'t> Value<'t> {
     }
 
     pub fn boolean(&self) -> Option<bool> {
-        self.value
-            .get_ref()
-            .as_bool()
-            .or_else(|| self.expected("true or false"))
+        self.as_bool().or_else(|| self.expected("true or false"))
     }
 
     pub fn number(&self, range: RangeInclusive<u64>) -> Option<u64> {

@@ -158,6 +158,15 @@ impl Control {
         self.frozen = true;
     }
 
+    /// From here on every change is taken again.
+    pub fn thaw(&mut self) {
+        self.frozen = false;
+    }
+
+    pub fn is_frozen(&self) -> bool {
+        self.frozen
+    }
+
     /// Tells that the tree as a whole was refused from the start.
     pub fn begin_refused(&mut self, tree: Digest) {
         self.tree.refuse(tree);
@@ -721,6 +730,25 @@ mod tests {
         timeline.hint(1500).woken(1520).looked(1521, &[("shop", "a=co?")]);
         timeline.woken(2021).looked(2022, &[("shop", "a=cor?")]);
         timeline.expect(&["20 look", "1520 look", "2021 look", "2022 refuse {\"shop\"}"]);
+    }
+
+    /// Found by a long simulation, at seed 12442.
+    #[test]
+    fn what_was_whole_in_between_has_two_seconds_anew() {
+        let mut timeline = Timeline::new(&[("shop", "a=1")]);
+        timeline.hint(0).woken(20).looked(21, &[("shop", "a=c?")]);
+        timeline.hint(1000).woken(1020).looked(1021, &[("shop", "a=2")]);
+        timeline.woken(2031).looked(2032, &[("shop", "a=cor?")]);
+        timeline.woken(4032).looked(4033, &[("shop", "a=cor?")]);
+        timeline.expect(&[
+            "20 look",
+            "1020 look",
+            "1021 build {\"shop\"}",
+            "2031 look",
+            "2032 give up",
+            "4032 look",
+            "4033 refuse {\"shop\"}",
+        ]);
     }
 
     #[test]

@@ -53,7 +53,11 @@ impl Group {
             return Verdict::Rest;
         }
         let (pending, patience) = match sight.state {
-            State::Whole if self.lacks_nothing(sight) => return Verdict::Build,
+            State::Whole if self.lacks_nothing(sight) => {
+                // What comes after it is given time anew.
+                self.subject.patience = None;
+                return Verdict::Build;
+            }
             State::Whole | State::Wrong => (Pending::Content(sight.digest), GONE),
             State::Unfinished => (Pending::Unfinished, UNFINISHED),
         };

@@ -17,6 +17,7 @@ mod fingerprint;
 mod group;
 mod judge;
 mod look;
+mod ordered;
 mod serving;
 mod subject;
 mod unsettled;
@@ -45,6 +46,7 @@ use crate::{
     artifact::Builder,
     generation::Observer,
     kept::{Expected, Folder, Keeper},
+    metrics::Metrics,
     orders::Order,
     prepare::{self, Exports, Readable, Refused},
     project::GroupSpec,
@@ -74,6 +76,8 @@ pub struct Reloader {
     asked: u64,
     /// A tree that cannot be served yet is no error: it will be.
     patient: bool,
+    /// There is a watch.
+    follows: bool,
 }
 
 /// A build that is under way. Dropped, it is given up.
@@ -98,13 +102,14 @@ impl Reloader {
         builder: Builder,
         publisher: Publisher,
         reporter: Reporter,
+        metrics: Metrics,
         keeper: Keeper,
     ) -> Self {
         Self {
             root,
             builder: Arc::new(builder),
             control: Control::default(),
-            serving: Serving::new(publisher, reporter, keeper),
+            serving: Serving::new(publisher, reporter, metrics, keeper),
             looking: None,
             seen: None,
             building: None,
@@ -114,6 +119,7 @@ impl Reloader {
             asking: BTreeMap::new(),
             asked: 0,
             patient: false,
+            follows: false,
         }
     }
 
@@ -130,7 +136,8 @@ impl Reloader {
         mut inbox: mpsc::Receiver<Ask>,
         mut orders: mpsc::Receiver<Order>,
     ) {
-        if watch.is_none() {
+        self.follows = watch.is_some();
+        if !self.follows {
             self.control.freeze();
         }
         loop {
@@ -138,8 +145,8 @@ impl Reloader {
             let (now, input) = tokio::select! {
                 (first, last) = changed(watch.as_mut()) => {
                     // Both ends of a burst count: the first for how long it may last.
-                    self.step(first, Input::Hint);
-                    (last, Input::Hint)
+                    self.step(first, self.hint());
+                    (last, self.hint())
                 }
                 mut seen = finished(self.looking.as_mut()) => {
                     self.looking = None;
@@ -157,29 +164,11 @@ impl Reloader {
                 outcomes = finished(self.building.as_mut().map(|building| &mut building.task)) => {
                     (Instant::now(), self.keep(outcomes))
                 }
-                Some(Ask { group, reply }) = inbox.recv() => (Instant::now(), self.asked(group, reply)),
+                Some(ask) = inbox.recv() => (Instant::now(), self.ask(ask)),
                 Some(order) = orders.recv() => (Instant::now(), self.take_order(order)),
                 () = sleep_until(wake) => (Instant::now(), Input::Woken),
             };
             self.step(now, input);
-        }
-    }
-
-    fn asked(&mut self, group: Option<String>, reply: oneshot::Sender<()>) -> Input {
-        self.asked += 1;
-        self.asking.insert(self.asked, reply);
-        let request = self.asked;
-        Input::Asked { request, group }
-    }
-
-    fn take_order(&mut self, order: Order) -> Input {
-        match order {
-            Order::Swap { group, reply } => self.asked(group, reply),
-            Order::Status(reply) => {
-                // Whoever asked may be gone.
-                let _ = reply.send(self.serving.status());
-                Input::Woken
-            }
         }
     }
 

@@ -20,6 +20,7 @@ use crate::{
     diagnostic::Diagnostic,
     generation::{Generation, GenerationId, Incident, Observer, drain},
     kept::{Expected, Folder, Keeper},
+    metrics::Metrics,
     orders::{DrainingStatus, GroupStatus},
     prepare::{Exports, Prepared, Refused},
     project::{ComponentId, ContentId, Digest, GroupSpec, Known, Refusal, Requests, StaticFile},
@@ -30,6 +31,7 @@ use crate::{
 pub struct Serving {
     publisher: Publisher,
     reporter: Reporter,
+    metrics: Metrics,
     groups: BTreeMap<String, Group>,
     /// The number of each group's newest generation. It outlives the group: a number is never used twice.
     newest: BTreeMap<String, u64>,
@@ -61,10 +63,11 @@ pub struct Candidate {
 }
 
 impl Serving {
-    pub fn new(publisher: Publisher, reporter: Reporter, keeper: Keeper) -> Self {
+    pub fn new(publisher: Publisher, reporter: Reporter, metrics: Metrics, keeper: Keeper) -> Self {
         Self {
             publisher,
             reporter,
+            metrics,
             groups: BTreeMap::new(),
             newest: BTreeMap::new(),
             shadowed: Vec::new(),
@@ -171,10 +174,15 @@ impl Serving {
     /// One table with all candidates in the place of what served before, which is let go. Groups that are
     /// refused go on as they are. `since` is the first sign of the change.
     pub fn swap(&mut self, candidates: Vec<Candidate>, refused: Vec<Refused>, since: Instant) {
-        for refused in refused {
-            self.reject(refused);
+        for (spec, _) in &refused {
+            self.describe(spec);
         }
-        for (swapped, old) in self.install(candidates, since) {
+        let swaps = self.install(candidates, since);
+        // Whoever is told finds it so.
+        for (spec, diagnostics) in refused {
+            self.report_rejection(Some(spec.name), diagnostics);
+        }
+        for (swapped, old) in swaps {
             self.refused.remove(&Some(swapped.group.clone()));
             self.reporter.publish(Event::Swapped(Box::new(swapped)));
             old.into_iter().for_each(|old| self.retire(old));
@@ -271,7 +279,7 @@ impl Serving {
             .iter()
             .map(|(name, group)| group.routes(name))
             .collect();
-        let table = RouteTable::new(&groups);
+        let table = RouteTable::new(&groups, Some(&self.metrics));
         drop(groups);
         self.note_shadowed(table.shadowed());
         self.publisher.publish(table);
@@ -328,12 +336,6 @@ impl Serving {
         });
     }
 
-    /// Says that a group's content is not served. A group that never was gets routes that say so too.
-    fn reject(&mut self, (spec, diagnostics): Refused) {
-        self.describe(&spec);
-        self.report_rejection(Some(spec.name), diagnostics);
-    }
-
     /// What is to be known of a group as long as it does not run.
     fn describe(&mut self, spec: &GroupSpec) {
         let waits = self.waits(spec);
@@ -344,9 +346,11 @@ impl Serving {
         group.files = !spec.files.is_empty();
     }
 
-    pub fn reject_read(&mut self, refused: Refused) {
-        self.reject(refused);
+    /// Says that a group's content is not served. A group that never was gets routes that say so too.
+    pub fn reject_read(&mut self, (spec, diagnostics): Refused) {
+        self.describe(&spec);
         self.publish();
+        self.report_rejection(Some(spec.name), diagnostics);
     }
 
     pub fn reject_unread(&mut self, name: &str, refusal: &Refusal) {
@@ -452,6 +456,7 @@ impl Serving {
             serving: self.ready_group(name, group),
             in_flight: running.map_or(0, |generation| generation.in_flight()),
             queued: running.map_or(0, |generation| generation.queued()),
+            memory: running.map_or(0, |generation| generation.memory()),
             draining: draining.collect(),
         }
     }

@@ -1,4 +1,4 @@
-//! The files of each kind of project, as they come with the program: `templates/` at the top of the sources.
+//! The files of each kind of project, as they come with the program: in the folder beside this.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use super::{Kind, Language};
 
 macro_rules! template {
     ($path:literal) => {
-        include_str!(concat!("../../templates/", $path))
+        include_str!(concat!("templates/", $path))
     };
 }
 

@@ -29,7 +29,7 @@ pub fn join(root: &Path, folder: &Path) -> Result<(), Diagnostic> {
                 // A package of its own: its author decides what its workspace is.
                 return Ok(());
             }
-            let manifest = include_str!("../../templates/rust/workspace.toml").parse();
+            let manifest = include_str!("templates/rust/workspace.toml").parse();
             (file, manifest.unwrap_or_default())
         }
     };

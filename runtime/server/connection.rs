@@ -230,6 +230,8 @@ mod tests {
                 router,
                 inbox,
                 browser: None,
+                metrics: crate::metrics::Metrics::new().unwrap(),
+                accounts: crate::server::Accounts::default(),
             },
             ServerLimits::default(),
         );

@@ -26,7 +26,7 @@ pub fn identify(headers: &mut HeaderMap) -> HeaderValue {
     let id = only(headers, &REQUEST_ID)
         .filter(|id| is_id(id.as_bytes()))
         .cloned();
-    let traced = only(headers, &TRACEPARENT).is_some_and(|parent| is_traceparent(parent.as_bytes()));
+    let traced = joins(headers);
     if !traced || !is_tracestate(headers) {
         headers.remove(TRACESTATE);
     }
@@ -42,6 +42,11 @@ pub fn identify(headers: &mut HeaderMap) -> HeaderValue {
         headers.insert(REQUEST_ID, id.clone());
         id
     })
+}
+
+/// Whether a request is part of a trace that its client began.
+pub fn joins(headers: &HeaderMap) -> bool {
+    only(headers, &TRACEPARENT).is_some_and(|parent| is_traceparent(parent.as_bytes()))
 }
 
 /// The value of a header that is there once.

@@ -6,6 +6,7 @@ use std::{io, net::SocketAddr, path::Path};
 use tokio::net::{TcpListener, TcpSocket};
 
 use super::{
+    passed,
     tls::{Follower, Tls},
     unix::UnixSocket,
 };
@@ -41,7 +42,15 @@ pub async fn bind(spec: &ServerSpec) -> Result<Listeners, Vec<Diagnostic>> {
             (None, None)
         }
     };
-    for address in &spec.listen {
+    // Those stand for all that the manifest says, but for what is spoken there.
+    let passed = passed::take().map_err(|diagnostic| vec![diagnostic])?;
+    let addresses = if passed.is_empty() { &spec.listen[..] } else { &[] };
+    all.extend(
+        passed
+            .into_iter()
+            .map(|listener| adopt(listener, spec, tls.as_ref())),
+    );
+    for address in addresses {
         let bound = match address {
             Address::Http(socket) => bind_tcp(*socket).map(Listener::Tcp),
             Address::Https(socket) => match &tls {
@@ -64,6 +73,15 @@ pub async fn bind(spec: &ServerSpec) -> Result<Listeners, Vec<Diagnostic>> {
         tracing::info!("listening on {}", address.url());
     }
     Ok(Listeners { all, certificate })
+}
+
+/// A socket that was passed: TLS is spoken where the manifest has its address with `https://`.
+fn adopt(listener: TcpListener, spec: &ServerSpec, tls: Option<&Tls>) -> Listener {
+    let is_tls = |own| spec.listen.contains(&Address::Https(own));
+    match tls {
+        Some(tls) if listener.local_addr().is_ok_and(is_tls) => Listener::Tls(listener, tls.clone()),
+        _ => Listener::Tcp(listener),
+    }
 }
 
 impl Listeners {

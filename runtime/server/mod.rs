@@ -5,12 +5,14 @@
 //!  listen ──▶ connection (TLS, HTTP/1.1 or HTTP/2, watched by its activity) ──▶ respond ──▶ router
 //! ```
 
+mod account;
 mod activity;
 mod answer;
 mod conform;
 mod connection;
 mod identity;
 mod listen;
+mod passed;
 mod patient;
 mod respond;
 mod stream_body;
@@ -24,16 +26,17 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
+pub use self::{
+    account::Accounts,
+    listen::{Listeners, bind},
+    unix::UnixSocket,
+};
 use self::{
     connection::{Accepted, Connections},
     listen::Listener,
     respond::Responder,
 };
-pub use self::{
-    listen::{Listeners, bind},
-    unix::UnixSocket,
-};
-use crate::{browser::Browser, project::ServerLimits, router::Router, status::Inbox};
+use crate::{browser::Browser, metrics::Metrics, project::ServerLimits, router::Router, status::Inbox};
 
 /// How long connections are still accepted once the server is to stop: some may have come by then.
 const LAST_CALL: Duration = Duration::from_millis(50);
@@ -49,6 +52,8 @@ pub struct Server {
     pub router: Router,
     /// Where requests ask for what lies on disk.
     pub inbox: Inbox,
+    pub metrics: Metrics,
+    pub accounts: Accounts,
     pub limits: ServerLimits,
     /// In dev: the pages that follow what is served.
     pub browser: Option<Browser>,
@@ -61,6 +66,8 @@ impl Server {
             listeners: Listeners { all, certificate },
             router,
             inbox,
+            metrics,
+            accounts,
             limits,
             browser,
         } = self;
@@ -73,14 +80,14 @@ impl Server {
         raise_handles();
         let shutdown_time = limits.shutdown_time;
         let permits = Arc::new(Semaphore::new(most));
-        let connections = Arc::new(Connections::new(
-            Responder {
-                router,
-                inbox,
-                browser,
-            },
-            limits,
-        ));
+        let responder = Responder {
+            router,
+            inbox,
+            metrics,
+            accounts,
+            browser,
+        };
+        let connections = Arc::new(Connections::new(responder, limits));
         let mut accepting = JoinSet::new();
         for listener in all {
             accepting.spawn(accept(

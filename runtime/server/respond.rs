@@ -1,18 +1,28 @@
 //! One request, from its head to the head of its response: who answers it, and what it is known by.
 //! Knows no socket.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use super::{activity::Activity, answer, conform, identity, stream_body::StreamBody, upload::Upload};
+use super::{
+    account::{Account, Accounts},
+    activity::Activity,
+    answer, conform, identity,
+    stream_body::StreamBody,
+    upload::Upload,
+};
 use crate::{
     browser::{Asked, Browser},
     generation::RequestError,
     host::body::{self, Body},
+    metrics::{Meter, Metrics},
     router::{RouteError, Routed, RoutedPage, Router, Wait},
     status::Inbox,
 };
@@ -24,8 +34,18 @@ pub struct Responder {
     pub router: Router,
     /// Where requests ask for what lies on disk.
     pub inbox: Inbox,
+    pub metrics: Metrics,
+    pub accounts: Accounts,
     /// In dev: the pages that follow what is served.
     pub browser: Option<Browser>,
+}
+
+/// What is known of a request from its head on.
+#[derive(Clone, Copy)]
+struct Known<'r> {
+    id: &'r HeaderValue,
+    began: Instant,
+    account: Option<&'r Account>,
 }
 
 impl Responder {
@@ -45,18 +65,28 @@ impl Responder {
                 if http2 {
                     conform::join_cookies(request.headers_mut());
                 }
+                let joins = self.accounts.joins(&request);
                 let id = identity::identify(request.headers_mut());
-                let mut response = match &self.browser {
-                    None => self.answer(request, &id, activity).await,
-                    // Boxed, and for developers alone.
-                    Some(browser) => Box::pin(self.answer_in_dev(browser, request, &id, activity)).await,
+                let account = self.accounts.begin(&mut request, joins);
+                let known = Known {
+                    id: &id,
+                    began: Instant::now(),
+                    account: account.as_deref(),
                 };
+                let mut response = match &self.browser {
+                    None => self.answer(request, known, activity).await,
+                    // Boxed, and for developers alone.
+                    Some(browser) => Box::pin(self.answer_in_dev(browser, request, known, activity)).await,
+                };
+                if let Some(account) = account {
+                    self.accounts.end(*account, &response, &id);
+                }
                 response.headers_mut().insert(identity::REQUEST_ID, id);
                 response
             }
             Err(status) => {
                 close = true;
-                answer::refused(status)
+                self.unasked(answer::refused(status))
             }
         };
         if close && !http2 {
@@ -75,15 +105,15 @@ impl Responder {
     async fn answer(
         &self,
         request: Request<Incoming>,
-        id: &HeaderValue,
+        known: Known<'_>,
         activity: &Arc<Activity>,
     ) -> Response<Body> {
         let (method, path) = (request.method(), request.uri().path());
         if *method == Method::CONNECT || *method == Method::TRACE {
-            return answer::method_not_allowed();
+            return self.unasked(answer::method_not_allowed());
         }
         if path == "*" {
-            return answer::options();
+            return self.unasked(answer::options());
         }
         if let Some(Wait { group, limit }) = self.router.waits(path) {
             // Large, and rare: no other request is to carry it.
@@ -92,19 +122,31 @@ impl Responder {
         match self.router.route(path) {
             Ok(Routed::Page(page)) => {
                 let request = request.map(|body| Upload::new(body, activity).boxed_unsync());
-                match lead(page, request, id).await {
+                match lead(page, request, known).await {
                     Ok(response) => response,
                     // Boxed, as all that few requests need.
-                    Err(unbegun) => Box::pin(self.lead_again(unbegun, id)).await,
+                    Err(unbegun) => Box::pin(self.lead_again(unbegun, known)).await,
                 }
             }
-            Ok(Routed::File { generation, label }) => {
+            Ok(Routed::File {
+                generation,
+                label,
+                meter,
+            }) => {
                 // Boxed: pages are not to carry its size.
                 let file = Box::pin(generation.file(method, request.uri(), request.headers()));
-                answer::file(file.await.map(BodyExt::boxed_unsync), label)
+                let response = answer::file(file.await.map(BodyExt::boxed_unsync), label);
+                count(meter.as_deref(), &response, known.began);
+                response
             }
-            Err(error) => answer::unrouted(&error),
+            Err(error) => self.unasked(answer::unrouted(&error)),
         }
+    }
+
+    /// Counts an answer for which no group was asked.
+    fn unasked(&self, response: Response<Body>) -> Response<Body> {
+        self.metrics.unrouted(response.status());
+        response
     }
 }
 
@@ -115,7 +157,7 @@ impl Responder {
         &self,
         browser: &Browser,
         request: Request<Incoming>,
-        id: &HeaderValue,
+        known: Known<'_>,
         activity: &Arc<Activity>,
     ) -> Response<Body> {
         let path = request.uri().path();
@@ -136,10 +178,10 @@ impl Responder {
                 self.inbox.fresh(None, UNKNOWN).await;
             }
         }
-        let response = self.answer(request, id, activity).await;
+        let response = self.answer(request, known, activity).await;
         let own = response.extensions().get::<answer::Own>().is_some();
         if own {
-            let id = id.to_str().unwrap_or_default();
+            let id = known.id.to_str().unwrap_or_default();
             return browser.explained(&asked, id, response).await;
         }
         let generation = response.headers().get(answer::GENERATION).cloned();
@@ -149,15 +191,15 @@ impl Responder {
 
     /// A request whose turn did not come before its generation's drain deadline: a newer one answers it. Where
     /// there is none, the server stops.
-    async fn lead_again(&self, unbegun: Unbegun, id: &HeaderValue) -> Response<Body> {
+    async fn lead_again(&self, unbegun: Unbegun, known: Known<'_>) -> Response<Body> {
         let mut unbegun = unbegun;
         loop {
             let page = match self.router.route(unbegun.request.uri().path()) {
                 Ok(Routed::Page(page)) if page.label != unbegun.label => page,
-                Ok(_) => return answer::failed(&RequestError::Ended),
-                Err(error) => return answer::unrouted(&error),
+                Ok(_) => return self.unasked(answer::failed(&RequestError::Ended)),
+                Err(error) => return self.unasked(answer::unrouted(&error)),
             };
-            match lead(page, *unbegun.request, id).await {
+            match lead(page, *unbegun.request, known).await {
                 Ok(response) => return response,
                 Err(again) => unbegun = again,
             }
@@ -176,16 +218,22 @@ struct Unbegun {
 async fn lead(
     routed: RoutedPage,
     request: Request<Body>,
-    id: &HeaderValue,
+    known: Known<'_>,
 ) -> Result<Response<Body>, Unbegun> {
     let RoutedPage {
         generation,
         component,
         label,
+        meter,
         params,
     } = routed;
     let answered = match generation.admit().await {
-        Ok(lease) => lease.handle(&component, params, request).await,
+        Ok(lease) => {
+            if let Some(account) = known.account {
+                account.called(&component);
+            }
+            lease.handle(&component, params, request).await
+        }
         Err(RequestError::Ended) => Err(RequestError::NotBegun(Box::new(request))),
         Err(error) => Err(error),
     };
@@ -195,12 +243,19 @@ async fn lead(
             return Err(Unbegun { request, label });
         }
         Err(error) => {
-            log_failure(&label, &error, component.as_str(), id);
+            log_failure(&label, &error, component.as_str(), known.id);
             answer::failed(&error)
         }
     };
     answer::name_generation(&mut response, label);
+    count(meter.as_deref(), &response, known.began);
     Ok(response)
+}
+
+fn count(meter: Option<&Meter>, response: &Response<Body>, began: Instant) {
+    if let Some(meter) = meter {
+        meter.answered(response.status(), began.elapsed());
+    }
 }
 
 fn is_bodiless(status: StatusCode) -> bool {

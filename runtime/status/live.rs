@@ -9,15 +9,22 @@ use super::{
     Record,
     history::{GroupHistory, Histories},
 };
+use crate::feed::Feed;
 
 /// The journal's tale so far, held in memory. Whoever is told of an event finds it here.
 #[derive(Clone, Default)]
-pub struct Live(Arc<Mutex<Histories>>);
+pub struct Live {
+    histories: Arc<Mutex<Histories>>,
+    feed: Feed,
+}
 
 impl Live {
     pub(super) fn tell(&self, record: &Record) {
         match serde_json::to_value(record) {
-            Ok(record) => self.lock().tell(&record),
+            Ok(record) => {
+                self.lock().tell(&record);
+                self.feed.push(record.to_string());
+            }
             Err(error) => tracing::error!(%error, "an event cannot be told"),
         }
     }
@@ -27,7 +34,12 @@ impl Live {
         self.lock().groups().clone()
     }
 
+    /// The last events, as they are written down, and those to come.
+    pub fn feed(&self) -> &Feed {
+        &self.feed
+    }
+
     fn lock(&self) -> MutexGuard<'_, Histories> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.histories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,6 +1,7 @@
 //! What the control plane says to all others: the events of the contract, to standard output and to
 //! the journal. Knows not who listens.
 
+mod counts;
 mod history;
 mod inbox;
 mod journal;

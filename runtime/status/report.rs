@@ -20,11 +20,12 @@ use std::{
 };
 
 use super::{
-    Event, Format, Journal, Live, Record,
+    Event, Format, Journal, Live, Record, counts,
     queue::{Sending, Taking, queue},
     screen::Paint,
     text,
 };
+use crate::{metrics::Metrics, tracer::Tracer};
 
 /// Events that may wait to be written, and as many to be printed.
 const MAX_WAITING: usize = 4096;
@@ -39,6 +40,8 @@ pub struct Reporter {
     queue: Sending,
     live: Live,
     tap: Option<Tap>,
+    metrics: Metrics,
+    tracer: Tracer,
 }
 
 /// Who is told of each event at once. It must not wait.
@@ -52,7 +55,12 @@ pub struct Writer {
 }
 
 /// Starts writing events. Errors: a thread cannot be started.
-pub fn start(format: Format, journal: Option<Journal>) -> std::io::Result<(Reporter, Writer)> {
+pub fn start(
+    format: Format,
+    journal: Option<Journal>,
+    metrics: Metrics,
+    tracer: Tracer,
+) -> std::io::Result<(Reporter, Writer)> {
     let (reporting, reported) = queue(MAX_WAITING, "events are lost: the journal does not keep up");
     let (kept, printed) = queue(
         MAX_WAITING,
@@ -70,6 +78,8 @@ pub fn start(format: Format, journal: Option<Journal>) -> std::io::Result<(Repor
         queue: reporting,
         live: Live::default(),
         tap: None,
+        metrics,
+        tracer,
     };
     Ok((reporter, Writer { keeping, printing }))
 }
@@ -85,6 +95,7 @@ impl Reporter {
         if let Some(tap) = &self.tap {
             tap(&event);
         }
+        counts::count(&self.metrics, &self.tracer, &event);
         let record = Record::now(event);
         self.live.tell(&record);
         self.queue.send(record);

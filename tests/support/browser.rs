@@ -1,4 +1,4 @@
-//! A real Chromium, driven over WebDriver; its screenshots are left for people in Cargo's folder for tests.
+//! A real Chromium, driven by WebDriver: the protocol is JSON over HTTP, which the tests' client speaks.
 
 use std::{
     fs,
@@ -8,133 +8,198 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fantoccini::{Client, ClientBuilder, Locator, elements::Element, wd::WindowHandle};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use tokio::runtime::Runtime;
 
-use super::{PATIENCE, skipped};
+use super::{Client, Tool};
 
-/// Ended with the value.
+/// How long a page may take to show what it is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Ended with the value, its driver with it.
 pub struct Browser {
-    client: Client,
-    runtime: Runtime,
     driver: Child,
-    _profile: TempDir,
+    /// `http://127.0.0.1:9515`
+    url: String,
+    session: String,
 }
 
 impl Browser {
-    /// `None`, and loudly so, on a machine without Chromium and its driver. In CI that is a failure.
+    /// `None`, and loudly so, on a machine without it. In CI that is a failure.
     pub fn start() -> Option<Self> {
-        let spawned = Command::new("chromedriver")
+        Tool::new("chromium")?;
+        Tool::new("chromedriver")?;
+        let mut driver = Command::new("chromedriver")
             .arg("--port=0")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
-            .spawn();
-        let Ok(mut driver) = spawned else {
-            skipped("browser", "there is no chromedriver (Debian: chromium-driver)");
-            return None;
-        };
-        let mut said = BufReader::new(driver.stdout.take().unwrap()).lines();
-        let port = said.find_map(|line| {
-            let line = line.unwrap();
-            let (_, port) = line.split_once("successfully on port ")?;
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+        let started = "was started successfully on port ";
+        let port = lines.map_while(Result::ok).find_map(|line| {
+            let (_, port) = line.split_once(started)?;
             Some(port.trim_end_matches('.').to_owned())
         });
-        // Whatever else it says is read, or it would wait to be heard.
-        std::thread::spawn(move || said.for_each(drop));
-        let port = port.expect("the driver tells its port");
-        let profile = tempfile::tempdir().unwrap();
-        let runtime = Runtime::new().unwrap();
-        let options = json!({ "goog:chromeOptions": { "args": [
-            "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-            "--window-size=1000,700", format!("--user-data-dir={}", profile.path().display()),
-        ]}});
-        let mut builder = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new());
-        builder.capabilities(options.as_object().unwrap().clone());
-        let driver_url = format!("http://127.0.0.1:{port}");
-        let connecting = builder.connect(&driver_url);
-        let client = runtime.block_on(connecting).expect("Chromium starts");
-        Some(Self {
-            client,
-            runtime,
+        let mut browser = Self {
             driver,
-            _profile: profile,
-        })
+            url: format!("http://127.0.0.1:{}", port.expect("chromedriver tells its port")),
+            session: String::new(),
+        };
+        let arguments = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-dev-shm-usage",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            "--window-size=1280,900",
+        ];
+        let wanted = json!({ "capabilities": { "alwaysMatch": {
+            "browserName": "chrome",
+            "goog:chromeOptions": { "args": arguments },
+            "goog:loggingPrefs": { "browser": "ALL" },
+        }}});
+        let session = browser.command("POST", "/session", &wanted);
+        let id = session["sessionId"].as_str().expect("a session has an id");
+        browser.session = format!("/session/{id}");
+        Some(browser)
+    }
+
+    /// What the driver says to a command.
+    fn command(&self, method: &str, path: &str, body: &Value) -> Value {
+        let path = format!("{}{path}", self.session);
+        let body = match method {
+            "POST" => body.to_string(),
+            _ => String::new(),
+        };
+        let headers = [("content-type", "application/json")];
+        let reply = Client::new(&self.url).request(method, &path, &headers, body.as_bytes());
+        let mut answer: Value = serde_json::from_slice(&reply.body).unwrap();
+        assert_eq!(reply.status, 200, "{method} {path} {body}: {answer}");
+        answer["value"].take()
     }
 
     pub fn open(&self, url: &str) {
-        self.runtime.block_on(self.client.goto(url)).unwrap();
+        self.command("POST", "/url", &json!({ "url": url }));
+    }
+
+    /// What a function's body returns in the page.
+    pub fn run(&self, script: &str) -> Value {
+        self.command("POST", "/execute/sync", &json!({ "script": script, "args": [] }))
+    }
+
+    /// Waits until an expression is true in the page.
+    pub fn wait(&self, expression: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.run(&format!("return !!({expression})")) != true {
+            assert!(
+                Instant::now() < deadline,
+                "never true: {expression}\n{}\n{:?}",
+                self.run("return document.body.innerText"),
+                self.console()
+            );
+        }
+    }
+
+    /// Waits until an element shows this text.
+    pub fn wait_text(&self, selector: &str, text: &str) {
+        self.wait(&format!(
+            "[...document.querySelectorAll({selector:?})].some((one) => one.innerText.includes({text:?}))"
+        ));
+    }
+
+    pub fn text(&self, selector: &str) -> String {
+        let text = self.run(&format!("return document.querySelector({selector:?}).innerText"));
+        text.as_str().unwrap().to_owned()
+    }
+
+    /// As a person would: it has to be in sight.
+    pub fn click(&self, selector: &str) {
+        let element = self.find(selector);
+        self.command("POST", &format!("/element/{element}/click"), &json!({}));
+    }
+
+    /// Types into an element.
+    pub fn write(&self, selector: &str, text: &str) {
+        let element = self.find(selector);
+        self.command(
+            "POST",
+            &format!("/element/{element}/value"),
+            &json!({ "text": text }),
+        );
+    }
+
+    fn find(&self, selector: &str) -> String {
+        let using = json!({ "using": "css selector", "value": selector });
+        let found = self.command("POST", "/element", &using);
+        let id = found.as_object().unwrap().values().next().unwrap();
+        id.as_str().unwrap().to_owned()
+    }
+
+    /// What an expression comes to in the page; nothing while it is being loaded.
+    pub fn eval(&self, expression: &str) -> Value {
+        self.run(&format!(
+            "try {{ return ({expression}); }} catch {{ return null; }}"
+        ))
+    }
+
+    /// Waits until an expression comes to this in the page.
+    pub fn wait_for(&self, expression: &str, expected: impl Into<Value>) {
+        let expected: Value = expected.into();
+        self.wait(&format!(
+            "(() => {{ try {{ return ({expression}) === {expected}; }} catch {{ return false; }} }})()"
+        ));
     }
 
     /// Opens a page in another tab, and goes on there.
     pub fn open_tab(&self, url: &str) {
-        let tab = self.runtime.block_on(self.client.new_window(true)).unwrap();
-        self.go_to(
-            &self
-                .tabs()
-                .into_iter()
-                .find(|other| *other == tab.handle)
-                .unwrap(),
-        );
+        let tab = self.command("POST", "/window/new", &json!({ "type": "tab" }));
+        self.go_to(tab["handle"].as_str().unwrap());
         self.open(url);
     }
 
-    pub fn tabs(&self) -> Vec<WindowHandle> {
-        self.runtime.block_on(self.client.windows()).unwrap()
+    pub fn tabs(&self) -> Vec<String> {
+        let tabs = self.command("GET", "/window/handles", &Value::Null);
+        serde_json::from_value(tabs).unwrap()
     }
 
-    pub fn go_to(&self, tab: &WindowHandle) {
-        let switched = self.client.switch_to_window(tab.clone());
-        self.runtime.block_on(switched).unwrap();
+    pub fn go_to(&self, tab: &str) {
+        self.command("POST", "/window", &json!({ "handle": tab }));
     }
 
-    fn find(&self, selector: &str) -> Element {
-        self.runtime
-            .block_on(self.client.find(Locator::Css(selector)))
-            .unwrap()
+    /// Shows the page on a screen of this size, as a phone does or not.
+    pub fn resize(&self, width: u32, height: u32, mobile: bool) {
+        let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile });
+        let command = json!({ "cmd": "Emulation.setDeviceMetricsOverride", "params": metrics });
+        self.command("POST", "/goog/cdp/execute", &command);
     }
 
-    pub fn write(&self, selector: &str, text: &str) {
-        let element = self.find(selector);
-        self.runtime.block_on(element.send_keys(text)).unwrap();
-    }
-
-    /// What a script comes to. A page that is just being loaded has nothing to say.
-    pub fn eval(&self, script: &str) -> Value {
-        let script = format!("return ({script});");
-        let evaluated = self.runtime.block_on(self.client.execute(&script, vec![]));
-        evaluated.unwrap_or(Value::Null)
-    }
-
-    /// Waits until a script comes to `expected`, and tells how long that took.
-    pub fn wait_for(&self, script: &str, expected: impl Into<Value>) -> Duration {
-        let (expected, began) = (expected.into(), Instant::now());
-        loop {
-            let found = self.eval(script);
-            if found == expected {
-                return began.elapsed();
-            }
-            if began.elapsed() > PATIENCE {
-                let shown = self.eval("document.documentElement.outerHTML");
-                panic!("{script} is {found}, and never {expected}; the page is {shown}");
-            }
-            // The driver answers when the browser has: no faster than the page itself.
-        }
-    }
-
+    /// Puts a picture of what is seen into `target/tmp/NAME.png`.
     pub fn screenshot(&self, name: &str) {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots");
-        fs::create_dir_all(&folder).unwrap();
-        let picture = self.runtime.block_on(self.client.screenshot()).unwrap();
-        fs::write(folder.join(format!("{name}.png")), picture).unwrap();
+        let picture = self.command("GET", "/screenshot", &Value::Null);
+        let picture = STANDARD.decode(picture.as_str().unwrap()).unwrap();
+        fs::write(
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.png")),
+            picture,
+        )
+        .unwrap();
+    }
+
+    /// What went wrong in the page since this was asked last: errors, and what its policy forbade.
+    pub fn console(&self) -> Vec<String> {
+        let entries = self.command("POST", "/se/log", &json!({ "type": "browser" }));
+        let entries = entries.as_array().unwrap();
+        let severe = entries.iter().filter(|entry| entry["level"] == "SEVERE");
+        severe.map(|entry| entry["message"].to_string()).collect()
     }
 }
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Chromium goes with its session.
-        let _ = self.runtime.block_on(self.client.clone().close());
+        // The browser goes with its session; a test that fails must not fail again here.
+        if !std::thread::panicking() {
+            self.command("DELETE", "", &Value::Null);
+        }
         let _ = self.driver.kill();
         let _ = self.driver.wait();
     }

@@ -1,7 +1,7 @@
 //! Programs of others that tests prove something with, where the machine has them.
 
 use std::{
-    io::Write,
+    io::{Seek, Write},
     process::{Command, Stdio},
 };
 
@@ -34,11 +34,15 @@ impl Tool {
 
     /// What it says on standard output; it has to succeed.
     pub fn run(&self, arguments: &[&str]) -> String {
-        let output = Command::new(self.0)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+        self.run_on("", arguments)
+    }
+
+    /// As `run`, with a standard input.
+    pub fn run_on(&self, input: &str, arguments: &[&str]) -> String {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(input.as_bytes()).unwrap();
+        file.rewind().unwrap();
+        let output = Command::new(self.0).args(arguments).stdin(file).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(

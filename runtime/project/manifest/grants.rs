@@ -5,7 +5,6 @@ use std::{
     path::PathBuf,
 };
 
-use super::later;
 use crate::project::{
     Source,
     grants::Origin,
@@ -18,6 +17,18 @@ pub struct GrantLines {
     pub env: BTreeMap<String, TextLine>,
     pub config: BTreeMap<String, TextLine>,
     pub directories: Vec<DirectoryLine>,
+    pub keyvalue: Option<KeyValueLine>,
+}
+
+impl GrantLines {
+    /// All that may be a secret.
+    pub fn texts(&self) -> impl Iterator<Item = &TextLine> {
+        let url = match &self.keyvalue {
+            Some(KeyValueLine::Redis(url)) => Some(url),
+            Some(KeyValueLine::Durable) | None => None,
+        };
+        self.env.values().chain(self.config.values()).chain(url)
+    }
 }
 
 /// A text, or where a secret is found, as written.
@@ -25,6 +36,14 @@ pub struct GrantLines {
 pub enum TextLine {
     Written(String),
     Secret(Placed<Source>),
+}
+
+/// Where keys and values are, as written.
+#[derive(Debug, PartialEq, Eq)]
+pub enum KeyValueLine {
+    Durable,
+    /// The URL of a Redis.
+    Redis(TextLine),
 }
 
 #[derive(Debug)]
@@ -55,12 +74,13 @@ pub fn grants(section: &mut Section<'_>) -> GrantLines {
         .iter()
         .filter_map(|value| directory(value, &mut taken))
         .collect();
-    section.get("keyvalue").and_then(|value| later::keyvalue(&value));
+    let keyvalue = section.get("keyvalue").and_then(|value| keyvalue(&value));
     GrantLines {
         http,
         env,
         config,
         directories,
+        keyvalue,
     }
 }
 
@@ -92,7 +112,7 @@ fn text(entry: &Entry<'_>, check: fn(&Entry<'_>)) -> Option<(String, TextLine)> 
     Some((name, TextLine::Written(value.to_owned())))
 }
 
-fn secret(value: &Value<'_>) -> Option<Placed<Source>> {
+pub fn secret(value: &Value<'_>) -> Option<Placed<Source>> {
     let [file, env] = value.section(|secret| [secret.get("file"), secret.get("env")])?;
     let source = match (file, env) {
         (Some(file), None) => match file.string()? {
@@ -108,6 +128,20 @@ fn secret(value: &Value<'_>) -> Option<Placed<Source>> {
         _ => return value.expected("a string, { file = \"PATH\" } or { env = \"NAME\" }"),
     };
     Some(value.placed(source))
+}
+
+fn keyvalue(value: &Value<'_>) -> Option<KeyValueLine> {
+    if value.is_table() {
+        return Some(KeyValueLine::Redis(TextLine::Secret(secret(value)?)));
+    }
+    match (value.as_bool(), value.as_str()) {
+        (Some(granted), _) => granted.then_some(KeyValueLine::Durable),
+        // What comes behind it is for the client of Redis to read.
+        (_, Some(url)) if url.starts_with("redis://") && !url.contains('\0') => {
+            Some(KeyValueLine::Redis(TextLine::Written(url.to_owned())))
+        }
+        _ => value.expected("true or the URL of a Redis such as \"redis://127.0.0.1:6379\""),
+    }
 }
 
 fn check_variable(entry: &Entry<'_>) {

@@ -23,14 +23,6 @@ pub fn probation(value: &Value<'_>) -> Option<()> {
     not_yet(value, "probation", "a new generation is never reverted")
 }
 
-/// Without it, nothing is granted.
-pub fn keyvalue(value: &Value<'_>) -> Option<()> {
-    if value.boolean()? {
-        return not_yet(value, value.path(), "there is no store for keys and values");
-    }
-    Some(())
-}
-
 fn not_yet(value: &Value<'_>, what: &str, instead: &str) -> Option<()> {
     value.wrong(
         "manifest-not-yet",

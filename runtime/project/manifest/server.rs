@@ -1,10 +1,11 @@
 //! The section `[server]`: where to listen, by which certificate, and what a client may take.
 //! Knows no group.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
+use super::grants::secret;
 use crate::project::{
-    Address, ServerLimits, ServerSpec, TlsFiles,
+    Address, AdminSpec, ServerLimits, ServerSpec, TlsFiles,
     toml_reader::{Section, Value},
 };
 
@@ -12,6 +13,7 @@ pub fn server(section: &mut Section<'_>) -> ServerSpec {
     let written = section.get("listen");
     let tls_section = section.get("tls");
     let tls = tls_section.as_ref().and_then(|value| value.section(tls)?);
+    let admin = section.get("admin").and_then(|value| value.section(admin)?);
     let limits = section.get("limits").and_then(|value| value.section(limits));
     // What is wrong in the section is said already.
     let has_tls = tls_section.is_some();
@@ -21,6 +23,28 @@ pub fn server(section: &mut Section<'_>) -> ServerSpec {
         listen: listen.unwrap_or(default.listen),
         tls,
         limits: limits.unwrap_or(default.limits),
+        admin,
+    }
+}
+
+fn admin(section: &mut Section<'_>) -> Option<AdminSpec> {
+    let listen = section.get("listen").map(|value| admin_address(&value));
+    let token = section.get("token").map(|value| secret(&value));
+    match (listen, token) {
+        (Some(listen), Some(token)) => Some(AdminSpec {
+            listen: listen?,
+            token: token?.value,
+        }),
+        (None, _) => section.lacks("listen", "an address of this machine, such as \"127.0.0.1:9180\""),
+        (_, None) => section.lacks("token", "{ file = \"PATH\" } or { env = \"NAME\" }"),
+    }
+}
+
+fn admin_address(value: &Value<'_>) -> Option<SocketAddr> {
+    match value.string()?.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() => Some(address),
+        _ => value
+            .expected("an address of this machine, such as \"127.0.0.1:9180\": others reach it by a tunnel"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Manifest text and what is said about it.
 
 use super::*;
-use crate::project::{ServerLimits, Source, TlsFiles};
+use crate::project::{AdminSpec, ServerLimits, Source, TlsFiles};
 
 /// One line per diagnostic: `line:column code: message | help`.
 fn check(text: &str, expected: &[&str]) {
@@ -220,9 +220,22 @@ idle-time = "1m"
 write-time = "20s"
 shutdown-time = "100ms"
 memory = "2GiB"
+[server.admin]
+listen = "127.0.0.1:9180"
+token = { env = "ADMIN" }
 "#,
     );
-    let ServerSpec { listen, tls, limits } = manifest.server;
+    let ServerSpec {
+        listen,
+        tls,
+        limits,
+        admin,
+    } = manifest.server;
+    let expected = AdminSpec {
+        listen: "127.0.0.1:9180".parse().unwrap(),
+        token: Source::Env("ADMIN".into()),
+    };
+    assert_eq!(admin, Some(expected));
     let listen: Vec<_> = listen.iter().map(ToString::to_string).collect();
     assert_eq!(
         listen,
@@ -463,16 +476,13 @@ fn what_comes_later_is_refused_by_name() {
     check(
         r#"[groups.shop]
 state = "migrate"
-[groups.shop.grants]
-keyvalue = true
 [groups.shop.swap]
 requests = "wait"
 probation = { requests = 100, traps = 1 }
 "#,
         &[
             "2:9 manifest-not-yet: state = \"migrate\" is not supported yet; only \"fresh\" is",
-            "4:12 manifest-not-yet: groups.shop.grants.keyvalue is not supported yet; there is no store for keys and values",
-            "7:13 manifest-not-yet: probation is not supported yet; a new generation is never reverted",
+            "5:13 manifest-not-yet: probation is not supported yet; a new generation is never reverted",
         ],
     );
 }
@@ -490,7 +500,7 @@ drain = "soon"
 "#,
         &[
             "2:9 manifest-value: groups.shop.state must be \"fresh\" or \"migrate\", not \"frsh\"",
-            "4:12 manifest-value: groups.shop.grants.keyvalue must be true or false, not \"yes\"",
+            "4:12 manifest-value: groups.shop.grants.keyvalue must be true or the URL of a Redis such as \"redis://127.0.0.1:6379\", not \"yes\"",
             "6:12 manifest-value: groups.shop.swap.requests must be \"serve-old\" or \"wait\", not \"drop\"",
             "7:9 manifest-value: groups.shop.swap.drain must be a time such as \"10s\" or \"500ms\", from 0s to 30days, not \"soon\"",
         ],
@@ -532,4 +542,23 @@ directories = [{ host = "data", guest = "/data" }, { host = "../more", guest = "
         directories,
         [("data", "/data", false), ("../more", "/more", true)]
     );
+    let keyvalue = |written: &str| {
+        let manifest = good(&format!("[groups.shop.grants]\nkeyvalue = {written}\n"));
+        manifest
+            .groups
+            .into_iter()
+            .next()
+            .and_then(|(_, group)| group.grants.keyvalue)
+    };
+    assert_eq!(keyvalue("false"), None);
+    assert_eq!(keyvalue("true"), Some(KeyValueLine::Durable));
+    let redis = TextLine::Written("redis://127.0.0.1:6379".into());
+    assert_eq!(
+        keyvalue("\"redis://127.0.0.1:6379\""),
+        Some(KeyValueLine::Redis(redis))
+    );
+    assert!(matches!(
+        keyvalue("{ env = \"REDIS\" }"),
+        Some(KeyValueLine::Redis(TextLine::Secret(_)))
+    ));
 }
