@@ -22,7 +22,7 @@ use crate::{
     project::{Address, Project, ServerLimits, ServerSpec},
     reload::{Mode, Reloader, Watch},
     router,
-    server::{self, Accounts, Server},
+    server::{self, Accounts, Recorder, Server},
     service,
     status::{self, Ask, Event, Format, Journal, Reporter, Tap, Writer},
     tracer::Tracer,
@@ -41,6 +41,8 @@ pub struct Config {
     pub frozen: bool,
     /// How changes are noticed.
     pub watch: Mode,
+    /// Writes down what is asked of pages.
+    pub recorder: Option<Recorder>,
     pub logging: Logging,
     /// A line of the log for each request.
     pub access_log: bool,
@@ -74,16 +76,14 @@ impl Config {
         let state_dir = self.state_dir.clone().unwrap_or_else(|| root.join(".wasmhost"));
         let kept = Kept::new(&state_dir, &root);
         let (project, watch) = self.read(&root, &kept)?;
-        let spec = self.server(&project, &kept);
+        let spec = server_spec(&project, &kept, self.listen);
         let listeners = server::bind(&spec).await?;
         let (ticking, builder) = start_engine(&state_dir, &spec.limits).map_err(one)?;
         let metrics = Metrics::new().map_err(|error| one(no_metrics(&error)))?;
         let no_thread = |error| one(no_thread(&root, &error));
         let tracer = Tracer::start().map_err(one)?;
-        let (counting, tracing) = (metrics.clone(), tracer.clone());
-        let (reporter, writer) =
-            status::start(self.format, open_journal(&state_dir), counting, tracing).map_err(no_thread)?;
-        let reporter = reporter.with_tap(self.browser.clone().map(tap));
+        let reported = start_reporting(self.format, &state_dir, &metrics, &tracer, &self.browser);
+        let (reporter, writer) = reported.map_err(no_thread)?;
         let admin = Admin::bind(&state_dir, spec.admin.as_ref()).await.map_err(one)?;
         let keeper = Keeper::start(kept.clone()).map_err(no_thread)?;
         if let Ok(project) = &project {
@@ -122,6 +122,7 @@ impl Config {
                 tracer: tracer.clone(),
                 access_log: self.access_log,
             },
+            recorder: self.recorder,
             limits: spec.limits,
             browser: self.browser,
         };
@@ -138,18 +139,6 @@ impl Config {
             writer,
             ticking,
         })
-    }
-
-    /// What the manifest says of the server, or the one that was kept, and the command line.
-    fn server(&self, project: &Tree, kept: &Kept) -> ServerSpec {
-        let mut spec = match project {
-            Ok(project) => project.server.clone(),
-            Err(_) => kept.server().unwrap_or_default(),
-        };
-        if !self.listen.is_empty() {
-            spec.listen.clone_from(&self.listen);
-        }
-        spec
     }
 
     /// The tree as it lies there, or what is wrong with it, and the watch over it.
@@ -234,6 +223,30 @@ impl App {
         drop(ticking);
         writer
     }
+}
+
+/// The manifest's, or what was kept of it, but for what the command line says.
+fn server_spec(project: &Tree, kept: &Kept, listen: Vec<Address>) -> ServerSpec {
+    let mut spec = match project {
+        Ok(project) => project.server.clone(),
+        Err(_) => kept.server().unwrap_or_default(),
+    };
+    if !listen.is_empty() {
+        spec.listen = listen;
+    }
+    spec
+}
+
+fn start_reporting(
+    format: Format,
+    state_dir: &Path,
+    metrics: &Metrics,
+    tracer: &Tracer,
+    browser: &Option<Browser>,
+) -> std::io::Result<(Reporter, Writer)> {
+    let started = status::start(format, open_journal(state_dir), metrics.clone(), tracer.clone());
+    let (reporter, writer) = started?;
+    Ok((reporter.with_tap(browser.clone().map(tap)), writer))
 }
 
 fn start_engine(state_dir: &Path, limits: &ServerLimits) -> Result<(Ticking, Builder), Diagnostic> {

@@ -203,6 +203,18 @@ pub fn worst_fault(diagnostics: &[Diagnostic]) -> Option<Fault> {
     errors.map(Diagnostic::fault).max()
 }
 
+/// Bytes of a guest's own words that are told at once.
+const BRIEF: usize = 1000;
+
+/// The beginning of a text that others wrote: a name of megabytes, told with each trap, would fill the disk.
+pub fn brief(text: &str) -> Cow<'_, str> {
+    if text.len() <= BRIEF {
+        return Cow::Borrowed(text);
+    }
+    let end = text.floor_char_boundary(BRIEF);
+    Cow::Owned(format!("{}… ({} bytes)", &text[..end], text.len()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,6 +229,15 @@ mod tests {
         check(3, 2, 1);
         check(6, 2, 3);
         check(99, 3, 1);
+    }
+
+    #[test]
+    fn of_long_words_the_beginning_is_told() {
+        assert_eq!(brief("short"), "short");
+        let long = "ä".repeat(BRIEF);
+        let told = brief(&long);
+        assert!(told.len() < BRIEF + 30, "{told}");
+        assert!(told.ends_with("ä… (2000 bytes)"), "{told}");
     }
 
     #[test]

@@ -24,7 +24,7 @@ use tower_http::services::{
 };
 
 use crate::{
-    host::body::{Body, BodyError},
+    host::body::{self, Body, BodyError},
     project::{Digest, STATIC, StaticFile},
 };
 
@@ -125,7 +125,7 @@ impl Files {
         *request.headers_mut() = headers;
         let Ok(response) = self.service.clone().oneshot(request).await;
         // Memory can always be read.
-        response.map(|body| body.map_err(|_| BodyError::Ended).boxed_unsync())
+        response.map(|content| body::streamed(content.map_err(|_| BodyError::Ended)))
     }
 
     /// The tag of what is served at a path to a client that takes these encodings.

@@ -87,5 +87,8 @@ pub mod dev;
 // Everything put together.
 pub mod app;
 
+// What a swap does to a tree, tried out.
+pub mod testing;
+
 // Arguments in, text and exit codes out.
 pub mod cli;

@@ -17,9 +17,9 @@ use crate::{
     },
     diagnostic::Diagnostic,
     files::Files,
-    generation::{FailedStart, Generation, GenerationId, Observer, Retirement},
+    generation::{FailedStart, Generation, GenerationId, Observer, Plan, Retirement},
     host,
-    project::{ComponentId, GroupSpec, PartialGroup},
+    project::{ComponentId, GroupSpec, PartialGroup, State},
 };
 
 /// A group's next generation, complete, and served by nobody yet.
@@ -31,6 +31,8 @@ pub struct Prepared {
     pub exports: Vec<String>,
     pub cost: Cost,
     pub instantiate: Duration,
+    /// It has still to be given what the generation before hands over.
+    pub inherits: bool,
 }
 
 /// A group whose files were read, ready to be built. Cheap to clone.
@@ -149,13 +151,22 @@ impl PartlyReadable {
     }
 }
 
-/// Builds and starts the generation `number` of a group. Whoever gives up no longer wants the outcome: it
-/// comes early, and means nothing.
+/// What a group's next generation follows.
+#[derive(Clone, Copy)]
+pub struct Succession {
+    /// The number of the next one.
+    pub number: u64,
+    /// Another one serves, which may have a state to hand over.
+    pub has_predecessor: bool,
+}
+
+/// Builds and starts a group's next generation. Whoever gives up no longer wants the outcome: it comes early,
+/// and means nothing.
 pub async fn prepare(
     builder: Arc<Builder>,
     readable: Readable,
     exports: Arc<Exports>,
-    number: u64,
+    succession: Succession,
     observer: Observer,
     give_up: CancellationToken,
 ) -> Result<Prepared, Refused> {
@@ -177,15 +188,14 @@ pub async fn prepare(
     cost.link += took;
     let id = GenerationId {
         group: spec.name.as_str().into(),
-        number,
+        number: succession.number,
     };
+    let inherits = spec.state == State::Migrate && succession.has_predecessor;
     let starting = Instant::now();
     let start = Generation::start(
         id,
         Arc::new(artifact),
-        spec.instances,
-        spec.limits.clone(),
-        &spec.grants,
+        Plan::of(&spec, inherits),
         Files::new(&spec.name, spec.files.clone()),
         observer,
     );
@@ -205,20 +215,24 @@ pub async fn prepare(
                 exports: own_exports,
                 cost,
                 instantiate,
+                inherits,
             })
         }
         Err(FailedStart {
             component,
             diagnostic,
-        }) => {
-            let file = component.and_then(|id| Some(spec.components.get(&id)?.path.clone()));
-            let diagnostic = match file {
-                Some(file) => diagnostic.file(file),
-                None => diagnostic,
-            };
-            Err((spec, vec![diagnostic]))
-        }
+        }) => Err(refused(spec, component.as_ref(), diagnostic)),
     }
+}
+
+/// A group that is refused for one of its components, where one is known.
+pub fn refused(spec: GroupSpec, component: Option<&ComponentId>, diagnostic: Diagnostic) -> Refused {
+    let file = component.and_then(|id| Some(spec.components.get(id)?.path.clone()));
+    let diagnostic = match file {
+        Some(file) => diagnostic.file(file),
+        None => diagnostic,
+    };
+    (spec, vec![diagnostic])
 }
 
 /// Runs what blocks where it may. Where it panics, on input that nobody thought of, the group is refused

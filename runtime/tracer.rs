@@ -269,7 +269,9 @@ async fn send_all(mut pieces: mpsc::Receiver<Piece>, exporter: opentelemetry_otl
         }
         failing = sent.is_err();
         // Who waited may be gone.
-        flushed.into_iter().for_each(|done| drop(done.send(())));
+        for done in flushed {
+            let _ = done.send(());
+        }
     }
 }
 

@@ -358,10 +358,10 @@ fn a_manifest_with_mistakes() {
         ],
     );
     check(
-        "[groups.shop]\n      state = \"migrate\"\n",
+        "[groups.shop.swap]\n      probation = { requests = 1, traps = 1 }\n",
         &[
             "error[manifest-not-yet]",
-            "--> ROOT/wasmhost.toml:2:15\n",
+            "--> ROOT/wasmhost.toml:2:19\n",
             "is not supported yet",
         ],
     );

@@ -180,7 +180,7 @@ fn everything(folder: &Path) -> Vec<u8> {
         let path = entry.unwrap().path();
         if path.is_dir() {
             content.extend(everything(&path));
-        } else {
+        } else if path.is_file() {
             content.extend(fs::read(path).unwrap());
         }
     }

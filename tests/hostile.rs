@@ -5,7 +5,8 @@ pub mod wat;
 
 use std::{
     fs,
-    io::Read,
+    io::{Read, Write},
+    net::TcpStream,
     process::{Command, Stdio},
     sync::{
         Arc,
@@ -17,7 +18,7 @@ use std::{
 use serde_json::Value;
 
 use self::wat::{ALARMS, CLOCK, Page, RANDOM, RESOURCE, act};
-use crate::support::{Client, Reply, Server, Tree, guests, touched, wasmhost, wat_site};
+use crate::support::{Client, Reply, Server, Tree, connect, guests, touched, wasmhost, wat_site};
 
 const POLICIES: [(&str, &str); 3] = [
     ("shared", "\"shared\""),
@@ -381,6 +382,50 @@ fn whatever_a_guest_does_others_are_served() {
     assert!(after.memory < most, "{before:?}, then {after:?}");
 }
 
+/// Prints the table of SECURITY.md: each act a few times under each policy, one after another.
+/// `cargo test --test main hostile::table -- --ignored --nocapture`
+#[test]
+#[ignore = "prints a table, and takes some minutes"]
+fn table() {
+    const TIMES: usize = 3;
+    let tree = site();
+    let server = Server::start_with(tree.root(), &["--frozen"]);
+    let neighbour = Neighbour::start(&server);
+    round(&server, &neighbour);
+    let pages = PAGES.map(|(name, status, _)| (format!("{name}?act"), status, name.to_owned(), 200));
+    let counting = |(act, status): (&str, u16)| {
+        let page = act.split_once('?').unwrap().0;
+        (act.to_owned(), status, format!("{page}?count"), 200)
+    };
+    let never = NEVER.map(|(name, _)| (name.to_owned(), 500, name.to_owned(), 500));
+    let all = pages.into_iter().chain(ACTS.map(counting)).chain(never);
+    let all = all.map(|act| (act, POLICIES.map(|(group, _)| group).to_vec()));
+    let all = all.chain(FLOWS.map(counting).map(|act| (act, vec!["flows"])));
+    println!("| what the guest does | its client | the next | another group's | KiB more afterwards |");
+    println!("| --- | --- | --- | --- | --- |");
+    let mut client = server.client();
+    for ((act, expected, after, next), groups) in all {
+        let mut grown = Vec::new();
+        for group in groups {
+            let before = server.holds().memory;
+            for _ in 0..TIMES {
+                assert_answer(server.url(), &mut client, &format!("/{group}/{act}"), expected);
+                neighbour.assert_goes_on();
+                assert_status(&mut client, &format!("/{group}/{after}"), next);
+            }
+            let now = server.holds().memory;
+            grown.push(((now as i64 - before as i64) >> 10).to_string());
+        }
+        let got = match expected {
+            BROKEN => "500, or an answer that breaks off".to_owned(),
+            AS_FAR_AS_IT_GETS => "200, or 504".to_owned(),
+            status => status.to_string(),
+        };
+        println!("| {act} | {got} | {next} | 200 | {} |", grown.join(" / "));
+    }
+    neighbour.stop();
+}
+
 /// A group of one page that does what its query says.
 fn odd(instances: &str) -> Tree {
     let tree = Tree::empty();
@@ -498,6 +543,66 @@ fn a_new_generation_is_refused_before_a_request_that_runs() {
 }
 
 #[test]
+fn bodies_that_nobody_takes_are_memory_of_the_server() {
+    const LARGE: &str = "/odd/misbehave?large=15000000";
+    const MOST: u64 = 256 << 20;
+    let body = vec![b'x'; 15 << 20];
+    for (_, instances) in POLICIES {
+        let tree = odd(instances);
+        let manifest = format!(
+            "[groups.odd]\ninstances = {instances}\n[groups.odd.limits]\nbody = \"16MiB\"\n\
+             request-time = \"5m\"\n[server.limits]\nmemory = \"256MiB\"\nwrite-time = \"5m\"\n"
+        );
+        tree.put("wasmhost.toml", manifest);
+        let server = Server::start_with(tree.root(), &["--frozen"]);
+        assert_status(&mut server.client(), LARGE, 200);
+        let before = server.holds().memory;
+        let assert_bounded = |held: &[TcpStream]| {
+            assert!(held.len() < 100, "nobody counts them: {instances}");
+            let grown = server.holds().memory.saturating_sub(before);
+            assert!(grown < MOST + (128 << 20), "{grown} bytes: {instances}");
+            assert_status(&mut server.client(), "/odd/misbehave?count", 200);
+        };
+
+        let is_full = || server.client().get(LARGE).status == 503;
+        let mut held = Vec::new();
+        while !is_full() {
+            let mut stream = connect(server.authority());
+            stream
+                .write_all(format!("GET {LARGE} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes())
+                .unwrap();
+            // By then the guest is done.
+            stream.read_exact(&mut [0]).unwrap();
+            held.push(stream);
+            assert_bounded(&held);
+        }
+        held.clear();
+        while is_full() {}
+
+        let post = |body: &[u8]| {
+            let reply = server
+                .client()
+                .try_request("POST", "/odd/misbehave?count", &[], body);
+            // A body that is refused before its end may cost the answer.
+            reply.map_or(503, |reply| reply.status)
+        };
+        while post(&body) == 200 {
+            let mut stream = connect(server.authority());
+            let head = format!(
+                "POST /odd/misbehave?count HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n",
+                body.len() + 1
+            );
+            stream.write_all(head.as_bytes()).unwrap();
+            let _ = stream.write_all(&body);
+            held.push(stream);
+            assert_bounded(&held);
+        }
+        held.clear();
+        while post(&body) != 200 {}
+    }
+}
+
+#[test]
 fn a_trap_is_traced_to_its_function_and_its_line() {
     let source = fs::read_to_string("tests/guests/misbehave/src/lib.rs").unwrap();
     let line = source.lines().position(|line| line.contains("\"trap\" =>"));
@@ -526,9 +631,10 @@ fn a_trap_is_traced_to_its_function_and_its_line() {
 #[test]
 fn names_of_a_guest_are_no_lines_of_the_log() {
     let tree = Tree::empty();
+    let name = format!("first\\nsecond\\1b[31m{}", "long".repeat(100_000));
     let forged = act("(call $forged)").text().replace(
         "(global $acts",
-        "(func $forged (@name \"first\\nsecond\\1b[31m\") unreachable) (global $acts",
+        &format!("(func $forged (@name \"{name}\") unreachable) (global $acts"),
     );
     tree.put("odd/forged.wat", forged);
     for format in ["text", "json"] {
@@ -560,6 +666,7 @@ fn names_of_a_guest_are_no_lines_of_the_log() {
             assert!(text.contains("first"), "{text}");
             let forged = text.contains("first\nsecond") || text.contains('\x1b');
             assert!(!forged, "{text}");
+            assert!(text.len() < 50_000, "{} bytes for one trap", text.len());
         }
     }
 }

@@ -14,10 +14,24 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("wasmtime_wasi_config", &["host"]),
     ("wac_graph", &["artifact"]),
     // As a server, and as the client of what guests send.
-    ("hyper", &["server", "host/outgoing.rs", "admin/client.rs"]),
+    (
+        "hyper",
+        &[
+            "server",
+            "host/outgoing.rs",
+            "admin/client.rs",
+            "testing/client.rs",
+        ],
+    ),
     (
         "hyper_util",
-        &["server", "host/outgoing.rs", "host/names.rs", "admin/client.rs"],
+        &[
+            "server",
+            "host/outgoing.rs",
+            "host/names.rs",
+            "admin/client.rs",
+            "testing/client.rs",
+        ],
     ),
     ("axum", &["admin"]),
     ("prometheus", &["metrics"]),
@@ -38,6 +52,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("redb", &["keyvalue"]),
     ("redis", &["keyvalue/redis.rs"]),
     ("clap", &["cli"]),
+    ("quick_junit", &["cli"]),
     ("anyhow", &["cli", "testing"]),
 ];
 

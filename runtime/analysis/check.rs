@@ -159,7 +159,10 @@ async fn prepare(tree: &ReadTree, group: Readable) -> Result<Prepared, prepare::
         tree.builder.clone(),
         group,
         tree.exports.clone(),
-        1,
+        prepare::Succession {
+            number: 1,
+            has_predecessor: false,
+        },
         nobody,
         CancellationToken::new(),
     )

@@ -2,7 +2,12 @@
 //! information. That is no part of the compiled code – an edit of a comment would compile it anew –, so it is
 //! looked up in the component's file, if that still has the content that was compiled.
 
-use std::{collections::BTreeMap, fmt::Write, ops::Range, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    ops::Range,
+    sync::Arc,
+};
 
 use addr2line::{
     Context,
@@ -12,7 +17,10 @@ use bytes::Bytes;
 use wasmparser::{Parser, Payload, TypeRef};
 use wasmtime::{FrameInfo, Module, WasmBacktrace};
 
-use crate::project::{Component, ComponentId};
+use crate::{
+    diagnostic::brief,
+    project::{Component, ComponentId},
+};
 
 /// The code of one core module and where it comes from.
 pub struct Code {
@@ -61,7 +69,8 @@ pub fn explain_trap(error: &wasmtime::Error) -> String {
     if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
         let frames = backtrace.frames().iter();
         let names = frames.flat_map(|frame| [frame.func_name(), frame.module().name()]);
-        for name in names.flatten().filter(|name| name.contains(char::is_control)) {
+        let names: BTreeSet<_> = names.flatten().collect();
+        for name in names.into_iter().filter(|name| name.contains(char::is_control)) {
             text = text.replace(name, &plain(name));
         }
     }
@@ -163,9 +172,10 @@ impl At {
     }
 }
 
-/// Names are the guest's own: they are no lines and no commands to a terminal.
+/// Names are the guest's own: they are no lines, no commands to a terminal, and of no great length.
 fn plain(name: &str) -> String {
-    name.chars()
+    brief(name)
+        .chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect()
 }

@@ -25,7 +25,7 @@ pub struct Composer {
     interfaces: Members,
 }
 
-/// A handler that a member exports, and the name under which the composition exports it.
+/// An interface of a member that the host calls, and the name under which the composition exports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Export {
     pub component: ComponentId,
@@ -98,19 +98,20 @@ impl Composer {
         Ok(())
     }
 
-    /// Wires every edge, exports the handlers that `is_handler` names under a name of its own, and encodes the composition.
+    /// Wires every edge, exports what `is_called` by the host under a name of its own, and encodes the
+    /// composition.
     /// Errors: the edges whose two sides have different types, all at once.
     pub fn compose(
         mut self,
         edges: &Graph,
-        is_handler: impl Fn(&ComponentId, &str) -> bool,
+        is_called: impl Fn(&ComponentId, &str) -> bool,
     ) -> Result<(Vec<u8>, Vec<Export>), Mismatch> {
         let findings = self.wire(edges);
         if !findings.is_empty() {
             return Err(Mismatch::Components(findings));
         }
         let exports = self
-            .export_handlers(is_handler)
+            .export_called(is_called)
             .map_err(|error| Mismatch::Group(internal(&error)))?;
         // The engine validates what it compiles: doing it here too would only cost time.
         let options = EncodeOptions {
@@ -175,22 +176,22 @@ impl Composer {
         }
     }
 
-    fn export_handlers(
+    fn export_called(
         &mut self,
-        is_handler: impl Fn(&ComponentId, &str) -> bool,
+        is_called: impl Fn(&ComponentId, &str) -> bool,
     ) -> Result<Vec<Export>, String> {
         let mut exports = Vec::new();
         for (id, interface) in &self.interfaces {
-            for handler in interface.exports.iter().filter(|export| is_handler(id, export)) {
+            for called in interface.exports.iter().filter(|export| is_called(id, export)) {
                 let name = format!("page-x{}", exports.len());
                 let alias = self
                     .graph
-                    .alias_instance_export(self.nodes[id], handler)
+                    .alias_instance_export(self.nodes[id], called)
                     .map_err(|error| causes(&error))?;
                 self.graph.export(alias, &name).map_err(|error| causes(&error))?;
                 exports.push(Export {
                     component: id.clone(),
-                    interface: handler.clone(),
+                    interface: called.clone(),
                     name,
                 });
             }

@@ -11,6 +11,7 @@ mod describe;
 mod faults;
 mod globals;
 pub mod graph;
+mod lifecycle;
 mod limits;
 mod mismatch;
 mod module_type;
@@ -50,6 +51,7 @@ pub use self::{
     backtrace::{Backtrace, explain_trap},
     describe::{CoreModule, Description, Producer},
     faults::with_files,
+    lifecycle::{HooksExport, Lifecycle, Lifecycles, StateExport},
     mismatch::{Side, explain},
     modules::Effort,
     parts::Parts,
@@ -70,6 +72,8 @@ pub struct Artifact {
     pub slices: Vec<InstancePre<Host>>,
     /// The page components, and where each one's handler is found in an instance.
     pub entries: BTreeMap<ComponentId, Entry>,
+    /// What is called at the beginning and the end of a store, for each slice.
+    pub lifecycles: Vec<Lifecycles>,
     /// Builds it anew for when the pool of stores is exhausted, where its stores are from a pool.
     pub on_demand: Option<OnDemand>,
     /// What its stores run on.
@@ -77,7 +81,7 @@ pub struct Artifact {
     /// The code of each core module and whose it is.
     modules: Vec<Code>,
     /// With the modules, what stays in the builder's caches as long as this artifact lives.
-    _parts: (Arc<Composition>, Vec<Arc<Member>>),
+    parts: (Arc<Composition>, Vec<Arc<Member>>),
 }
 
 /// Builds an artifact whose stores are made on demand, from the same parts. Blocks.
@@ -92,6 +96,11 @@ impl Artifact {
     /// The component whose code trapped, as far as the error has a backtrace.
     pub fn component_of(&self, error: &wasmtime::Error) -> Option<&ComponentId> {
         backtrace::component_of(error, &self.modules)
+    }
+
+    /// The components of the group, each once.
+    pub fn components(&self) -> impl Iterator<Item = &ComponentId> {
+        self.parts.1.iter().map(|member| &member.id)
     }
 
     /// What was running when a guest trapped.
@@ -132,6 +141,7 @@ struct Composition {
 struct Skeleton {
     component: Component,
     handlers: BTreeMap<ComponentId, (Handler, ComponentExportIndex)>,
+    lifecycles: Lifecycles,
 }
 
 /// Builds artifacts; one for the whole server, so that code is shared.
@@ -253,6 +263,11 @@ impl Builder {
             on_demand: None,
             slices,
             entries: composition.entries.clone(),
+            lifecycles: composition
+                .slices
+                .iter()
+                .map(|skeleton| skeleton.lifecycles.clone())
+                .collect(),
             engines: self.engines.clone(),
             modules: parts
                 .modules()
@@ -263,7 +278,7 @@ impl Builder {
                     range: split.range(),
                 })
                 .collect(),
-            _parts: (
+            parts: (
                 composition,
                 parts.members.iter().map(|part| part.member.clone()).collect(),
             ),
@@ -328,7 +343,12 @@ impl Builder {
                 .skeleton(kind, &composed)
                 .map_err(|reason| self.blame(spec, parts, &reason))?;
             let handlers = handlers(&component, &exports);
-            Ok::<_, Vec<Diagnostic>>(Skeleton { component, handlers })
+            let lifecycles = lifecycle::lifecycles(&component, &exports);
+            Ok::<_, Vec<Diagnostic>>(Skeleton {
+                component,
+                handlers,
+                lifecycles,
+            })
         };
         let (skeleton, _) = self
             .skeletons
@@ -420,10 +440,12 @@ fn compose_slice(
 ) -> Result<(Vec<u8>, Vec<compose::Export>), Vec<Diagnostic>> {
     let members = parts.members.iter().map(|part| &*part.member);
     let members = members.filter(|member| slice.members.contains(&member.id));
-    let is_handler =
-        |id: &ComponentId, interface: &str| slice.serves.contains(id) && Handler::of(interface).is_some();
+    let is_called = |id: &ComponentId, interface: &str| {
+        let is_handler = slice.serves.contains(id) && Handler::of(interface).is_some();
+        is_handler || lifecycle::is_lifecycle(interface)
+    };
     Composer::new(members)
-        .and_then(|composer| composer.compose(edges, is_handler))
+        .and_then(|composer| composer.compose(edges, is_called))
         .map_err(|mismatch| match mismatch {
             Mismatch::Components(findings) => with_files(findings, spec),
             Mismatch::Group(diagnostic) => vec![diagnostic],

@@ -8,10 +8,9 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use http_body::{Body as HttpBody, Frame};
-use http_body_util::BodyExt;
 
 use super::{Browser, SCRIPT_PATH};
-use crate::host::body::{Body, BodyError};
+use crate::host::body::{self, Body, BodyError};
 
 /// What a request was, as far as it matters to its answer's script.
 pub struct Asked {
@@ -61,7 +60,7 @@ impl Browser {
             body,
             tail: Some(tag.into()),
         };
-        Response::from_parts(head, body.boxed_unsync())
+        Response::from_parts(head, body::streamed(body))
     }
 
     fn tag(&self, asked: &Asked, generation: &str, headers: &HeaderMap) -> String {
@@ -131,8 +130,10 @@ impl HttpBody for WithTail {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt;
+
     use super::*;
-    use crate::{browser::browser, host::body};
+    use crate::browser::browser;
 
     async fn page(
         headers: &[(&'static str, &'static str)],

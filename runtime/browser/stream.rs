@@ -15,7 +15,7 @@ use http_body_util::BodyExt;
 use tokio::sync::watch;
 
 use super::picture::Picture;
-use crate::host::body::Body;
+use crate::host::body::{self, Body};
 
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// What the browser waits before it connects again, in milliseconds.
@@ -29,9 +29,7 @@ impl Stream {
     pub fn body(mut pictures: watch::Receiver<Picture>) -> Body {
         let first = RETRY.to_owned() + &message(&pictures.borrow_and_update());
         let first = async move { (pictures, Some(first.into())) };
-        Self(Box::pin(first))
-            .map_err(|never: Infallible| match never {})
-            .boxed_unsync()
+        body::streamed(Self(Box::pin(first)).map_err(|never: Infallible| match never {}))
     }
 }
 

@@ -158,7 +158,7 @@ fn first_error(said: &str) -> &str {
     };
     lines()
         .rfind(told)
-        .or_else(|| lines().last())
+        .or_else(|| lines().next_back())
         .unwrap_or("it gives no reason")
 }
 

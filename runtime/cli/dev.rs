@@ -110,6 +110,7 @@ fn config(arguments: &Arguments, root: PathBuf, browser: Browser, logging: Loggi
         },
         state_dir: arguments.state_dir.clone(),
         frozen: false,
+        recorder: None,
         watch: Mode::Auto,
         logging,
         access_log: false,

@@ -16,6 +16,7 @@ mod signals;
 mod state;
 mod status;
 mod steer;
+mod test;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
@@ -50,6 +51,7 @@ enum Command {
     Kv(kv::Arguments),
     Swap(steer::Swap),
     Drain(steer::Drain),
+    Test(test::Arguments),
     Completions(manual::Completions),
     Manual(manual::Manual),
 }
@@ -83,6 +85,7 @@ pub fn run() -> ExitCode {
         Command::Kv(arguments) => kv::run(arguments),
         Command::Swap(arguments) => steer::swap(arguments),
         Command::Drain(arguments) => steer::drain(arguments),
+        Command::Test(arguments) => test::run(arguments),
         Command::Completions(arguments) => manual::completions(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Manual(arguments) => manual::manual(arguments).map(|()| ExitCode::SUCCESS),
     };

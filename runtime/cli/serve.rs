@@ -1,6 +1,11 @@
 //! `wasmhost serve`.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use http::HeaderName;
 
 use super::{Root, build::Limit, no_runtime, runtime, signals::Signals};
 use crate::{
@@ -9,6 +14,7 @@ use crate::{
     logging::{LogFormat, Logging},
     project::Address,
     reload::Mode,
+    server::{Recorder, Recording},
     status::{Format, Writer},
 };
 
@@ -42,6 +48,13 @@ pub struct Arguments {
     /// How changes are noticed: by the system's events where there are any, or by polling.
     #[arg(long, value_enum, default_value_t, conflicts_with = "frozen")]
     watch: WatchArgument,
+    /// Append what is asked of pages to FILE, for `wasmhost test --upgrade --replay`: at most 64 KiB of a
+    /// body, and no cookie or authorization.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// A header whose value is not recorded either. May be repeated.
+    #[arg(long, value_name = "HEADER", requires = "record")]
+    redact: Vec<HeaderName>,
     /// Build the sources under ROOT first.
     #[arg(long)]
     build: bool,
@@ -82,6 +95,8 @@ pub fn run(arguments: Arguments, logging: Logging) -> Result<(), Vec<Diagnostic>
         state_dir,
         frozen,
         watch,
+        record,
+        redact,
         build,
         limit,
     } = arguments;
@@ -92,6 +107,8 @@ pub fn run(arguments: Arguments, logging: Logging) -> Result<(), Vec<Diagnostic>
         FormatArgument::Text => Format::Text,
         FormatArgument::Json => Format::Json,
     };
+    let recording = record.map(|file| start_recording(&file, &redact)).transpose()?;
+    let (recorder, recording) = recording.unzip();
     let config = Config {
         root,
         listen,
@@ -103,6 +120,7 @@ pub fn run(arguments: Arguments, logging: Logging) -> Result<(), Vec<Diagnostic>
             WatchArgument::Poll => Mode::Poll,
         },
         browser: None,
+        recorder,
         logging,
         access_log,
     };
@@ -119,5 +137,11 @@ pub fn run(arguments: Arguments, logging: Logging) -> Result<(), Vec<Diagnostic>
         }
     });
     runtime.shutdown_timeout(TASKS_END);
+    recording.into_iter().for_each(Recording::finish);
     served.map(|writer| writer.into_iter().for_each(Writer::finish))
+}
+
+fn start_recording(file: &Path, redact: &[HeaderName]) -> Result<(Recorder, Recording), Vec<Diagnostic>> {
+    let started = Recorder::start(file, redact);
+    started.map_err(|error| vec![Diagnostic::io("recording-failed", "write", file, &error)])
 }

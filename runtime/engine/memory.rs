@@ -1,12 +1,16 @@
-//! The memory of all stores of the server together. A generation that does not serve yet may take less of
-//! it than those that do: so it is refused before a request that runs is.
+//! The memory of all stores of the server together, and of the bodies that are held as a whole. A generation
+//! that does not serve yet, and a body, may take less of it than the stores that serve: so they are refused
+//! before a request that runs is.
 
 use std::{
     fs,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
-/// What new generations have to leave to those that serve: an eighth.
+/// What new generations and bodies have to leave to the stores that serve: an eighth.
 const KEPT_FREE: u64 = 8;
 
 #[derive(Debug)]
@@ -21,6 +25,16 @@ pub enum Taker {
     Serving,
     /// The stores of a generation that does not serve yet.
     New,
+    /// A request's or a response's body that is held as a whole.
+    Body,
+}
+
+/// A part of the memory that is taken as long as the value lives.
+#[derive(Debug)]
+pub struct MemoryShare {
+    total: Arc<TotalMemory>,
+    taker: Taker,
+    bytes: u64,
 }
 
 /// There is not so much left: bytes in all that would be taken, and those that may be.
@@ -59,7 +73,7 @@ impl TotalMemory {
         let limit = self.limit.load(Relaxed);
         let limit = match taker {
             Taker::Serving => limit,
-            Taker::New => limit - limit / KEPT_FREE,
+            Taker::New | Taker::Body => limit - limit / KEPT_FREE,
         };
         let sum = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= limit);
         match self.used.fetch_update(Relaxed, Relaxed, sum) {
@@ -73,6 +87,31 @@ impl TotalMemory {
 
     pub fn give_back(&self, bytes: u64) {
         self.used.fetch_sub(bytes, Relaxed);
+    }
+}
+
+impl MemoryShare {
+    /// Of no bytes yet.
+    pub fn new(total: &Arc<TotalMemory>, taker: Taker) -> Self {
+        Self {
+            total: total.clone(),
+            taker,
+            bytes: 0,
+        }
+    }
+
+    /// Takes what is missing to so many bytes in all. Errors: they are not left; what it has, it keeps.
+    pub fn grow_to(&mut self, bytes: u64) -> Result<(), Exhausted> {
+        let missing = bytes.saturating_sub(self.bytes);
+        self.total.take(missing, self.taker)?;
+        self.bytes += missing;
+        Ok(())
+    }
+}
+
+impl Drop for MemoryShare {
+    fn drop(&mut self) {
+        self.total.give_back(self.bytes);
     }
 }
 
@@ -119,5 +158,19 @@ mod tests {
         assert!(memory.take(u64::MAX, Taker::Serving).is_err());
         memory.give_back(800);
         assert_eq!(memory.used(), 0);
+    }
+
+    #[test]
+    fn a_share_comes_back_with_its_end() {
+        let total = Arc::new(TotalMemory::new());
+        total.set_limit(800);
+        let mut share = MemoryShare::new(&total, Taker::Body);
+        assert_eq!(share.grow_to(600), Ok(()));
+        assert_eq!(share.grow_to(500), Ok(()), "it has them");
+        assert_eq!(total.used(), 600);
+        assert!(share.grow_to(701).is_err());
+        assert_eq!(total.used(), 600, "a growth that was refused takes nothing");
+        drop(share);
+        assert_eq!(total.used(), 0);
     }
 }

@@ -23,7 +23,7 @@ use std::{
 use wasmtime::{Cache, CacheConfig, Config, Engine, WasmBacktraceDetails};
 
 pub use self::background::{Background, Work};
-pub use self::memory::{Exhausted, Taker, TotalMemory, by_default as memory_by_default};
+pub use self::memory::{Exhausted, MemoryShare, Taker, TotalMemory, by_default as memory_by_default};
 use self::{functions::FunctionStore, seals::Seals};
 use crate::{diagnostic::Diagnostic, keyvalue::Spaces};
 

@@ -1,9 +1,16 @@
 //! One call in one store, under its deadline. A call that has begun is never dropped by its client: that
 //! would poison the store. Knows neither whose store it is nor what becomes of it.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use bytes::Bytes;
+use futures::poll;
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::{sync::oneshot, time::Instant};
@@ -16,6 +23,7 @@ use wasmtime::{
 use super::{
     RequestError,
     concurrent::{self, Terms},
+    lifecycle::{Failure, Functions},
     registry,
 };
 use crate::{
@@ -36,7 +44,7 @@ pub struct Call {
     pub name: CallName,
     pub entry: Entry,
     pub params: page::Params,
-    pub request: http::Request<Body>,
+    pub request: Box<http::Request<Body>>,
     pub reply: oneshot::Sender<Answer>,
     /// Until a store takes it.
     pub waits: Option<Waits>,
@@ -53,7 +61,7 @@ impl Call {
 
     /// What is told of it where its generation was ended before a store took it.
     pub fn not_begun(self) -> RequestError {
-        RequestError::NotBegun(Box::new(self.request))
+        RequestError::NotBegun(self.request)
     }
 }
 
@@ -78,6 +86,10 @@ pub struct Live {
     artifact: Arc<Artifact>,
     /// Those that were called, by their place: to check the types takes as long as a small call.
     functions: Vec<Option<Function>>,
+    /// The lifecycle functions of its components; few have any.
+    pub(super) lifecycle: Vec<Arc<Functions>>,
+    /// Its components were told of the start, and are to be told of the end.
+    pub(super) is_started: bool,
 }
 
 /// Why a store is of no use any more.
@@ -86,6 +98,8 @@ pub enum Death {
     Trap(wasmtime::Error, Option<OverLimit>),
     TimeOver(Duration),
     Ended,
+    /// It could not begin.
+    Lifecycle(Box<Failure>),
 }
 
 impl Live {
@@ -97,13 +111,18 @@ impl Live {
         limit: Duration,
         end: &CancellationToken,
     ) -> Result<Self, Death> {
-        let instantiate = artifact.slices[slice].instantiate_async(&mut store);
-        match within(limit, end, instantiate).await {
+        let instantiated = {
+            let instantiate = pin!(artifact.slices[slice].instantiate_async(&mut store));
+            within(limit, end, instantiate).await
+        };
+        match instantiated {
             Ok(instance) => Ok(Self {
                 store,
                 instance,
                 artifact: artifact.clone(),
                 functions: Vec::new(),
+                lifecycle: Vec::new(),
+                is_started: false,
             }),
             Err(death) => Err(death.with_memory(&mut store)),
         }
@@ -142,7 +161,12 @@ impl Live {
     }
 
     /// Runs one call. Errors: the store is dead; the client has been answered all the same.
-    pub async fn call(&mut self, call: Call, limit: Duration, end: &CancellationToken) -> Result<(), Death> {
+    pub async fn call(
+        &mut self,
+        call: Box<Call>,
+        limit: Duration,
+        end: &CancellationToken,
+    ) -> Result<(), Death> {
         let function = self
             .function(&call.name.component, &call.entry)
             .map_err(Death::trap)?;
@@ -188,13 +212,13 @@ struct Deadlined<'a> {
 }
 
 impl Deadlined<'_> {
-    async fn call_page(self, handle: PageFunction, call: Call) -> Result<(), Death> {
+    async fn call_page(self, handle: PageFunction, call: Box<Call>) -> Result<(), Death> {
         let Call {
             params,
             request,
             reply,
             ..
-        } = call;
+        } = *call;
         let (parts, body) = request.into_parts();
         let answer = match whole(body).await {
             Ok(body) => {
@@ -214,15 +238,16 @@ impl Deadlined<'_> {
 
     async fn run_page(self, handle: PageFunction, request: page::Request) -> Result<Answer, Death> {
         let Self { live, limit, end } = self;
-        let (response,) = within(limit, end, handle.call_async(&mut live.store, (request,))).await?;
-        Ok(page::response(response)
-            .map(|response| response.map(host::body::full))
-            .map_err(RequestError::BadResponse))
+        let (response,) = {
+            let guest = pin!(handle.call_async(&mut live.store, (request,)));
+            within(limit, end, guest).await?
+        };
+        Ok(page_answer(response, live.store.data()))
     }
 
-    async fn call_wasi_http(self, handle: WasiHttpFunction, call: Call) -> Result<(), Death> {
+    async fn call_wasi_http(self, handle: WasiHttpFunction, call: Box<Call>) -> Result<(), Death> {
         let Self { live, limit, end } = self;
-        let Call { request, reply, .. } = call;
+        let Call { request, reply, .. } = *call;
         let exchange = Exchange::default();
         let request = request.map(|body| exchange.upload(body));
         let (sender, mut response) = oneshot::channel();
@@ -236,8 +261,9 @@ impl Deadlined<'_> {
         };
         let mut reply = Some(reply);
         let result = {
-            let guest = within(limit, end, handle.call_async(&mut live.store, params));
-            let mut guest = std::pin::pin!(registry::hurry(limit, &exchange, guest));
+            let guest = pin!(handle.call_async(&mut live.store, params));
+            let guest = pin!(within(limit, end, guest));
+            let mut guest = pin!(registry::hurry(limit, &exchange, guest));
             tokio::select! {
                 biased;
                 // The response goes out while the guest still writes its body.
@@ -262,6 +288,12 @@ impl Deadlined<'_> {
         answer_with(&mut reply, late);
         result
     }
+}
+
+/// What a page answered, for its client.
+pub fn page_answer(response: page::Response, host: &Host) -> Answer {
+    let response = page::response(response).map_err(RequestError::BadResponse)?;
+    host.with_body(response).ok_or(RequestError::NoMemory)
 }
 
 /// A body that was collected before.
@@ -314,7 +346,7 @@ impl Death {
 
     pub fn as_request_error(&self) -> RequestError {
         match self {
-            Self::Trap(..) => RequestError::Trapped,
+            Self::Trap(..) | Self::Lifecycle(_) => RequestError::Trapped,
             Self::TimeOver(_) => RequestError::TimeOver,
             Self::Ended => RequestError::Ended,
         }
@@ -335,18 +367,23 @@ impl fmt::Display for Death {
                 )
             }
             Self::Ended => f.write_str("it was ended"),
+            Self::Lifecycle(failure) => write!(f, "{failure}"),
         }
     }
 }
 
 /// Runs a guest until it ends, its time is over, or its generation is ended. The guest yields at every
 /// tick of the engine's epoch, so a loop cannot keep the deadline from being seen.
-async fn within<T>(
+pub async fn within<T>(
     limit: Duration,
     end: &CancellationToken,
-    guest: impl Future<Output = wasmtime::Result<T>>,
+    mut guest: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
 ) -> Result<T, Death> {
     let deadline = Instant::now() + limit;
+    // Most end at once, and need neither a timer nor to be told of the end.
+    if let Poll::Ready(result) = poll!(guest.as_mut()) {
+        return result.map_err(Death::trap);
+    }
     tokio::select! {
         biased;
         result = guest => result.map_err(Death::trap),

@@ -4,8 +4,7 @@
 //! Knows not whose store it is.
 
 use std::{
-    collections::VecDeque,
-    future::{pending, poll_fn},
+    future::poll_fn,
     hash::{Hash, Hasher},
     sync::Arc,
     task::Poll,
@@ -14,7 +13,7 @@ use std::{
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use http_body_util::BodyExt;
-use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use wasmtime::{
     AsContextMut,
@@ -23,80 +22,15 @@ use wasmtime::{
 
 use super::{
     RequestError,
-    call::{Call, Death, Live, PageFunction, WasiHttp03Function, WasiHttpFunction, forward},
+    call::{Call, Death, Live, PageFunction, WasiHttp03Function, WasiHttpFunction, forward, page_answer},
+    intake::{Calls, Intake, Next, next, runs_in_line},
+    paused::Pause,
     registry::Registry,
 };
 use crate::{
     host::{self, CallName, Handler, Host, exchange::Exchange, http03, page},
     project::ComponentId,
 };
-
-/// Where a store takes its calls from. Whoever holds it takes them all.
-pub type Intake = OwnedMutexGuard<Calls>;
-
-/// Calls on their way to a store.
-pub struct Calls {
-    /// `None` where it was answered in the place of a store.
-    admit: Box<dyn Fn(Call) -> Option<Call> + Send>,
-    inbox: mpsc::Receiver<Call>,
-    /// Those that run one at a time, and wait for their turn.
-    line: VecDeque<Call>,
-}
-
-impl Drop for Calls {
-    /// At the drain deadline: what no store took can begin in a newer generation.
-    fn drop(&mut self) {
-        self.inbox.close();
-        while let Some(call) = self.line.pop_front().or_else(|| self.inbox.try_recv().ok()) {
-            let Call { request, reply, .. } = call;
-            // Its client may be gone, which is all the same here.
-            let _ = reply.send(Err(RequestError::NotBegun(Box::new(request))));
-        }
-    }
-}
-
-impl Calls {
-    pub fn new(
-        inbox: mpsc::Receiver<Call>,
-        admit: impl Fn(Call) -> Option<Call> + Send + 'static,
-    ) -> Arc<Mutex<Self>> {
-        Arc::new(Mutex::new(Self {
-            admit: Box::new(admit),
-            inbox,
-            line: VecDeque::new(),
-        }))
-    }
-
-    /// True where no call is there and none can come.
-    pub fn are_over(&self) -> bool {
-        self.inbox.is_closed() && self.inbox.is_empty() && self.line.is_empty()
-    }
-
-    /// The next call that can begin; `None` when none can come any more.
-    pub async fn next(&mut self, line_is_free: bool) -> Option<Call> {
-        while line_is_free && let Some(call) = self.line.pop_front() {
-            if let Some(call) = (self.admit)(call) {
-                return Some(call);
-            }
-        }
-        while let Some(call) = self.inbox.recv().await {
-            if !line_is_free && runs_in_line(&call) {
-                self.line.push_back(call);
-            } else if let Some(call) = (self.admit)(call) {
-                return Some(call);
-            }
-        }
-        if !self.line.is_empty() {
-            // Whoever holds the line says when it is free.
-            pending::<()>().await;
-        }
-        None
-    }
-}
-
-fn runs_in_line(call: &Call) -> bool {
-    call.entry.handler != Handler::WasiHttp03
-}
 
 /// What a store lives by.
 pub struct Terms<'a> {
@@ -109,37 +43,62 @@ pub struct Terms<'a> {
 }
 
 /// Runs one call alone. Errors: the store is dead; the client has been answered all the same.
-pub async fn serve_one(live: &mut Live, call: Call, terms: &Terms<'_>) -> Result<(), Death> {
+pub async fn serve_one(live: &mut Live, call: Box<Call>, terms: &Terms<'_>) -> Result<(), Death> {
     let (sender, calls) = mpsc::channel(1);
     // There is room for one.
     let _ = sender.try_send(call);
     drop(sender);
-    let intake = Calls::new(calls, Some).lock_owned().await;
-    serve(live, intake, terms, &|_, _| ()).await
+    let (_, no_pauses) = mpsc::channel(1);
+    let mut intake = Some(Calls::new(calls, no_pauses, Some).lock_owned().await);
+    let mut visit = Visit::new(terms);
+    serve(live, &mut intake, &mut visit, terms, &|_, _| ())
+        .await
+        .map(drop)
 }
 
-/// Runs the calls of `intake` until nobody can send another and the last is over. A store in which a guest
-/// does not finish in its time lets go of `intake`, and ends with the last of its other calls.
+/// The calls of a store that are under way, from one turn of its event loop to the next.
+pub struct Visit {
+    registry: Arc<Registry>,
+    lingering: Vec<Lingering>,
+}
+
+impl Visit {
+    pub fn new(terms: &Terms<'_>) -> Self {
+        Self {
+            registry: Arc::new(Registry::new(terms.request_time)),
+            lingering: Vec::new(),
+        }
+    }
+
+    /// Ends what is left of it: the store is dead.
+    pub fn fall(&self, death: &Death) {
+        self.registry.fall(death);
+    }
+}
+
+/// Runs the calls of `intake` until nobody can send another and the last is over, or until a pause: then no
+/// guest is at work, and what is left of `visit` are clients that still read. A store in which a guest does
+/// not finish in its time lets go of `intake`, and ends with the last of its other calls.
 /// Errors: the store is dead; `fell` was told why, and all clients have been answered.
 pub async fn serve(
     live: &mut Live,
-    intake: Intake,
+    // Its successor begins when this is free: not before all is told of it.
+    intake: &mut Option<Intake>,
+    visit: &mut Visit,
     terms: &Terms<'_>,
     fell: &(dyn Fn(CallName, &Death) + Sync),
-) -> Result<(), Death> {
-    let registry = Arc::new(Registry::new(terms.request_time));
+) -> Result<Option<Pause>, Death> {
+    let Visit { registry, lingering } = visit;
     let instance = live.instance;
-    // Its successor begins when this is free: not before all is told of it.
-    let mut intake = Some(intake);
     let turning = live.store.run_concurrent(async |accessor| {
         let store = Loop {
             accessor,
             instance,
-            registry: &registry,
+            registry,
             most: terms.most,
             answered: terms.answered,
         };
-        store.turn(&mut intake, fell).await
+        store.turn(intake, lingering, fell).await
     });
     let result = tokio::select! {
         biased;
@@ -148,9 +107,10 @@ pub async fn serve(
         () = terms.end.cancelled() => Err(Death::Ended),
     };
     let death = match result {
-        Ok(true) => return Ok(()),
+        Ok(Turned::Over) => return Ok(None),
+        Ok(Turned::Paused(pause)) => return Ok(Some(pause)),
         // It was told before: the store had only to see its other calls to their end.
-        Ok(false) => Death::TimeOver(terms.request_time),
+        Ok(Turned::Late) => Death::TimeOver(terms.request_time),
         Err(death) => {
             let death = death.with_memory(&mut live.store);
             if let Some(name) = registry.eldest() {
@@ -195,30 +155,43 @@ enum After {
     Nothing,
 }
 
-struct Lingering {
+pub struct Lingering {
     id: u64,
     exchange: Exchange,
     task: GuestTaskId,
     is_alive: bool,
 }
 
+/// What a store's event loop came to.
+enum Turned {
+    Over,
+    /// No guest is at work.
+    Paused(Pause),
+    /// A guest was late.
+    Late,
+}
+
 impl Loop<'_> {
-    /// True where it went to its end; false where a guest was late.
     async fn turn(
         &self,
         intake: &mut Option<Intake>,
+        lingering: &mut Vec<Lingering>,
         fell: &(dyn Fn(CallName, &Death) + Sync),
-    ) -> wasmtime::Result<bool> {
-        let (mut running, mut lingering) = (FuturesUnordered::new(), Vec::new());
-        let (mut line_is_free, mut on_time) = (true, true);
+    ) -> wasmtime::Result<Turned> {
+        let mut running = FuturesUnordered::new();
+        let (mut line_is_free, mut on_time, mut pausing) = (true, true, None);
         loop {
             if on_time && intake.is_none() && running.is_empty() && lingering.is_empty() {
-                return Ok(true);
+                return Ok(Turned::Over);
             }
             if !on_time && self.registry.only_late() {
-                return Ok(false);
+                return Ok(Turned::Late);
             }
-            let has_room = running.len() + lingering.len() < self.most;
+            let is_quiet = running.is_empty() && lingering.iter().all(|call| !call.is_alive);
+            if is_quiet && let Some(pause) = pausing.take() {
+                return Ok(Turned::Paused(pause));
+            }
+            let has_room = pausing.is_none() && running.len() + lingering.len() < self.most;
             tokio::select! {
                 biased;
                 Some(after) = running.next() => match after? {
@@ -226,16 +199,17 @@ impl Loop<'_> {
                     After::Lingering(call) => lingering.push(call),
                     After::Nothing => {}
                 },
-                () = self.some_are_gone(&mut lingering), if !lingering.is_empty() => {}
+                () = self.some_have_ended(lingering), if !lingering.is_empty() => {}
                 name = self.registry.retire(), if on_time => {
-                    on_time = false;
+                    (on_time, pausing) = (false, None);
                     fell(name, &Death::TimeOver(self.registry.limit()));
                     *intake = None;
                 }
-                call = next(intake, line_is_free), if has_room && intake.is_some() => match call {
-                    None => *intake = None,
-                    Some(call) if call.reply.is_closed() => {}
-                    Some(call) => {
+                next = next(intake, line_is_free), if has_room && intake.is_some() => match next {
+                    Next::Over => *intake = None,
+                    Next::Pause(pause) => pausing = Some(pause),
+                    Next::Call(call) if call.reply.is_closed() => {}
+                    Next::Call(call) => {
                         line_is_free &= !runs_in_line(&call);
                         running.push(self.run(call));
                     }
@@ -244,13 +218,16 @@ impl Loop<'_> {
         }
     }
 
-    /// Ready when at least one has gone. It is looked at with every turn of the loop.
-    async fn some_are_gone(&self, lingering: &mut Vec<Lingering>) {
+    /// Ready when the guest of at least one has finished, or one has gone. It is looked at with every turn of
+    /// the loop.
+    async fn some_have_ended(&self, lingering: &mut Vec<Lingering>) {
         poll_fn(|context| {
             let before = lingering.len();
+            let mut one_finished = false;
             lingering.retain_mut(|call| {
                 if call.is_alive && !self.is_alive(call.task) {
                     call.is_alive = false;
+                    one_finished = true;
                     self.registry.guest_is_done(call.id);
                 }
                 let stays = call.exchange.poll_read(context).is_pending() || call.is_alive;
@@ -259,7 +236,7 @@ impl Loop<'_> {
                 }
                 stays
             });
-            if lingering.len() < before {
+            if one_finished || lingering.len() < before {
                 Poll::Ready(())
             } else {
                 Poll::Pending
@@ -277,7 +254,7 @@ impl Loop<'_> {
     }
 
     /// Runs one call until its function has returned. Errors: a trap, which is the end of the store.
-    async fn run(&self, call: Call) -> wasmtime::Result<After> {
+    async fn run(&self, call: Box<Call>) -> wasmtime::Result<After> {
         let in_line = runs_in_line(&call);
         let component = call.name.component.clone();
         let after = match self.begin(call).await? {
@@ -297,7 +274,7 @@ impl Loop<'_> {
     }
 
     /// Puts a request into the store; `None` where that cannot be, which its client was told.
-    async fn begin(&self, mut call: Call) -> wasmtime::Result<Option<Begun>> {
+    async fn begin(&self, mut call: Box<Call>) -> wasmtime::Result<Option<Begun>> {
         call.begin();
         let Call {
             name,
@@ -306,7 +283,7 @@ impl Loop<'_> {
             request,
             reply,
             ..
-        } = call;
+        } = *call;
         let exchange = Exchange::default();
         let calling = self.with_host(|host| host.calling(&name));
         let id = self.registry.begin(name, calling, exchange.clone(), reply);
@@ -350,9 +327,7 @@ impl Loop<'_> {
 
     async fn page(&self, id: u64, function: PageFunction, request: page::Request) -> wasmtime::Result<After> {
         let (response,) = function.call_concurrent(self.accessor, (request,)).await?;
-        let answer = page::response(response)
-            .map(|response| response.map(host::body::full))
-            .map_err(RequestError::BadResponse);
+        let answer = self.with_host(|host| page_answer(response, host));
         self.registry.answer(id, answer);
         self.registry.end(id);
         Ok(After::Nothing)
@@ -422,14 +397,6 @@ impl Loop<'_> {
             self.instance
                 .get_typed_func(access.as_context_mut(), entry.function)
         })
-    }
-}
-
-/// The next call; it is not asked for where there is no intake.
-async fn next(intake: &mut Option<Intake>, line_is_free: bool) -> Option<Call> {
-    match intake {
-        Some(calls) => calls.next(line_is_free).await,
-        None => None,
     }
 }
 

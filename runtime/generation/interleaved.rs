@@ -2,7 +2,7 @@
 //! guest has stopped takes no new calls, and sees its others to their end beside its successor.
 
 use std::sync::{
-    Arc,
+    Arc, Weak,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -13,27 +13,52 @@ use tokio::{
 
 use super::{
     Incident, RequestError,
-    call::{Call, Live},
-    concurrent::{self, Calls, Intake, Terms},
+    call::{Call, Death, Live},
+    concurrent::{self, Terms, Visit},
+    intake::{Calls, Intake, Next},
+    paused::{Pause, Paused, attend},
     setting::{FailedStart, Setting},
 };
-use crate::host::Handler;
+use crate::host::{CallName, Handler};
 
 /// Where the stores take their calls from; the last one ends when this is gone, or at the drain deadline.
 pub struct Interleaved {
-    calls: mpsc::Sender<Call>,
+    calls: mpsc::Sender<Box<Call>>,
+    pauses: mpsc::Sender<Pause>,
+    setting: Weak<Setting>,
 }
 
 impl Interleaved {
     /// Errors: a start that traps, or that takes longer than the start-time.
     pub async fn start(setting: Arc<Setting>) -> Result<(Self, JoinHandle<()>), FailedStart> {
         let (calls, inbox) = mpsc::channel(setting.limits.in_flight.max(1));
+        let (pauses, wanted) = mpsc::channel(1);
         let live = setting.start_each().await?.pop();
-        Ok((Self { calls }, tokio::spawn(run(setting, live, inbox))))
+        let own = Arc::downgrade(&setting);
+        let over = tokio::spawn(run(setting, live, inbox, wanted));
+        let interleaved = Self {
+            calls,
+            pauses,
+            setting: own,
+        };
+        Ok((interleaved, over))
     }
 
-    pub async fn hand_over(&self, call: Call) -> Result<(), RequestError> {
+    pub async fn hand_over(&self, call: Box<Call>) -> Result<(), RequestError> {
         self.calls.send(call).await.map_err(|unsent| unsent.0.not_begun())
+    }
+
+    /// Waits until no guest is at work, and has the store answer nobody. `None` where that takes longer than
+    /// a call may.
+    pub async fn pause(&self) -> Option<Paused> {
+        let (paused, limit, begins) = {
+            let setting = self.setting.upgrade()?;
+            let (paused, pause, begins) = Paused::new(setting.id.clone(), setting.gate.clone());
+            self.pauses.try_send(pause).ok()?;
+            (paused, setting.limits.request_time, begins)
+        };
+        tokio::time::timeout(limit, begins).await.ok()?.ok()?;
+        Some(paused)
     }
 }
 
@@ -44,9 +69,14 @@ pub fn is_for(setting: &Setting) -> bool {
 }
 
 /// Answers calls until nobody can send another, or the generation is ended.
-async fn run(setting: Arc<Setting>, mut live: Option<Live>, inbox: mpsc::Receiver<Call>) {
+async fn run(
+    setting: Arc<Setting>,
+    mut live: Option<Live>,
+    inbox: mpsc::Receiver<Box<Call>>,
+    pauses: mpsc::Receiver<Pause>,
+) {
     let gate = setting.clone();
-    let calls = Calls::new(inbox, move |call| gate.admit(call));
+    let calls = Calls::new(inbox, pauses, move |call| gate.admit(call));
     let mut stores = JoinSet::new();
     loop {
         let intake = tokio::select! {
@@ -74,7 +104,7 @@ async fn run(setting: Arc<Setting>, mut live: Option<Live>, inbox: mpsc::Receive
     while stores.join_next().await.is_some() {}
 }
 
-async fn serve(setting: Arc<Setting>, mut live: Live, intake: Intake) {
+async fn serve(setting: Arc<Setting>, live: Live, intake: Intake) {
     let has_served = AtomicBool::new(false);
     let terms = Terms {
         request_time: setting.limits.request_time,
@@ -85,19 +115,36 @@ async fn serve(setting: Arc<Setting>, mut live: Live, intake: Intake) {
             setting.succeeded(component);
         },
     };
-    // It was reported when it came to that.
-    let _ = concurrent::serve(&mut live, intake, &terms, &|name, death| {
+    let fell = |name: CallName, death: &Death| {
         if death.is_trap() && !has_served.load(Ordering::Relaxed) {
             setting.failed_at_once(&name.component);
         }
         setting.report(name, death);
-    })
-    .await;
+    };
+    let mut visit = Visit::new(&terms);
+    let (mut live, mut intake) = (Some(live), Some(intake));
+    while let Some(store) = &mut live {
+        match concurrent::serve(store, &mut intake, &mut visit, &terms, &fell).await {
+            Ok(Some(pause)) => {
+                attend(&mut live, &setting, pause).await;
+                if setting.gate.is_over()
+                    && let Some(mut calls) = intake.take()
+                {
+                    calls.end();
+                }
+            }
+            Ok(None) => return setting.stop(store).await,
+            // It was reported when it came to that.
+            Err(_) => return,
+        }
+    }
+    // It died while it was paused, which was reported; clients that still read from it cannot go on.
+    visit.fall(&Death::Ended);
 }
 
 /// A new store of the same generation.
 async fn successor(setting: &Setting) -> Option<Live> {
-    match setting.start(0).await {
+    match setting.start_again(0).await {
         Ok(live) => {
             (setting.observer)(&setting.id, Incident::Recovered);
             Some(live)
@@ -110,16 +157,25 @@ async fn successor(setting: &Setting) -> Option<Live> {
     }
 }
 
-/// Answers the next call in place of a store that did not start.
+/// Takes the next call, or pause, in place of a store that did not start.
 async fn refuse(setting: &Setting, mut calls: Intake) {
-    let call = tokio::select! {
+    let next = tokio::select! {
         biased;
-        () = setting.end.cancelled() => None,
-        call = calls.next(true) => call,
+        () = setting.end.cancelled() => Next::Over,
+        next = calls.next(true) => next,
     };
-    if let Some(call) = call {
-        setting.failed_at_once(&call.name.component);
-        // Its client may be gone, which is all the same here.
-        let _ = call.reply.send(Err(RequestError::Trapped));
+    match next {
+        Next::Call(call) => {
+            setting.failed_at_once(&call.name.component);
+            // Its client may be gone, which is all the same here.
+            let _ = call.reply.send(Err(RequestError::Trapped));
+        }
+        Next::Pause(pause) => {
+            attend(&mut None, setting, pause).await;
+            if setting.gate.is_over() {
+                calls.end();
+            }
+        }
+        Next::Over => {}
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{
     Incident,
     call::{Call, Death, Live},
+    paused::{Pause, attend},
     setting::Setting,
 };
 use crate::host::CallName;
@@ -29,12 +30,12 @@ impl LastingStore {
         }
     }
 
-    pub async fn answer(&mut self, call: Call) {
+    pub async fn answer(&mut self, call: Box<Call>) {
         let name = call.name.clone();
         let (limit, end) = (self.setting.limits.request_time, self.setting.end.clone());
         let live = match self.living().await {
             Ok(live) => live,
-            Err(death) => return self.setting.give_up(call, death),
+            Err(death) => return self.setting.give_up(*call, death),
         };
         match live.call(call, limit, &end).await {
             Ok(()) => {
@@ -42,6 +43,22 @@ impl LastingStore {
                 self.setting.succeeded(&name.component);
             }
             Err(death) => Box::pin(self.replace(name, death)).await,
+        }
+    }
+
+    /// Answers nobody for a while.
+    pub async fn pause(&mut self, pause: Pause) {
+        let lived = self.live.is_some();
+        attend(&mut self.live, &self.setting, pause).await;
+        if lived && self.live.is_none() && !self.setting.end.is_cancelled() {
+            self.renew().await;
+        }
+    }
+
+    /// Tells its components that no request is to come.
+    pub async fn stop(&mut self) {
+        if let Some(live) = &mut self.live {
+            self.setting.stop(live).await;
         }
     }
 
@@ -56,6 +73,10 @@ impl LastingStore {
         if rests || self.setting.end.is_cancelled() {
             return;
         }
+        self.renew().await;
+    }
+
+    async fn renew(&mut self) {
         if let Err(death) = self.living().await {
             let reason = self.setting.refusal(&death).message;
             tracing::error!(generation = %self.setting.id, "no new store: {reason}");
@@ -67,7 +88,7 @@ impl LastingStore {
         let live = match self.live.take() {
             Some(live) => live,
             None => {
-                let live = Box::pin(self.setting.start(self.slice)).await?;
+                let live = Box::pin(self.setting.start_again(self.slice)).await?;
                 self.has_served = false;
                 (self.setting.observer)(&self.setting.id, Incident::Recovered);
                 live

@@ -25,6 +25,9 @@ use crate::{
     project::ComponentId,
 };
 
+/// Whether a streamed body passed its limit.
+type TooLarge = Arc<AtomicBool>;
+
 /// While it lives, its generation does not retire.
 pub struct Lease {
     generation: Arc<Generation>,
@@ -49,48 +52,58 @@ impl Lease {
         self,
         component: &ComponentId,
         params: Params,
-        request: http::Request<Body>,
+        request: Box<http::Request<Body>>,
     ) -> Result<http::Response<LeasedBody>, RequestError> {
         let generation = &self.generation;
         let no_handler = || RequestError::BadResponse(format!("{component} exports no handler"));
         let entry = generation.entry(component).ok_or_else(no_handler)?.clone();
-        let too_large = Arc::new(AtomicBool::new(false));
-        let mut request = self.limit_body(request, &too_large)?;
-        if entry.handler == Handler::Page && !request.body().is_end_stream() {
-            // Boxed, as all that few requests need: a future is as large as the largest of its paths.
-            request = Box::pin(self.collect(request)).await?;
-        }
         let (reply, answer) = oneshot::channel();
-        let call = Call {
+        let mut call = Box::new(Call {
             name: CallName::new(component, request.headers()),
             entry,
             params,
             request,
             reply,
             waits: Some(generation.waits.clone()),
-        };
+        });
+        let mut too_large = None;
+        if !call.request.body().is_end_stream() {
+            let limit = TooLarge::default();
+            // Boxed, as all that few requests need: a future is as large as the largest of its paths.
+            call = Box::pin(self.with_body(call, &limit)).await?;
+            too_large = Some(limit);
+        }
         generation.stores.hand_over(call).await?;
         let answer = answer.await.map_err(|_| RequestError::Ended)?;
         // Whatever the guest made of the part that it got.
-        if too_large.load(Ordering::Relaxed) {
+        if too_large.is_some_and(|limit| limit.load(Ordering::Relaxed)) {
             return Err(RequestError::BodyTooLarge);
         }
         let response = answer?;
         Ok(response.map(|body| LeasedBody::new(body, self)))
     }
 
+    /// The call with its body held to the group's limit, and with all of it there where its handler takes it
+    /// as a whole.
+    async fn with_body(&self, mut call: Box<Call>, too_large: &TooLarge) -> Result<Box<Call>, RequestError> {
+        let request = self.limit_body(*call.request, too_large)?;
+        let request = match call.entry.handler {
+            Handler::Page => self.collect(request).await?,
+            Handler::WasiHttp02 | Handler::WasiHttp03 => request,
+        };
+        call.request = Box::new(request);
+        Ok(call)
+    }
+
     /// Holds the body to the group's limit; `too_large` tells whether a streamed one passed it.
     fn limit_body(
         &self,
         request: http::Request<Body>,
-        too_large: &Arc<AtomicBool>,
+        too_large: &TooLarge,
     ) -> Result<http::Request<Body>, RequestError> {
         let limit = self.generation.limits.body;
         if request.body().size_hint().lower() > limit {
             return Err(RequestError::BodyTooLarge);
-        }
-        if request.body().is_end_stream() {
-            return Ok(request);
         }
         let (parts, body) = request.into_parts();
         let limited = Limited::new(body, usize::try_from(limit).unwrap_or(usize::MAX));
@@ -100,7 +113,7 @@ impl Lease {
             too_large.fetch_or(matches!(error, BodyError::TooLarge), Ordering::Relaxed);
             error
         });
-        Ok(http::Request::from_parts(parts, limited.boxed_unsync()))
+        Ok(http::Request::from_parts(parts, body::streamed(limited)))
     }
 
     /// A page takes the body as a whole, so it is read before the store is occupied: a slow client then
@@ -108,13 +121,14 @@ impl Lease {
     async fn collect(&self, request: http::Request<Body>) -> Result<http::Request<Body>, RequestError> {
         let (parts, body) = request.into_parts();
         let whole = tokio::select! {
-            whole = body.collect() => whole,
+            whole = body::whole(body, &self.generation.server_memory) => whole,
             () = tokio::time::sleep(self.generation.limits.request_time) => return Err(RequestError::TimeOver),
             () = self.generation.end.cancelled() => return Err(RequestError::Ended),
         };
         match whole {
-            Ok(whole) => Ok(http::Request::from_parts(parts, body::full(whole.to_bytes()))),
+            Ok(whole) => Ok(http::Request::from_parts(parts, body::full(whole))),
             Err(BodyError::TooLarge) => Err(RequestError::BodyTooLarge),
+            Err(BodyError::NoMemory) => Err(RequestError::NoMemory),
             Err(error) => Err(RequestError::BadRequest(error.to_string())),
         }
     }
@@ -139,12 +153,22 @@ pub struct LeasedBody {
     ended: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
+impl From<Body> for LeasedBody {
+    /// Of nobody's generation.
+    fn from(body: Body) -> Self {
+        Self {
+            body,
+            lease: None,
+            ended: None,
+        }
+    }
+}
+
 impl LeasedBody {
     fn new(body: Body, lease: Lease) -> Self {
         Self {
-            body,
             lease: Some(lease),
-            ended: None,
+            ..Self::from(body)
         }
     }
 

@@ -12,12 +12,18 @@ mod breaker;
 mod call;
 mod concurrent;
 mod drain;
+mod gate;
+mod handover;
 mod held;
+mod intake;
 mod interleaved;
 mod isolated;
 mod lasting;
 mod lease;
+mod lifecycle;
+mod memory;
 mod pace;
+mod paused;
 mod pool;
 mod registry;
 mod setting;
@@ -42,18 +48,25 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{breaker::Breakers, call::Waits, pace::Pace, setting::Setting, stores::Stores, traces::Traces};
+use self::{
+    breaker::Breakers, call::Waits, gate::Gate, memory::Memory, pace::Pace, setting::Setting, stores::Stores,
+    traces::Traces,
+};
 pub use self::{
     drain::{Drained, drain},
+    handover::{Unwilling, hand_over},
     held::HeldBody,
     lease::{Lease, LeasedBody},
+    lifecycle::{Failure, Snapshot, Snapshots, Step},
+    paused::Paused,
     setting::FailedStart,
 };
 use crate::{
     artifact::{Artifact, Entry},
+    engine::TotalMemory,
     files::Files,
     host::{CallName, Provision, body::Body},
-    project::{ComponentId, Grants, Instances, Limits},
+    project::{ComponentId, Grants, GroupSpec, Instances, Limits, State},
 };
 
 /// The name of a generation: `shop@3`.
@@ -95,7 +108,7 @@ pub enum RequestError {
     BadResponse(String),
     #[error("the request took longer than the group's request-time")]
     TimeOver,
-    #[error("the stores of all groups take all the memory that the server may have")]
+    #[error("the stores and bodies of all groups take all the memory that the server may have")]
     NoMemory,
     #[error("the group's queue is full")]
     QueueFull,
@@ -119,11 +132,36 @@ pub struct Generation {
     in_flight: Arc<Semaphore>,
     /// Bytes that its stores take.
     memory: Arc<AtomicU64>,
+    /// What stores and bodies of all groups take their memory from.
+    server_memory: Arc<TotalMemory>,
     /// One for each request that waits to be in flight.
     queue: Arc<Semaphore>,
     /// Held by what no store has taken yet.
     waits: Waits,
     end: CancellationToken,
+}
+
+/// What a generation is made from, beside its code.
+#[derive(Clone, Default)]
+pub struct Plan {
+    pub instances: Instances,
+    pub limits: Limits,
+    pub grants: Grants,
+    pub state: State,
+    /// It begins with what the generation before hands over, and not before.
+    pub inherits: bool,
+}
+
+impl Plan {
+    pub fn of(spec: &GroupSpec, inherits: bool) -> Self {
+        Self {
+            instances: spec.instances,
+            limits: spec.limits.clone(),
+            grants: spec.grants.clone(),
+            state: spec.state,
+            inherits,
+        }
+    }
 }
 
 /// What is left to hold of a generation when others own it: enough to see it end, or to end it.
@@ -136,26 +174,31 @@ pub struct Retirement {
 }
 
 impl Generation {
-    /// Instantiates every component of `artifact`, in stores as `instances` has them; they reach what
-    /// `grants` says. `files` is served beside them.
-    /// Errors: a start that traps, or that takes longer than the start-time.
+    /// Instantiates every component of `artifact`, in stores as `plan` has them. `files` is served beside them.
+    /// Errors: a start that traps, fails, or takes longer than the start-time.
     pub async fn start(
         id: GenerationId,
         artifact: Arc<Artifact>,
-        instances: Instances,
-        limits: Limits,
-        grants: &Grants,
+        plan: Plan,
         files: Files,
         observer: Observer,
     ) -> Result<(Arc<Self>, Retirement), FailedStart> {
+        let Plan {
+            instances,
+            limits,
+            grants,
+            state,
+            inherits,
+        } = plan;
         let end = CancellationToken::new();
         let entries = artifact.entries.clone();
-        let provision = Provision::new(&id.group, &limits, grants, &artifact.engines);
+        let provision = Provision::new(&id.group, &limits, &grants, &artifact.engines);
         let provision = provision.map_err(|diagnostic| FailedStart {
             component: None,
             diagnostic,
         })?;
         let memory = provision.memory();
+        let server_memory = artifact.engines.memory.clone();
         let setting = Setting {
             provision,
             id: id.clone(),
@@ -167,6 +210,10 @@ impl Generation {
             observer,
             breakers: Breakers::new(),
             end: end.clone(),
+            gate: Arc::new(Gate::new()),
+            migrates: state == State::Migrate,
+            inherits,
+            memory: Memory::default(),
         };
         let setting = Arc::new(setting);
         let (stores, over) = Stores::start(instances, setting.clone()).await?;
@@ -178,6 +225,7 @@ impl Generation {
             stores,
             in_flight: Arc::new(Semaphore::new(limits.in_flight)),
             memory,
+            server_memory,
             queue: Arc::new(Semaphore::new(limits.queue)),
             limits,
             waits: Waits::default(),

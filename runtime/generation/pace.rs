@@ -15,8 +15,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures::poll;
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 
 use crate::{
     artifact::{Artifact, Entry},
@@ -30,6 +29,9 @@ const LONG: u32 = 2;
 /// Where the calls of one generation run.
 pub struct Pace {
     background: Background,
+    /// Where its calls go on that have to wait, and what they wait for: a connection's thread is for
+    /// connections.
+    runtime: Handle,
     group: Arc<str>,
     /// Whether a page's calls computed for long the last time, by slice and place.
     long: Vec<Vec<AtomicBool>>,
@@ -59,6 +61,7 @@ impl Pace {
         }
         Arc::new(Self {
             background: artifact.engines.background.clone(),
+            runtime: Handle::current(),
             group: group.clone(),
             long,
         })
@@ -66,14 +69,17 @@ impl Pace {
 
     /// Runs a call on the caller's thread as far as it gets at once, which for most is to their end; what
     /// has to wait goes on by itself. So it costs no change of threads, and goes on without its client.
-    pub async fn run(self: &Arc<Self>, page: Page, call: impl Future<Output = ()> + Send + 'static) {
+    pub async fn run(self: &Arc<Self>, page: Page, mut call: Work) {
         let mut way = self.way(Some(page));
-        let mut call: Work = Box::pin(call);
         if way.flag().is_some_and(|long| long.load(Relaxed)) {
             return way.compute(call);
         }
         take_ticks();
-        if poll!(call.as_mut()).is_pending() {
+        let first = poll_fn(|context| {
+            let _entered = self.runtime.enter();
+            Poll::Ready(call.as_mut().poll(context))
+        });
+        if first.await.is_pending() {
             way.count();
             way.go_on(call);
         }
@@ -103,7 +109,8 @@ impl Pace {
 impl Way {
     /// On the threads that serve, until it has computed for long.
     fn go_on(mut self, mut call: Work) {
-        tokio::spawn(async move {
+        let runtime = self.pace.runtime.clone();
+        runtime.spawn(async move {
             let is_over = poll_fn(|context| match self.turn(&mut call, context) {
                 (Poll::Pending, _) if self.ticks >= LONG => Poll::Ready(false),
                 (turn, _) => turn.map(|()| true),
@@ -119,7 +126,7 @@ impl Way {
 
     /// In the background, until it has to wait.
     fn compute(mut self, mut call: Work) {
-        let (background, group) = (self.pace.background.clone(), self.pace.group.clone());
+        let pace = self.pace.clone();
         let work = async move {
             let is_over = poll_fn(|context| match self.turn(&mut call, context) {
                 (Poll::Pending, 0) => Poll::Ready(false),
@@ -132,7 +139,8 @@ impl Way {
                 self.go_on(call);
             }
         };
-        background.spawn(&group, Box::pin(work));
+        let _entered = pace.runtime.enter();
+        pace.background.spawn(&pace.group, Box::pin(work));
     }
 
     /// One turn of the call, and the ticks in it.

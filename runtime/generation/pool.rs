@@ -18,7 +18,7 @@ use super::{
 pub struct Pools {
     setting: Arc<Setting>,
     /// One for each slice.
-    pools: Vec<Pool>,
+    pools: Arc<Vec<Pool>>,
     _alive: Alive,
 }
 
@@ -36,47 +36,57 @@ impl Pools {
         setting: Arc<Setting>,
         most: usize,
     ) -> Result<(Caller<Self>, JoinHandle<()>), FailedStart> {
-        let started = setting.start_each().await?.into_iter().enumerate();
-        let pool = |(slice, live)| {
-            let store = LastingStore::new(setting.clone(), slice, live);
-            // What no page reaches was started to see that it starts: nobody calls it.
-            let is_called = setting
-                .artifact
-                .entries
-                .values()
-                .any(|entry| entry.slice == slice);
-            Pool {
+        let mut pools = Vec::new();
+        for (slice, mut live) in setting.start_each().await?.into_iter().enumerate() {
+            let mut entries = setting.artifact.entries.values();
+            let mut idle = Vec::new();
+            if entries.any(|entry| entry.slice == slice) {
+                idle.push(LastingStore::new(setting.clone(), slice, live));
+            } else {
+                // What no page reaches was started to see that it starts: nobody calls it.
+                setting.stop(&mut live).await;
+            }
+            pools.push(Pool {
                 turns: Arc::new(Semaphore::new(most)),
-                idle: Mutex::new(if is_called { vec![store] } else { Vec::new() }),
+                idle: Mutex::new(idle),
+            });
+        }
+        let pools = Arc::new(pools);
+        let (end, last) = (setting.end.clone(), pools.clone());
+        let stop = async move {
+            for pool in last.iter() {
+                while let Some(mut store) = pool.take() {
+                    store.stop().await;
+                }
             }
         };
-        let pools = started.map(pool).collect();
-        let end = setting.end.clone();
-        Ok(tasks::start(end, |alive| Self {
+        let pools = |alive| Self {
             setting,
             pools,
             _alive: alive,
-        }))
+        };
+        Ok(tasks::start(end, pools, stop))
     }
 
     /// Waits for a store, and has it answer the call.
-    pub async fn hand_over(self: Arc<Self>, mut call: Call) -> Result<(), RequestError> {
+    pub async fn hand_over(self: Arc<Self>, mut call: Box<Call>) -> Result<(), RequestError> {
         let pool = &self.pools[call.entry.slice];
         let Some(turn) = self.setting.turn(&pool.turns).await else {
             return Err(call.not_begun());
         };
         call.begin();
+        let page = (call.entry.slice, call.entry.place);
         let pace = self.setting.pace.clone();
-        pace.run((call.entry.slice, call.entry.place), async move {
+        let answer = Box::pin(async move {
             self.answer(call).await;
             // The store is back before the next one looks for it.
             drop(turn);
-        })
-        .await;
+        });
+        pace.run(page, answer).await;
         Ok(())
     }
 
-    async fn answer(&self, call: Call) {
+    async fn answer(&self, call: Box<Call>) {
         let Some(call) = self.setting.admit(call) else {
             return;
         };
@@ -86,7 +96,7 @@ impl Pools {
             Some(store) => store,
             None => match self.setting.start(slice).await {
                 Ok(live) => LastingStore::new(self.setting.clone(), slice, live),
-                Err(death) => return self.setting.give_up(call, death),
+                Err(death) => return self.setting.give_up(*call, death),
             },
         };
         store.answer(call).await;

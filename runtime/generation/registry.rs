@@ -9,14 +9,16 @@
 
 use std::{
     collections::BTreeMap,
-    pin::pin,
+    pin::Pin,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
+use futures::poll;
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
@@ -34,7 +36,15 @@ const GRACE: Duration = Duration::from_millis(100);
 
 /// Runs a guest, and cuts it loose from a client that keeps it waiting for so long that it could not
 /// finish in its time: a store that is thrown away would cost everyone's state.
-pub async fn hurry<T>(limit: Duration, exchange: &Exchange, guest: impl Future<Output = T>) -> T {
+pub async fn hurry<T>(
+    limit: Duration,
+    exchange: &Exchange,
+    mut guest: Pin<&mut impl Future<Output = T>>,
+) -> T {
+    // Most end at once, and need no timer.
+    if let Poll::Ready(result) = poll!(guest.as_mut()) {
+        return result;
+    }
     let grace = grace(limit);
     let watch = async {
         tokio::time::sleep(limit - 2 * grace).await;
@@ -42,7 +52,6 @@ pub async fn hurry<T>(limit: Duration, exchange: &Exchange, guest: impl Future<O
         tokio::time::sleep(grace).await;
         cut_if_stalled(exchange, progress);
     };
-    let mut guest = pin!(guest);
     tokio::select! {
         biased;
         result = &mut guest => return result,

@@ -8,9 +8,12 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::PoolConcurrencyLimitError;
 
 use super::{
-    GenerationId, Incident, Observer, RequestError,
+    Failure, GenerationId, Incident, Observer, RequestError, Snapshots, Step,
     breaker::{Breakers, Change, IN_A_ROW},
     call::{Call, Death, Live},
+    gate::Gate,
+    lifecycle::Terms,
+    memory::Memory,
     pace::Pace,
     traces::Traces,
 };
@@ -38,27 +41,56 @@ pub struct Setting {
     pub breakers: Breakers,
     pub traces: Traces,
     pub pace: Arc<Pace>,
+    pub gate: Arc<Gate>,
+    /// What its components remember is handed over, and taken over.
+    pub migrates: bool,
+    /// It does not begin before it was given what the generation before hands over.
+    pub inherits: bool,
+    pub memory: Memory,
     /// The drain deadline.
     pub end: CancellationToken,
 }
 
 impl Setting {
-    /// A new store for a slice of the artifact.
-    /// Errors: a start that traps, takes longer than the start-time, or is ended.
+    /// A new store for a slice of the artifact, told of its start.
+    /// Errors: a start that traps, fails, takes longer than the start-time, or is ended.
     pub async fn start(&self, slice: usize) -> Result<Live, Death> {
-        match self.start_of(&self.artifact, slice).await {
-            Err(Death::Trap(error, _)) if error.is::<PoolConcurrencyLimitError>() => {
-                let artifact = Box::pin(self.artifact_on_demand(error)).await?;
-                self.start_of(artifact, slice).await
+        let mut live = self.instantiate(slice).await?;
+        self.begin(&mut live).await.map_err(died)?;
+        Ok(live)
+    }
+
+    /// A new store in the place of one that died. It begins with the newest that is known of its state;
+    /// without, where it cannot load that.
+    /// Errors: as for `start`.
+    pub async fn start_again(&self, slice: usize) -> Result<Live, Death> {
+        match self.start(slice).await {
+            Err(Death::Lifecycle(failure)) if failure.step == Step::Load => {
+                tracing::error!(generation = %self.id, "the new store begins without what was saved: {failure}");
+                self.memory.forget();
+                self.start(slice).await
             }
             started => started,
         }
     }
 
-    async fn start_of(&self, artifact: &Arc<Artifact>, slice: usize) -> Result<Live, Death> {
+    /// Where there is no place in the pool, a store that is made on demand.
+    async fn instantiate(&self, slice: usize) -> Result<Live, Death> {
+        match self.instantiate_of(&self.artifact, slice).await {
+            Err(Death::Trap(error, _)) if error.is::<PoolConcurrencyLimitError>() => {
+                let artifact = Box::pin(self.artifact_on_demand(error)).await?;
+                self.instantiate_of(artifact, slice).await
+            }
+            started => started,
+        }
+    }
+
+    async fn instantiate_of(&self, artifact: &Arc<Artifact>, slice: usize) -> Result<Live, Death> {
         let engine = artifact.slices[slice].engine();
         let store = self.provision.store(engine).map_err(Death::trap)?;
-        Live::start(store, artifact, slice, self.limits.start_time, &self.end).await
+        let mut live = Live::start(store, artifact, slice, self.limits.start_time, &self.end).await?;
+        live.find_lifecycle(&artifact.lifecycles[slice]).map_err(died)?;
+        Ok(live)
     }
 
     /// Errors: `exhausted` where there is none, and what keeps it from being built.
@@ -79,15 +111,67 @@ impl Setting {
         self.on_demand.get_or_try_init(build).await
     }
 
+    /// Gives a store what is known of its state, and tells it of its start.
+    async fn begin(&self, live: &mut Live) -> Result<(), Failure> {
+        if live.lifecycle.is_empty() {
+            return Ok(());
+        }
+        let terms = Terms::new(&self.limits, &self.end);
+        if let Some(newest) = self.memory.newest() {
+            live.load(&newest, &terms).await?;
+        }
+        live.tell_start(&terms).await
+    }
+
+    /// Begins the first store. Before it serves it has to show that it can hand over what it remembers: who
+    /// cannot could never be replaced without a loss.
+    pub async fn begin_first(&self, live: &mut Live) -> Result<(), Failure> {
+        self.begin(live).await?;
+        if self.migrates && live.has_state() {
+            let terms = Terms::new(&self.limits, &self.end);
+            self.memory.keep(live.save(&terms).await?);
+        }
+        Ok(())
+    }
+
+    /// Tells a store that no request is to come. It may go on past the drain deadline, for as long as a start
+    /// may take.
+    pub async fn stop(&self, live: &mut Live) {
+        if !live.is_started || live.lifecycle.is_empty() {
+            return;
+        }
+        let end = CancellationToken::new();
+        let terms = Terms::new(&self.limits, &end);
+        if let Err(failure) = live.tell_stop(&terms).await {
+            self.report_failure(&failure);
+        }
+    }
+
+    /// Says what of the state is not handed over.
+    pub fn say_what_is_fresh(&self, live: &Live, snapshots: &Snapshots) {
+        let generation = &self.id;
+        for component in snapshots.keys() {
+            if !live.lifecycle.iter().any(|functions| functions.loads(component)) {
+                tracing::warn!(%generation, %component, "what it saved is given up: nothing of that id loads it");
+            }
+        }
+        for component in self.artifact.components() {
+            if !snapshots.contains_key(component) {
+                tracing::info!(%generation, %component, "it starts fresh: nothing was saved for it");
+            }
+        }
+    }
+
     /// Starts a store of each slice before the generation serves, whether or not it is kept: so a
     /// component that cannot start is refused, however its group's stores are made.
     pub async fn start_each(&self) -> Result<Vec<Live>, FailedStart> {
         let mut started = Vec::new();
+        let failed = |death: Death| FailedStart {
+            component: self.blamed(&death).cloned(),
+            diagnostic: self.refusal(&death),
+        };
         for slice in 0..self.artifact.slices.len() {
-            let mut live = self.start(slice).await.map_err(|death| FailedStart {
-                component: self.blamed(&death).cloned(),
-                diagnostic: self.refusal(&death),
-            })?;
+            let mut live = self.instantiate(slice).await.map_err(failed)?;
             for (component, entry) in self
                 .artifact
                 .entries
@@ -99,6 +183,10 @@ impl Setting {
                     diagnostic: handler_mismatch(component, entry, &error),
                 })?;
             }
+            if !self.inherits {
+                let begun = self.begin_first(&mut live).await;
+                begun.map_err(|failure| failed(died(failure)))?;
+            }
             started.push(live);
         }
         Ok(started)
@@ -106,6 +194,13 @@ impl Setting {
 
     /// Waits for one of `turns`, in order of arrival. `None` where the generation is ended meanwhile.
     pub async fn turn(&self, turns: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+        if let Ok(turn) = turns.clone().try_acquire_owned() {
+            return Some(turn);
+        }
+        Box::pin(self.turn_later(turns)).await
+    }
+
+    async fn turn_later(&self, turns: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
         tokio::select! {
             biased;
             () = self.end.cancelled() => None,
@@ -114,7 +209,7 @@ impl Setting {
     }
 
     /// The call, unless its page rests: then it is answered here.
-    pub fn admit(&self, call: Call) -> Option<Call> {
+    pub fn admit(&self, call: Box<Call>) -> Option<Box<Call>> {
         match self.breakers.admit(&call.name.component, Instant::now()) {
             Ok(()) => Some(call),
             Err(left) => {
@@ -183,8 +278,16 @@ impl Setting {
         (self.observer)(&self.id, Incident::Trapped { name, message });
     }
 
-    fn blamed(&self, death: &Death) -> Option<&ComponentId> {
+    /// Says that a store died of a failure, or that one failed in its end.
+    pub fn report_failure(&self, failure: &Failure) {
+        let name = CallName::new(&failure.component, &http::HeaderMap::new());
+        let message = failure.to_string();
+        (self.observer)(&self.id, Incident::Trapped { name, message });
+    }
+
+    fn blamed<'a>(&'a self, death: &'a Death) -> Option<&'a ComponentId> {
         match death {
+            Death::Lifecycle(failure) => Some(&failure.component),
             Death::Trap(error, _) => self.artifacts().find_map(|artifact| artifact.component_of(error)),
             Death::TimeOver(_) | Death::Ended => None,
         }
@@ -198,6 +301,9 @@ impl Setting {
     /// What is told of a store that did not start.
     pub fn refusal(&self, death: &Death) -> Diagnostic {
         let group = &self.id.group;
+        if let Death::Lifecycle(failure) = death {
+            return failure.diagnostic(group);
+        }
         if matches!(death, Death::TimeOver(_)) {
             let limit = humantime::format_duration(self.limits.start_time);
             let message = format!("the group {group} did not start within {limit}");
@@ -219,6 +325,10 @@ impl Setting {
         }
         diagnostic
     }
+}
+
+fn died(failure: Failure) -> Death {
+    Death::Lifecycle(Box::new(failure))
 }
 
 /// A page component whose handler is one by name alone.

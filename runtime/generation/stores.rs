@@ -9,6 +9,7 @@ use super::{
     call::Call,
     interleaved::{self, Interleaved},
     isolated::Isolated,
+    paused::Paused,
     pool::Pools,
     setting::{FailedStart, Setting},
     shared::Shared,
@@ -52,7 +53,7 @@ impl Stores {
 
     /// Gives a call to a store, which answers it whether or not its client waits.
     /// Errors: the generation was ended before a store took it.
-    pub async fn hand_over(&self, call: Call) -> Result<(), RequestError> {
+    pub async fn hand_over(&self, call: Box<Call>) -> Result<(), RequestError> {
         match self {
             Self::Interleaved(stores) => return stores.hand_over(call).await,
             Self::Shared(shared) => {
@@ -72,5 +73,20 @@ impl Stores {
             }
         }
         Err(call.not_begun())
+    }
+
+    /// Has the one store answer nobody, once what was there before has ended. `None` where that takes longer
+    /// than a call may, or where there is more than one store.
+    pub async fn pause(&self) -> Option<Paused> {
+        match self {
+            Self::Interleaved(stores) => stores.pause().await,
+            Self::Shared(shared) => shared.owner()?.pause().await,
+            Self::Pool(_) | Self::Isolated(_) => None,
+        }
+    }
+
+    /// True where there is one for the whole group.
+    pub fn is_one(&self) -> bool {
+        matches!(self, Self::Shared(_) | Self::Interleaved(_))
     }
 }

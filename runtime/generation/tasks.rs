@@ -18,10 +18,11 @@ pub struct Caller<T> {
     _in_use: DropGuard,
 }
 
-/// Who can be called, and the task that ends when all calls are over.
+/// Who can be called, and the task that ends when all calls are over and, after them, `stop`.
 pub fn start<T: Send + Sync + 'static>(
     end: CancellationToken,
     owner: impl FnOnce(Alive) -> T,
+    stop: impl Future<Output = ()> + Send + 'static,
 ) -> (Caller<T>, JoinHandle<()>) {
     let (alive, mut all_gone) = mpsc::channel(1);
     let owner = Arc::new(owner(alive));
@@ -38,6 +39,7 @@ pub fn start<T: Send + Sync + 'static>(
         drop(owner);
         // Nothing is ever sent: it ends with the last who could.
         all_gone.recv().await;
+        stop.await;
     });
     (caller, over)
 }

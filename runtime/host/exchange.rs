@@ -15,10 +15,9 @@ use std::{
 use bytes::Bytes;
 use futures::task::AtomicWaker;
 use http_body::{Frame, SizeHint};
-use http_body_util::BodyExt;
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use super::body::{Body, BodyError};
+use super::body::{self, Body, BodyError};
 
 /// A handle on one exchange; its two bodies share it.
 #[derive(Clone, Default)]
@@ -58,7 +57,7 @@ impl Exchange {
     /// The guest's body as the client reads it.
     pub fn download(&self, body: WasiBody) -> Body {
         *self.body() = Some(body);
-        Download(self.clone()).boxed_unsync()
+        body::streamed(Download(self.clone()))
     }
 
     /// A number that grows as long as anything passes.
@@ -149,9 +148,11 @@ impl http_body::Body for Upload {
         }
         frame.map_err(|error| match error {
             BodyError::TooLarge => Error::HttpRequestBodySize(None),
-            BodyError::Client(_) | BodyError::Ended | BodyError::TimeOver | BodyError::Guest(_) => {
-                Error::ConnectionTerminated
-            }
+            BodyError::Client(_)
+            | BodyError::Ended
+            | BodyError::TimeOver
+            | BodyError::NoMemory
+            | BodyError::Guest(_) => Error::ConnectionTerminated,
         })
     }
 

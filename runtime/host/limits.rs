@@ -63,6 +63,11 @@ impl StoreMemory {
         }
     }
 
+    /// What all stores of the server take their memory from.
+    pub fn total(&self) -> &Arc<TotalMemory> {
+        &self.source.total
+    }
+
     /// The last growth that was refused since this was asked.
     pub fn take_refused(&mut self) -> Option<OverLimit> {
         self.refused.take()

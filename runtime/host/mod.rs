@@ -26,6 +26,7 @@ use std::{
     time::Instant,
 };
 
+use bytes::Bytes;
 use wasmtime::{
     Engine, Store, UpdateDeadline,
     component::{Linker, ResourceTable},
@@ -36,6 +37,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use self::{
     allowance::Allowance,
+    body::Body,
     callers::Callers,
     keyvalue::KeyValue,
     limits::{MemorySource, StoreMemory},
@@ -301,7 +303,12 @@ impl Provision {
         let host = Host {
             wasi: self.wasi(&callers)?,
             http: WasiHttpCtx::new(),
-            hooks: Outgoing::new(&self.group, self.reach.clone(), self.limits.connections),
+            hooks: Outgoing::new(
+                &self.group,
+                self.reach.clone(),
+                self.limits.connections,
+                &self.output,
+            ),
             config: self.config.clone(),
             keyvalue: self.keyvalue.clone(),
             table,
@@ -347,6 +354,13 @@ impl Host {
     /// Notes that a call is under way, as long as the value lives: what the store prints is its.
     pub fn calling(&self, name: &CallName) -> Calling {
         self.callers.calling(name)
+    }
+
+    /// A response with its body, which counts as memory of the server. `None` where so much is not left.
+    pub fn with_body(&self, response: ::http::Response<Bytes>) -> Option<::http::Response<Body>> {
+        let (head, bytes) = response.into_parts();
+        let bytes = body::counted(bytes, self.memory.total()).ok()?;
+        Some(::http::Response::from_parts(head, body::full(bytes)))
     }
 
     /// The last growth of its store's memory that was refused, since this was asked.

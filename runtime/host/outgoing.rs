@@ -25,10 +25,14 @@ use tokio::{
 };
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use super::names::{PublicNames, Unreachable};
+use super::{
+    allowance::Allowance,
+    names::{PublicNames, Unreachable},
+    output::may_be_logged,
+};
 use crate::{
     certificate,
-    diagnostic::Diagnostic,
+    diagnostic::{Diagnostic, brief},
     project::{Grants, Origin},
 };
 
@@ -48,6 +52,8 @@ pub struct Outgoing {
     group: Arc<str>,
     reach: Option<Arc<Reach>>,
     turns: Arc<Semaphore>,
+    /// What its group's guests may have logged.
+    output: Arc<Allowance>,
 }
 
 /// A response, and what is left to do for its connection: nothing, since the client does it.
@@ -139,21 +145,25 @@ impl Reach {
 
 impl Outgoing {
     /// `most` requests are under way at once; more wait for their turn.
-    pub fn new(group: &Arc<str>, reach: Option<Arc<Reach>>, most: usize) -> Self {
+    pub fn new(group: &Arc<str>, reach: Option<Arc<Reach>>, most: usize, output: &Arc<Allowance>) -> Self {
         Self {
             group: group.clone(),
             reach,
             turns: Arc::new(Semaphore::new(most)),
+            output: output.clone(),
         }
     }
 
     /// The guest learns only that; who runs it has to see what is missing.
     fn say_denied(&self, uri: &http::Uri) {
         let origin = Origin::of(uri).map_or_else(|| "no origin".to_owned(), |origin| origin.to_string());
-        let group = &*self.group;
+        let (group, origin) = (&*self.group, brief(&origin));
+        if !may_be_logged(group, &self.output, origin.len()) {
+            return;
+        }
         tracing::warn!(
             group,
-            origin,
+            origin = &*origin,
             "an outgoing request was denied: see `http` in [groups.{group}.grants]"
         );
     }

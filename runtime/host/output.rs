@@ -65,16 +65,8 @@ impl Output {
     }
 
     fn log(&self, line: &[u8]) {
-        let Some(unsaid) = self.allowance.take(line.len(), Instant::now()) else {
+        if !may_be_logged(&self.group, &self.allowance, line.len()) {
             return;
-        };
-        if unsaid > 0 {
-            let group = &*self.group;
-            tracing::warn!(
-                group,
-                unsaid,
-                "so many bytes were printed and not logged: see `output` in [groups.{group}.limits]"
-            );
         }
         let line = escaped(&String::from_utf8_lossy(line));
         let Names {
@@ -85,6 +77,19 @@ impl Output {
         let (group, stream) = (&*self.group, self.stream);
         tracing::info!(target: "guest", group, component, stream, request, trace, "{line}");
     }
+}
+
+/// True where so many bytes more may be logged of what the group's guests say, or cause to be said.
+pub fn may_be_logged(group: &str, allowance: &Allowance, length: usize) -> bool {
+    let unsaid = allowance.take(length, Instant::now());
+    if let Some(unsaid) = unsaid.filter(|unsaid| *unsaid > 0) {
+        tracing::warn!(
+            group,
+            unsaid,
+            "so many bytes were printed and not logged: see `output` in [groups.{group}.limits]"
+        );
+    }
+    unsaid.is_some()
 }
 
 impl Drop for Output {

@@ -72,7 +72,7 @@ pub fn response(response: Response) -> Result<http::Response<Bytes>, String> {
         if is_hosts_own(&header) {
             continue;
         }
-        let value = HeaderValue::from_bytes(&value)
+        let value = HeaderValue::from_maybe_shared(Bytes::from(value))
             .map_err(|_| format!("the value of {name:?} is no header value"))?;
         let added = answer.headers_mut().try_append(header, value);
         added.map_err(|_| "it has too many headers".to_owned())?;

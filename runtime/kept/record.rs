@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::project::{
     self, Component, ComponentId, Digest, Grants, GroupSpec, Instances, Limits, Requests, Route, ServerSpec,
-    StaticFile,
+    State, StaticFile,
 };
 
 /// What is kept of one group.
@@ -51,6 +51,8 @@ pub struct Content {
     requests: Requests,
     #[serde(default)]
     instances: Instances,
+    #[serde(default)]
+    state: State,
 }
 
 /// One component or static file, whose bytes lie in the file that is named by their digest.
@@ -106,6 +108,7 @@ impl Content {
             drain,
             requests,
             instances,
+            state,
             digest,
             // A restored group has no manifest that it could point at.
             wire_places: _,
@@ -130,6 +133,7 @@ impl Content {
             drain: *drain,
             requests: *requests,
             instances: *instances,
+            state: *state,
         }
     }
 
@@ -167,6 +171,7 @@ impl Content {
             drain: self.drain,
             requests: self.requests,
             instances: self.instances,
+            state: self.state,
             digest: self.digest,
             wire_places: BTreeMap::new(),
         };

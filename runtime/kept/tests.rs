@@ -48,10 +48,12 @@ fn spec(name: &str, content: &str) -> GroupSpec {
                 guest: "/data".into(),
                 write: true,
             }],
+            keyvalue: Some(project::KeyValue::Durable),
         },
         drain: std::time::Duration::from_millis(1500),
         requests: Requests::Wait,
         instances: Instances::Pool(3),
+        state: project::State::Migrate,
         digest: Digest::of(b""),
         wire_places: BTreeMap::new(),
     };

@@ -20,7 +20,9 @@ use bytes::Bytes;
 use crate::diagnostic::Diagnostic;
 
 pub use self::request::{Answer, Pair, Request};
-use self::{cursors::Cursors, durable::Durable, redis::Redis, writer::Writer};
+// By itself: the crate has the same name.
+use self::redis::Redis;
+use self::{cursors::Cursors, durable::Durable, writer::Writer};
 
 /// The name of the file in a state directory.
 pub const FILE: &str = "keyvalue.redb";

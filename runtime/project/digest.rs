@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use crate::diagnostic::Diagnostic;
 
-use super::{Directory, Grants, GroupSpec, Instances, KeyValue, Limits, Requests, Text};
+use super::{Directory, Grants, GroupSpec, Instances, KeyValue, Limits, Requests, State, Text};
 
 /// A blake3 hash; shown in lower case hex.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,6 +47,7 @@ impl Digest {
             routes,
             wire,
             instances,
+            state,
             limits,
             grants,
             drain,
@@ -82,6 +83,10 @@ impl Digest {
             Instances::Shared => hash.number(0),
             Instances::Pool(most) => hash.number(1).count(*most),
             Instances::Isolated => hash.number(2),
+        };
+        match state {
+            State::Fresh => hash.number(0),
+            State::Migrate => hash.number(1),
         };
         hash.limits(limits);
         hash.number(drain.as_nanos());
@@ -173,6 +178,7 @@ impl Fields {
             instances,
             call_size,
             output,
+            snapshot,
             keyvalue,
         } = limits;
         self.number((*memory).into()).number((*body).into());
@@ -182,7 +188,7 @@ impl Fields {
         self.count(*handles).count(*files).count(*connections);
         self.count(*instances);
         self.number((*call_size).into()).number((*output).into());
-        self.number((*keyvalue).into())
+        self.number((*snapshot).into()).number((*keyvalue).into())
     }
 
     fn grants(&mut self, grants: &Grants) -> &mut Self {
@@ -275,6 +281,7 @@ mod tests {
             routes: vec![route("/", "shop.a"), route("/b", "shop.b")],
             wire: BTreeMap::new(),
             instances: Instances::Shared,
+            state: State::Fresh,
             limits: Limits::default(),
             grants: Grants::default(),
             drain: Duration::from_secs(30),
@@ -294,7 +301,7 @@ mod tests {
 
     #[test]
     fn every_part_of_a_group_counts() {
-        let changes: [fn(&mut GroupSpec); 35] = [
+        let changes: [fn(&mut GroupSpec); 37] = [
             |group| group.name = "shop2".into(),
             |group| group.components.extend([component("shop.a", b"11")]),
             |group| group.components.extend([component("shop.c", b"")]),
@@ -327,6 +334,8 @@ mod tests {
             |group| group.instances = Instances::Isolated,
             |group| group.instances = Instances::Pool(1),
             |group| group.instances = Instances::Pool(2),
+            |group| group.state = State::Migrate,
+            |group| group.limits.snapshot += 1,
             |group| group.limits.memory += 1,
             |group| group.limits.body += 1,
             |group| group.limits.static_files += 1,

@@ -228,6 +228,7 @@ impl Draft {
             routes: written.routes.iter().map(route).collect(),
             wire: wire(&written.wire),
             instances: written.instances,
+            state: written.state,
             limits: written.limits.clone(),
             grants,
             drain: written.drain,

@@ -38,6 +38,8 @@ pub struct Limits {
     pub call_size: u64,
     /// Bytes a second that a group's guests may print; the rest is counted, not logged. 64 KiB.
     pub output: u64,
+    /// Bytes of all that the components of a store hand over at a swap, together. 16 MiB.
+    pub snapshot: u64,
     /// Bytes of the keys and values that a group has in the state directory. 1 GiB.
     pub keyvalue: u64,
 }
@@ -54,6 +56,7 @@ impl Limits {
     pub(super) const CONNECTIONS: RangeInclusive<u64> = 1..=10_000;
     pub(super) const INSTANCES: RangeInclusive<u64> = 1..=100_000;
     pub(super) const CALL_SIZE: RangeInclusive<u64> = KIB..=1 << 30;
+    pub(super) const SNAPSHOT: RangeInclusive<u64> = 0..=1 << 30;
     pub(super) const OUTPUT: RangeInclusive<u64> = 0..=1 << 30;
     pub(super) const KEYVALUE: RangeInclusive<u64> = 0..=1 << 50;
     /// Stores of one page component in a group with `instances = { pool = N }`.
@@ -82,6 +85,7 @@ impl Default for Limits {
             instances: 10_000,
             call_size: 128 * MIB,
             output: 64 * KIB,
+            snapshot: 16 * MIB,
             keyvalue: 1024 * MIB,
         }
     }

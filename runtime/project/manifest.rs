@@ -10,7 +10,7 @@ use std::{
 use crate::diagnostic::Diagnostic;
 
 use super::{
-    ComponentId, Instances, Limits, Requests, ServerSpec,
+    ComponentId, Instances, Limits, Requests, ServerSpec, State,
     names::{self, SEGMENT_RULE},
     toml_reader::{self, Entry, Placed, Section, Value},
 };
@@ -20,6 +20,7 @@ mod grants;
 mod later;
 mod patterns;
 mod server;
+mod state;
 
 pub use claims::Claims;
 pub use grants::{DirectoryLine, GrantLines, KeyValueLine, TextLine};
@@ -41,6 +42,7 @@ pub struct GroupManifest {
     pub routes: Vec<RouteLine>,
     pub wire: Vec<WireLine>,
     pub instances: Instances,
+    pub state: State,
     pub limits: Limits,
     pub grants: GrantLines,
     pub drain: Duration,
@@ -67,6 +69,7 @@ impl Default for GroupManifest {
             routes: Vec::new(),
             wire: Vec::new(),
             instances: Instances::default(),
+            state: State::default(),
             limits: Limits::default(),
             grants: GrantLines::default(),
             drain: Limits::DEFAULT_DRAIN,
@@ -78,7 +81,7 @@ impl Default for GroupManifest {
 /// Reads the manifest as far as it can be understood, and all mistakes, in file order; `file` is named in
 /// what is reported.
 pub fn parse(file: &Path, text: &str) -> (Manifest, Vec<Diagnostic>) {
-    toml_reader::read(file, text, |document| {
+    toml_reader::read(toml_reader::MANIFEST_CODES, file, text, |document| {
         let server = document
             .get("server")
             .and_then(|value| value.section(server::server))
@@ -134,7 +137,8 @@ fn group(entry: &Entry<'_>, claims: &mut Claims, patterns: &mut Patterns) -> Opt
     let group = entry.value.section(|section| {
         let namespaces = claims::namespaces(section, entry, claims);
         let instances = section.get("instances").and_then(|value| instances(&value));
-        section.get("state").and_then(|value| later::state(&value));
+        let instances = instances.unwrap_or_default();
+        let state = state::state(section, instances);
         let routes = entries(section.get("routes"));
         let routes = routes
             .iter()
@@ -155,7 +159,8 @@ fn group(entry: &Entry<'_>, claims: &mut Claims, patterns: &mut Patterns) -> Opt
             namespaces,
             routes,
             wire,
-            instances: instances.unwrap_or_default(),
+            instances,
+            state,
             limits,
             grants,
             drain: drain.unwrap_or(Limits::DEFAULT_DRAIN),
@@ -235,6 +240,7 @@ fn limits(section: &mut Section<'_>) -> Limits {
     let static_files = size("static", Limits::STATIC_FILES, default.static_files);
     let call_size = size("call-size", Limits::CALL_SIZE, default.call_size);
     let output = size("output", Limits::OUTPUT, default.output);
+    let snapshot = size("snapshot", Limits::SNAPSHOT, default.snapshot);
     let keyvalue = size("keyvalue", Limits::KEYVALUE, default.keyvalue);
     let mut time = |key, default| {
         section
@@ -271,6 +277,7 @@ fn limits(section: &mut Section<'_>) -> Limits {
         instances,
         call_size,
         output,
+        snapshot,
         keyvalue,
     }
 }

@@ -26,7 +26,7 @@ mod names;
 mod secrets;
 mod state;
 mod static_files;
-mod toml_reader;
+pub mod toml_reader;
 mod tree;
 
 pub use address::Address;
@@ -210,6 +210,7 @@ pub struct GroupSpec {
     /// Importer -> interface as written (perhaps without its `@version`) -> exporter.
     pub wire: BTreeMap<ComponentId, BTreeMap<String, ComponentId>>,
     pub instances: Instances,
+    pub state: State,
     pub limits: Limits,
     pub grants: Grants,
     /// How long requests may go on in an old generation.
@@ -252,6 +253,7 @@ impl GroupSpec {
             routes: Vec::new(),
             wire: BTreeMap::new(),
             instances: Instances::default(),
+            state: State::default(),
             limits: Limits::default(),
             grants: Grants::default(),
             drain: Limits::DEFAULT_DRAIN,
@@ -324,6 +326,17 @@ pub enum Instances {
     Isolated,
 }
 
+/// What becomes of what the components of a group remember when it is swapped: `[groups.NAME] state`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// The new generation begins without it.
+    #[default]
+    Fresh,
+    /// It is handed over, from each component to the one with its id. The group has one store.
+    Migrate,
+}
+
 /// What a request does that comes while a swap is prepared: `[groups.NAME.swap] requests`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -335,6 +348,17 @@ pub enum Requests {
     ServeOld,
     /// It waits for what lies on disk, as long as the request-time allows.
     Wait,
+}
+
+impl Requests {
+    /// Whether it waits, where `usually` is what is usual.
+    pub fn wait(self, usually: bool) -> bool {
+        match self {
+            Self::Usual => usually,
+            Self::ServeOld => false,
+            Self::Wait => true,
+        }
+    }
 }
 
 /// One component as it was read.

@@ -1,6 +1,6 @@
 //! Reads a TOML tree by asking it for what is known: what is wrong, and what nobody asked for, is reported
 //! with its place, all of it and not only the first.
-//! Knows the types of TOML only, not one key of a manifest.
+//! Knows the types of TOML only, not one key of a manifest or of a scenario.
 
 use std::{
     cell::RefCell,
@@ -35,22 +35,41 @@ impl<T> Deref for Placed<T> {
     }
 }
 
+/// What mistakes in a kind of document are known by.
+#[derive(Clone, Copy)]
+pub struct Codes {
+    pub syntax: &'static str,
+    pub value: &'static str,
+    pub unknown_key: &'static str,
+}
+
+pub const MANIFEST_CODES: Codes = Codes {
+    syntax: "manifest-syntax",
+    value: "manifest-value",
+    unknown_key: "manifest-unknown-key",
+};
+
 /// Parses `text` and lets `read` ask the document for what it knows, as far as it can be parsed. Beside
 /// that: everything that is wrong with the syntax; else everything that `read` reported, in file order.
-pub fn read<T>(file: &Path, text: &str, read: impl FnOnce(&mut Section<'_>) -> T) -> (T, Vec<Diagnostic>) {
+pub fn read<T>(
+    codes: Codes,
+    file: &Path,
+    text: &str,
+    read: impl FnOnce(&mut Section<'_>) -> T,
+) -> (T, Vec<Diagnostic>) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let report = Report::new(file, text);
+    let report = Report::new(codes, file, text);
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         report.add(
-            "manifest-syntax",
+            codes.syntax,
             error.span().unwrap_or_default(),
             error.message(),
             None,
         );
     }
     // What is missing in a document with holes is the fault of the holes: that is not said.
-    let of_holes = Report::new(file, text);
+    let of_holes = Report::new(codes, file, text);
     let mut section = Section {
         report: if errors.is_empty() { &report } else { &of_holes },
         path: String::new(),
@@ -86,10 +105,15 @@ impl<'t> Section<'t> {
     /// Reports that a key is not there, at the first that is.
     pub fn lacks<T>(&self, key: &str, what: &str) -> Option<T> {
         let first = self.table.keys().map(Spanned::span).min_by_key(|span| span.start);
-        let message = format!("{} has no {key}", self.path);
+        let whose = if self.path.is_empty() {
+            "the file"
+        } else {
+            &self.path
+        };
+        let message = format!("{whose} has no {key}");
         let help = format!("it is {what}");
         self.report.add(
-            "manifest-value",
+            self.report.codes.value,
             first.unwrap_or(self.span.clone()),
             message,
             Some(help),
@@ -114,7 +138,7 @@ impl<'t> Section<'t> {
             };
             let message = format!("unknown key {}{place}", shown_key(key.get_ref()));
             self.report
-                .add("manifest-unknown-key", key.span(), message, Some(help));
+                .add(self.report.codes.unknown_key, key.span(), message, Some(help));
         }
     }
 }
@@ -137,7 +161,8 @@ impl<'t> Entry<'t> {
 
     /// Reports that the key is wrong.
     pub fn wrong_key(&self, message: impl Display, help: Option<String>) {
-        self.report.add("manifest-value", self.key.span(), message, help);
+        self.report
+            .add(self.report.codes.value, self.key.span(), message, help);
     }
 }
 
@@ -269,7 +294,7 @@ impl<'t> Value<'t> {
     pub fn expected<T>(&self, what: impl Display) -> Option<T> {
         let found = shown_value(self.value.get_ref());
         self.wrong(
-            "manifest-value",
+            self.report.codes.value,
             format_args!("{} must be {what}, not {found}", self.path),
             None,
         )
@@ -289,6 +314,7 @@ impl<'t> Value<'t> {
 
 /// What is wrong so far. Shared by all values of a document, hence the cell.
 struct Report<'t> {
+    codes: Codes,
     file: &'t Path,
     text: &'t str,
     /// Where each line begins, so that finding a place does not mean to read all that is before it.
@@ -297,10 +323,11 @@ struct Report<'t> {
 }
 
 impl<'t> Report<'t> {
-    fn new(file: &'t Path, text: &'t str) -> Self {
+    fn new(codes: Codes, file: &'t Path, text: &'t str) -> Self {
         let after_newlines = text.match_indices('\n').map(|(newline, _)| newline + 1);
         let lines = std::iter::once(0).chain(after_newlines).collect();
         Self {
+            codes,
             file,
             text,
             lines,

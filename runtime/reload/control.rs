@@ -18,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use super::subject::{GONE, UNFINISHED};
 use super::{
     asked::Asked,
     debounce::{Burst, QUIET},
@@ -26,10 +27,6 @@ use super::{
 };
 use crate::project::{ContentId, Digest};
 
-/// How long content that is no component may stay so: a build tool may be in the middle of writing it.
-pub const UNFINISHED: Duration = Duration::from_secs(2);
-/// How long something may be gone, or the tree unreadable, before that counts.
-pub const GONE: Duration = Duration::from_millis(250);
 /// When content that is being built is looked at for the second time.
 pub const CONFIRM: Duration = Duration::from_millis(10);
 
@@ -66,10 +63,24 @@ pub enum Input {
     /// The build with this number is done: which of its groups are ready, and which are refused.
     Built {
         build: u64,
-        ready: BTreeMap<String, bool>,
+        ready: BTreeMap<String, Readiness>,
+    },
+    /// What was to be handed over is, or why not is known: which groups are ready, and which are refused.
+    HandedOver {
+        build: u64,
+        taken: BTreeMap<String, bool>,
     },
     /// It is as late as was wanted.
     Woken,
+}
+
+/// What a build came to, for one group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    Ready,
+    /// Ready once it has what the generation that serves hands over.
+    Inherits,
+    Refused,
 }
 
 /// What is to be done.
@@ -83,6 +94,9 @@ pub enum Deed {
         groups: BTreeSet<String>,
         since: Instant,
     },
+    /// Hand the state of these groups over to what a build came to. What serves of them answers nobody from
+    /// then on, until that is committed, so it is not given up any more.
+    HandOver { build: u64, groups: BTreeSet<String> },
     /// Nobody wants this build any more.
     GiveUp { build: u64 },
     /// Publish the ready groups of a build and forget the removed ones, in one step; refuse the others.
@@ -139,7 +153,8 @@ struct Build {
     confirmed: bool,
     /// The look from which on others confirm.
     began_after: u64,
-    ready: Option<BTreeMap<String, bool>>,
+    ready: Option<BTreeMap<String, Readiness>>,
+    handing_over: bool,
 }
 
 impl Control {
@@ -184,8 +199,14 @@ impl Control {
                     current.ready = Some(ready);
                 }
             }
+            Input::HandedOver { build, taken } => {
+                if let Some(current) = self.build.as_mut().filter(|current| current.number == build) {
+                    current.handed_over(&taken);
+                }
+            }
             Input::Woken => {}
         }
+        self.hand_over(&mut deeds);
         self.commit(now, &mut deeds);
         self.answer(&mut deeds);
         self.order_look(now, &mut deeds);
@@ -295,6 +316,7 @@ impl Control {
             confirmed: false,
             began_after: self.looks,
             ready: None,
+            handing_over: false,
         });
         deeds.push(Deed::Build {
             build: self.builds,
@@ -337,11 +359,30 @@ impl Control {
             .collect();
         if changed.is_empty() {
             build.confirmed |= look > build.began_after;
+        } else if build.handing_over {
+            // It is too late: what is newer has its turn after the commit.
+            self.passed_over.extend(changed);
+            return BTreeSet::new();
         } else {
             deeds.push(Deed::GiveUp { build: build.number });
             self.build = None;
         }
         changed
+    }
+
+    /// All but the commit is done: what serves hands its state over.
+    fn hand_over(&mut self, deeds: &mut Vec<Deed>) {
+        let Some(build) = self.build.as_mut().filter(|build| build.is_whole()) else {
+            return;
+        };
+        let groups = build.heirs();
+        if !groups.is_empty() && !build.handing_over {
+            build.handing_over = true;
+            deeds.push(Deed::HandOver {
+                build: build.number,
+                groups,
+            });
+        }
     }
 
     fn commit(&mut self, now: Instant, deeds: &mut Vec<Deed>) {
@@ -357,7 +398,7 @@ impl Control {
         let (mut publish, mut refuse) = (BTreeSet::new(), BTreeSet::new());
         for (name, sight) in groups {
             let group = self.groups.entry(name.clone()).or_default();
-            if ready.get(&name).copied().unwrap_or(false) {
+            if ready.get(&name) == Some(&Readiness::Ready) {
                 group.serve(sight);
                 publish.insert(name);
             } else {
@@ -380,7 +421,7 @@ impl Control {
         // No group is seen, so none is given time: whoever waits for one would wait for ever.
         let groups = self.groups.values_mut();
         groups.for_each(|group| group.subject.patience = None);
-        if let Some(build) = self.build.take() {
+        if let Some(build) = self.build.take_if(|build| !build.handing_over) {
             deeds.push(Deed::GiveUp { build: build.number });
         }
         self.passed_over.clear();
@@ -427,7 +468,32 @@ impl Control {
 
 impl Build {
     fn is_done(&self) -> bool {
+        self.is_whole() && self.heirs().is_empty()
+    }
+
+    fn is_whole(&self) -> bool {
         self.confirmed && self.ready.is_some()
+    }
+
+    /// The groups that wait for the state of what serves.
+    fn heirs(&self) -> BTreeSet<String> {
+        let ready = self.ready.iter().flatten();
+        let heirs = ready.filter(|(_, readiness)| **readiness == Readiness::Inherits);
+        heirs.map(|(name, _)| name.clone()).collect()
+    }
+
+    fn handed_over(&mut self, taken: &BTreeMap<String, bool>) {
+        let heirs = self.heirs();
+        for (name, readiness) in self.ready.iter_mut().flatten() {
+            if heirs.contains(name) {
+                let is_taken = taken.get(name).copied().unwrap_or(false);
+                *readiness = if is_taken {
+                    Readiness::Ready
+                } else {
+                    Readiness::Refused
+                };
+            }
+        }
     }
 }
 
@@ -481,6 +547,7 @@ mod tests {
                 self.log.push(match deed {
                     Deed::Look => format!("{ms} look"),
                     Deed::Build { groups, .. } => format!("{ms} build {groups:?}"),
+                    Deed::HandOver { groups, .. } => format!("{ms} hand over {groups:?}"),
                     Deed::GiveUp { .. } => format!("{ms} give up"),
                     Deed::Commit { publish, refuse, .. } => {
                         format!("{ms} publish {publish:?} refuse {refuse:?}")
@@ -522,11 +589,26 @@ mod tests {
         }
 
         fn built(&mut self, ms: u64, build: u64, ready: &[(&str, bool)]) -> &mut Self {
+            let readiness = |ready| match ready {
+                true => Readiness::Ready,
+                false => Readiness::Refused,
+            };
             let ready = ready
                 .iter()
-                .map(|(name, ready)| ((*name).to_owned(), *ready))
+                .map(|(name, ready)| ((*name).to_owned(), readiness(*ready)))
                 .collect();
             self.step(ms, Input::Built { build, ready })
+        }
+
+        /// The group inherits the state of what serves.
+        fn built_heir(&mut self, ms: u64, build: u64, group: &str) -> &mut Self {
+            let ready = BTreeMap::from([(group.to_owned(), Readiness::Inherits)]);
+            self.step(ms, Input::Built { build, ready })
+        }
+
+        fn handed_over(&mut self, ms: u64, build: u64, group: &str, taken: bool) -> &mut Self {
+            let taken = BTreeMap::from([(group.to_owned(), taken)]);
+            self.step(ms, Input::HandedOver { build, taken })
         }
 
         fn expect(&self, expected: &[&str]) {
@@ -552,6 +634,36 @@ mod tests {
             "31 build {\"shop\"}",
             "41 look",
             "42 publish {\"shop\"} refuse {}",
+        ]);
+        assert_eq!(timeline.control.wake_at(), None, "at rest");
+    }
+
+    #[test]
+    fn state_is_handed_over_last_and_what_is_newer_has_its_turn_after_that() {
+        let mut timeline = Timeline::new(&[("shop", "a=1")]);
+        timeline.hint(0).woken(20).looked(21, &[("shop", "a=2")]);
+        timeline.built_heir(25, 1, "shop").woken(31);
+        timeline.looked(32, &[("shop", "a=2")]);
+        timeline.hint(33).woken(53).looked(54, &[("shop", "a=3")]);
+        timeline
+            .handed_over(60, 1, "shop", true)
+            .looked(61, &[("shop", "a=3")]);
+        timeline.built_heir(62, 2, "shop").woken(71);
+        timeline
+            .looked(72, &[("shop", "a=3")])
+            .handed_over(80, 2, "shop", false);
+        timeline.expect(&[
+            "20 look",
+            "21 build {\"shop\"}",
+            "31 look",
+            "32 hand over {\"shop\"}",
+            "53 look",
+            "60 publish {\"shop\"} refuse {}",
+            "60 look",
+            "61 build {\"shop\"}",
+            "71 look",
+            "72 hand over {\"shop\"}",
+            "80 publish {} refuse {\"shop\"}",
         ]);
         assert_eq!(timeline.control.wake_at(), None, "at rest");
     }

@@ -15,9 +15,12 @@ pub mod debounce;
 mod elsewhere;
 mod fingerprint;
 mod group;
+mod handover;
 mod judge;
 mod look;
 mod ordered;
+mod preparation;
+mod refusals;
 mod serving;
 mod subject;
 mod unsettled;
@@ -27,7 +30,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use tokio::{
@@ -38,18 +41,17 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::watch::{Mode, Watch};
 use self::{
-    control::{Control, Deed, Input},
+    control::{Control, Deed, Input, Readiness},
     look::{Group as SeenGroup, KnownContents, Seen},
+    preparation::{Preparation, Wanted},
     serving::{Candidate, Serving},
 };
 use crate::{
     artifact::Builder,
-    generation::Observer,
-    kept::{Expected, Folder, Keeper},
+    kept::Keeper,
     metrics::Metrics,
     orders::Order,
-    prepare::{self, Exports, Readable, Refused},
-    project::GroupSpec,
+    prepare::{Refused, Succession},
     router::Publisher,
     status::{Ask, ReadyGroup, Reporter, Stages},
 };
@@ -69,6 +71,8 @@ pub struct Reloader {
     given_up: Option<JoinHandle<Vec<Outcome>>>,
     /// What the last build came to, until it is committed.
     built: Option<Built>,
+    /// That build, while what serves hands its state over to it.
+    handing_over: Option<JoinHandle<Built>>,
     /// Contents that were refused: they need not be taken apart again.
     refused: KnownContents,
     /// Requests that wait to be answered by what lies on disk.
@@ -89,6 +93,7 @@ struct Building {
 }
 
 struct Built {
+    number: u64,
     outcomes: Vec<Outcome>,
     since: Instant,
 }
@@ -115,6 +120,7 @@ impl Reloader {
             building: None,
             given_up: None,
             built: None,
+            handing_over: None,
             refused: KnownContents::new(),
             asking: BTreeMap::new(),
             asked: 0,
@@ -164,6 +170,10 @@ impl Reloader {
                 outcomes = finished(self.building.as_mut().map(|building| &mut building.task)) => {
                     (Instant::now(), self.keep(outcomes))
                 }
+                built = finished(self.handing_over.as_mut()) => {
+                    self.handing_over = None;
+                    (Instant::now(), self.handed_over(built))
+                }
                 Some(ask) = inbox.recv() => (Instant::now(), self.ask(ask)),
                 Some(order) = orders.recv() => (Instant::now(), self.take_order(order)),
                 () = sleep_until(wake) => (Instant::now(), Input::Woken),
@@ -193,6 +203,7 @@ impl Reloader {
                 }
                 self.built = None;
             }
+            Deed::HandOver { .. } => self.hand_over(),
             Deed::Commit { .. } => self.commit(),
             Deed::Remove(groups) => self.serving.remove(groups.iter()),
             Deed::Refuse(groups) => groups.iter().for_each(|name| self.refuse(name)),
@@ -307,7 +318,10 @@ impl Reloader {
         }
         Preparation {
             builder: self.builder.clone(),
-            number: self.serving.next_number(&wanted.spec().name),
+            succession: Succession {
+                number: self.serving.next_number(&wanted.spec().name),
+                has_predecessor: self.serving.running(&wanted.spec().name).is_some(),
+            },
             wanted,
             observer: self.serving.observer(),
             kept: self.serving.kept(),
@@ -321,16 +335,23 @@ impl Reloader {
             return Input::Woken;
         };
         let ready = outcomes.iter().map(|outcome| match outcome {
-            Ok(candidate) => (candidate.prepared.spec.name.clone(), true),
-            Err((spec, _)) => (spec.name.clone(), false),
+            Ok(candidate) if candidate.prepared.inherits => {
+                (candidate.prepared.spec.name.clone(), Readiness::Inherits)
+            }
+            Ok(candidate) => (candidate.prepared.spec.name.clone(), Readiness::Ready),
+            Err((spec, _)) => (spec.name.clone(), Readiness::Refused),
         });
         let ready = ready.collect();
-        self.built = Some(Built { outcomes, since });
+        self.built = Some(Built {
+            number,
+            outcomes,
+            since,
+        });
         Input::Built { build: number, ready }
     }
 
     fn commit(&mut self) {
-        let Some(Built { outcomes, since }) = self.built.take() else {
+        let Some(Built { outcomes, since, .. }) = self.built.take() else {
             return;
         };
         let (mut candidates, mut refused) = (Vec::new(), Vec::new());
@@ -375,88 +396,6 @@ impl Reloader {
         let builder = self.builder.clone();
         tokio::task::spawn_blocking(move || builder.save());
     }
-}
-
-/// All that the preparation of one group needs.
-struct Preparation {
-    builder: Arc<Builder>,
-    wanted: Wanted,
-    number: u64,
-    observer: Observer,
-    kept: Arc<Folder>,
-    stages: Stages,
-}
-
-/// What is to be built.
-enum Wanted {
-    Readable(Readable),
-    /// To be read first.
-    Unread(GroupSpec),
-}
-
-impl Wanted {
-    fn spec(&self) -> &GroupSpec {
-        match self {
-            Self::Readable(readable) => &readable.spec,
-            Self::Unread(spec) => spec,
-        }
-    }
-
-    fn spec_mut(&mut self) -> &mut GroupSpec {
-        match self {
-            Self::Readable(readable) => &mut readable.spec,
-            Self::Unread(spec) => spec,
-        }
-    }
-
-    /// How much of the look went into taking this apart.
-    fn taking_apart(&self) -> Duration {
-        match self {
-            Self::Readable(readable) => readable.took,
-            Self::Unread(_) => Duration::ZERO,
-        }
-    }
-}
-
-impl Preparation {
-    async fn prepare(self, exports: Arc<Exports>, give_up: CancellationToken) -> Outcome {
-        let Self {
-            builder,
-            wanted,
-            number,
-            observer,
-            kept,
-            stages,
-        } = self;
-        let readable = match wanted {
-            Wanted::Readable(readable) => readable,
-            Wanted::Unread(spec) => prepare::read(builder.clone(), spec).await?,
-        };
-        let expected = expect(kept, readable.spec.clone());
-        let prepared = prepare::prepare(builder, readable, exports, number, observer, give_up);
-        let (prepared, expected) = tokio::join!(prepared, expected);
-        let prepared = prepared?;
-        let stages = Stages {
-            link: prepared.cost.link,
-            compile: prepared.cost.compile,
-            instantiate: prepared.instantiate,
-            ..stages
-        };
-        Ok(Candidate {
-            prepared,
-            stages,
-            expected,
-        })
-    }
-}
-
-/// Writes the components of what may come to serve beside their build, so that the commit finds them kept.
-async fn expect(kept: Arc<Folder>, spec: GroupSpec) -> Option<Expected> {
-    // Where it cannot be written, the keeper says so.
-    tokio::task::spawn_blocking(move || kept.expect(&spec).ok())
-        .await
-        .ok()
-        .flatten()
 }
 
 /// What a task comes to; never, where there is none.

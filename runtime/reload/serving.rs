@@ -2,7 +2,7 @@
 //! Decides nothing.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Weak},
     time::{Duration, Instant},
 };
@@ -14,16 +14,17 @@ use super::{
     causes,
     control::Sight,
     group::{Group, Running},
+    refusals::Refusals,
     unsettled::UNSETTLED,
 };
 use crate::{
     diagnostic::Diagnostic,
-    generation::{Generation, GenerationId, Incident, Observer, drain},
+    generation::{Generation, GenerationId, Incident, Observer, Paused, drain},
     kept::{Expected, Folder, Keeper},
     metrics::Metrics,
     orders::{DrainingStatus, GroupStatus},
     prepare::{Exports, Prepared, Refused},
-    project::{ComponentId, ContentId, Digest, GroupSpec, Known, Refusal, Requests, StaticFile},
+    project::{ComponentId, ContentId, Digest, GroupSpec, Known, Refusal, StaticFile},
     router::{Publisher, RouteTable, Shadowed, patterns},
     status::{Event, ReadyGroup, Reporter, RouteLine, Stages, Swapped},
 };
@@ -43,8 +44,7 @@ pub struct Serving {
     draining: Vec<Draining>,
     /// Requests wait for a swap that is pending where the manifest does not say.
     pub waits_usually: bool,
-    /// Whose content on disk was refused; `None` is the tree as a whole.
-    refused: BTreeSet<Option<String>>,
+    refused: Refusals,
 }
 
 /// An old generation that still answers requests.
@@ -60,6 +60,8 @@ pub struct Candidate {
     pub stages: Stages,
     /// Its components on disk, as long as no record names them.
     pub expected: Option<Expected>,
+    /// What serves, and answers nobody since it handed its state over.
+    pub held: Option<Paused>,
 }
 
 impl Serving {
@@ -75,31 +77,15 @@ impl Serving {
             retiring: JoinSet::new(),
             draining: Vec::new(),
             waits_usually: false,
-            refused: BTreeSet::new(),
+            refused: Refusals::default(),
         }
     }
 
     /// Says of what was refused that it is gone: `found` is the content of each group on disk.
     pub fn mend(&mut self, found: &BTreeMap<String, Sight>) {
-        let serves = |name: &str| {
-            self.groups
-                .get(name)?
-                .running
-                .as_ref()
-                .map(|running| running.digest)
-        };
-        let is_mended = |refused: &Option<String>| match refused {
-            None => true,
-            Some(name) => found.get(name).map(|sight| sight.digest) == serves(name),
-        };
-        let mended: Vec<_> = self
-            .refused
-            .iter()
-            .filter(|name| is_mended(name))
-            .cloned()
-            .collect();
-        for group in mended {
-            self.refused.remove(&group);
+        let groups = &self.groups;
+        let serves = |name: &str| Some(groups.get(name)?.running.as_ref()?.digest);
+        for group in self.refused.mended(found, serves) {
             self.reporter.publish(Event::Mended { group });
         }
     }
@@ -120,6 +106,11 @@ impl Serving {
             .iter()
             .filter_map(|(name, group)| Some((name.clone(), group.running.as_ref()?.exports.clone())))
             .collect()
+    }
+
+    /// What serves for a group.
+    pub fn running(&self, group: &str) -> Option<&Arc<Generation>> {
+        Some(&self.groups.get(group)?.running.as_ref()?.generation)
     }
 
     /// The static files of what serves for a group.
@@ -183,7 +174,7 @@ impl Serving {
             self.report_rejection(Some(spec.name), diagnostics);
         }
         for (swapped, old) in swaps {
-            self.refused.remove(&Some(swapped.group.clone()));
+            self.refused.remove(&swapped.group);
             self.reporter.publish(Event::Swapped(Box::new(swapped)));
             old.into_iter().for_each(|old| self.retire(old));
         }
@@ -210,11 +201,14 @@ impl Serving {
         let committing = Instant::now();
         // Before anyone is answered by it: a kill loses nothing that was seen.
         self.keeper.keep(specs);
-        let mut swaps = Vec::new();
-        for candidate in candidates {
+        let (mut swaps, mut held) = (Vec::new(), Vec::new());
+        for mut candidate in candidates {
+            held.extend(candidate.held.take());
             swaps.push(self.replace(candidate));
         }
         self.publish();
+        // What waits there is led to what was published just now.
+        held.into_iter().for_each(Paused::end);
         let commit = committing.elapsed();
         for (swapped, _) in &mut swaps {
             swapped.ms.commit = commit;
@@ -229,6 +223,7 @@ impl Serving {
             prepared,
             stages,
             expected,
+            held: _,
         } = candidate;
         // They are announced by now.
         drop(expected);
@@ -386,7 +381,7 @@ impl Serving {
     }
 
     fn report_rejection(&mut self, group: Option<String>, diagnostics: Vec<Diagnostic>) {
-        self.refused.insert(group.clone());
+        self.refused.add(group.clone());
         let kept = group.as_ref().and_then(|name| self.groups.get(name)?.serving());
         self.reporter.publish(Event::Rejected {
             group,
@@ -416,12 +411,8 @@ impl Serving {
 
     /// How long the group's requests wait for a swap that is pending, if they do.
     fn waits(&self, spec: &GroupSpec) -> Option<Duration> {
-        let wait = match spec.requests {
-            Requests::Wait => true,
-            Requests::Usual => self.waits_usually,
-            Requests::ServeOld => false,
-        };
-        wait.then_some(spec.limits.request_time)
+        let waits = spec.requests.wait(self.waits_usually);
+        waits.then_some(spec.limits.request_time)
     }
 
     /// All groups as the `ready` event shows them.

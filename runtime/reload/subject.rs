@@ -4,6 +4,11 @@ use std::time::{Duration, Instant};
 
 use crate::project::Digest;
 
+/// How long content that is no component may stay so: a build tool may be in the middle of writing it.
+pub const UNFINISHED: Duration = Duration::from_secs(2);
+/// How long something may be gone, or the tree unreadable, before that counts.
+pub const GONE: Duration = Duration::from_millis(250);
+
 /// Something that may be refused, and what is known of that.
 #[derive(Debug, Default)]
 pub struct Subject {

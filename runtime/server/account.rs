@@ -8,7 +8,7 @@ use opentelemetry::trace::SpanKind;
 
 use super::{answer::GENERATION, identity};
 use crate::{
-    host::{TRACEPARENT, body::Body},
+    host::TRACEPARENT,
     project::ComponentId,
     tracer::{Facts, Place, Tracer},
 };
@@ -59,7 +59,7 @@ impl Accounts {
         }))
     }
 
-    pub fn end(&self, account: Account, response: &Response<Body>, id: &HeaderValue) {
+    pub fn end<B>(&self, account: Account, response: &Response<B>, id: &HeaderValue) {
         let Account {
             method,
             path,

@@ -77,7 +77,7 @@ pub fn file(mut response: Response<Body>, label: HeaderValue) -> Response<Body> 
 }
 
 /// Says which generation a response is of, whatever the guest wrote there.
-pub fn name_generation(response: &mut Response<Body>, label: HeaderValue) {
+pub fn name_generation<B>(response: &mut Response<B>, label: HeaderValue) {
     response.headers_mut().insert(GENERATION, label);
 }
 

@@ -6,6 +6,7 @@
 
 use std::{
     convert::Infallible,
+    io,
     pin::Pin,
     sync::{
         Arc,
@@ -23,7 +24,6 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
-    sync::OwnedSemaphorePermit,
     time::Instant,
 };
 use tokio_rustls::TlsAcceptor;
@@ -33,6 +33,7 @@ use super::{
     activity::{Activity, Verdict},
     patient::Patient,
     respond::Responder,
+    upload::Upload,
 };
 use crate::{host::body, project::ServerLimits};
 
@@ -41,6 +42,18 @@ pub enum Accepted {
     Tcp(TcpStream),
     Tls(TcpStream, TlsAcceptor),
     Unix(UnixStream),
+}
+
+impl Accepted {
+    /// The same socket, told of by the event loop that calls.
+    fn here(self) -> io::Result<Self> {
+        let tcp = |stream: TcpStream| TcpStream::from_std(stream.into_std()?);
+        Ok(match self {
+            Self::Tcp(stream) => Self::Tcp(tcp(stream)?),
+            Self::Tls(stream, acceptor) => Self::Tls(tcp(stream)?, acceptor),
+            Self::Unix(stream) => Self::Unix(UnixStream::from_std(stream.into_std()?)?),
+        })
+    }
 }
 
 /// What all connections share.
@@ -75,8 +88,12 @@ impl Connections {
         self.close.cancel();
     }
 
-    /// Holds the permit to its end.
-    pub async fn serve(self: Arc<Self>, accepted: Accepted, _permit: OwnedSemaphorePermit) {
+    /// Serves on the thread that calls, whichever one accepted. `_holds` is held to its end.
+    pub async fn serve(self: Arc<Self>, accepted: Accepted, _holds: impl Send) {
+        let here = accepted.here();
+        let Ok(accepted) = here.inspect_err(|error| tracing::warn!(%error, "a connection was lost")) else {
+            return;
+        };
         match accepted {
             Accepted::Tcp(stream) => self.talk(stream, &Scheme::HTTP).await,
             Accepted::Unix(stream) => self.talk(stream, &Scheme::HTTP).await,
@@ -103,6 +120,7 @@ impl Connections {
             let activity = activity.clone();
             move |mut request: Request<Incoming>| {
                 body::came_by(&mut request, scheme);
+                let request = Box::new(request.map(|body| Upload::body(body, &activity)));
                 let (responder, activity) = (self.responder.clone(), activity.clone());
                 let last = self.last.load(Ordering::Relaxed);
                 // Boxed: the connection keeps the place of its requests' futures while it has none.
@@ -231,6 +249,7 @@ mod tests {
                 inbox,
                 browser: None,
                 metrics: crate::metrics::Metrics::new().unwrap(),
+                recorder: None,
                 accounts: crate::server::Accounts::default(),
             },
             ServerLimits::default(),

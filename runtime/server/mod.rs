@@ -14,27 +14,34 @@ mod identity;
 mod listen;
 mod passed;
 mod patient;
+mod record;
 mod respond;
 mod stream_body;
 mod tls;
 mod unix;
 mod upload;
+mod workers;
 
 use std::{sync::Arc, time::Duration};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
     account::Accounts,
     listen::{Listeners, bind},
+    record::{Recorded, Recorder, Recording},
     unix::UnixSocket,
 };
 use self::{
     connection::{Accepted, Connections},
     listen::Listener,
     respond::Responder,
+    workers::Workers,
 };
 use crate::{browser::Browser, metrics::Metrics, project::ServerLimits, router::Router, status::Inbox};
 
@@ -53,6 +60,7 @@ pub struct Server {
     /// Where requests ask for what lies on disk.
     pub inbox: Inbox,
     pub metrics: Metrics,
+    pub recorder: Option<Recorder>,
     pub accounts: Accounts,
     pub limits: ServerLimits,
     /// In dev: the pages that follow what is served.
@@ -67,6 +75,7 @@ impl Server {
             router,
             inbox,
             metrics,
+            recorder,
             accounts,
             limits,
             browser,
@@ -84,30 +93,43 @@ impl Server {
             router,
             inbox,
             metrics,
+            recorder,
             accounts,
             browser,
         };
         let connections = Arc::new(Connections::new(responder, limits));
+        let serve = connections.clone();
+        let workers = Arc::new(Workers::start(move |(accepted, permit), load| {
+            serve.clone().serve(accepted, (permit, load))
+        }));
         let mut accepting = JoinSet::new();
         for listener in all {
-            accepting.spawn(accept(
-                listener,
-                connections.clone(),
-                permits.clone(),
-                stop.clone(),
-            ));
+            let door = Door {
+                connections: connections.clone(),
+                workers: workers.clone(),
+                permits: permits.clone(),
+            };
+            accepting.spawn(door.accept(listener, stop.clone()));
         }
         while accepting.join_next().await.is_some() {}
+        finish(&connections, &permits, most, shutdown_time).await;
+        if let Some(workers) = Arc::into_inner(workers) {
+            // It cannot fail but by a panic, which was told.
+            let _ = tokio::task::spawn_blocking(|| workers.end()).await;
+        }
+    }
+}
 
-        // Every connection holds a permit: all of them are back when all connections have ended.
-        let ended = || permits.acquire_many(u32::try_from(most).unwrap_or(u32::MAX));
-        if tokio::time::timeout(LAST_REQUESTS, ended()).await.is_ok() {
-            return;
-        }
-        connections.close();
-        if tokio::time::timeout(shutdown_time, ended()).await.is_err() {
-            tracing::warn!("requests were still running at the end of the shutdown time and were ended");
-        }
+/// Ends the connections, each when nothing runs on it, or at the end of the shutdown time.
+async fn finish(connections: &Connections, permits: &Semaphore, most: usize, shutdown_time: Duration) {
+    // Every connection holds a permit: all of them are back when all connections have ended.
+    let ended = || permits.acquire_many(u32::try_from(most).unwrap_or(u32::MAX));
+    if tokio::time::timeout(LAST_REQUESTS, ended()).await.is_ok() {
+        return;
+    }
+    connections.close();
+    if tokio::time::timeout(shutdown_time, ended()).await.is_err() {
+        tracing::warn!("requests were still running at the end of the shutdown time and were ended");
     }
 }
 
@@ -124,38 +146,49 @@ fn raise_handles() {
     }
 }
 
-/// Accepts on one socket until shortly after `stop`.
-async fn accept(
-    listener: Listener,
+/// Where connections come in.
+struct Door {
     connections: Arc<Connections>,
+    workers: Arc<Workers<(Accepted, OwnedSemaphorePermit)>>,
     permits: Arc<Semaphore>,
-    stop: CancellationToken,
-) {
-    let last_call = async {
-        stop.cancelled().await;
-        connections.say_last();
-        tokio::time::sleep(LAST_CALL).await;
-    };
-    let mut last_call = std::pin::pin!(last_call);
-    loop {
-        let accepted = async {
-            let permit = permits.clone().acquire_owned().await;
-            (permit, accept_one(&listener).await)
+}
+
+impl Door {
+    /// Accepts on one socket until shortly after `stop`.
+    async fn accept(self, listener: Listener, stop: CancellationToken) {
+        let Self {
+            connections,
+            workers,
+            permits,
+        } = self;
+        let last_call = async {
+            stop.cancelled().await;
+            connections.say_last();
+            tokio::time::sleep(LAST_CALL).await;
         };
-        let (permit, accepted) = tokio::select! {
-            () = last_call.as_mut() => return,
-            accepted = accepted => accepted,
-        };
-        match (permit, accepted) {
-            (Ok(permit), Ok(accepted)) => {
-                tokio::spawn(connections.clone().serve(accepted, permit));
+        let mut last_call = std::pin::pin!(last_call);
+        loop {
+            let accepted = async {
+                let permit = permits.clone().acquire_owned().await;
+                (permit, accept_one(&listener).await)
+            };
+            let (permit, accepted) = tokio::select! {
+                () = last_call.as_mut() => return,
+                accepted = accepted => accepted,
+            };
+            match (permit, accepted) {
+                (Ok(permit), Ok(accepted)) => {
+                    if let Err((accepted, permit)) = workers.deal((accepted, permit)) {
+                        tokio::spawn(connections.clone().serve(accepted, permit));
+                    }
+                }
+                (_, Err(error)) => {
+                    // No file handle is free, or the client is gone already. Others may be luckier soon.
+                    tracing::warn!(%error, "a connection was not accepted");
+                    tokio::time::sleep(RETRY).await;
+                }
+                (Err(_), _) => return,
             }
-            (_, Err(error)) => {
-                // No file handle is free, or the client is gone already. Others may be luckier soon.
-                tracing::warn!(%error, "a connection was not accepted");
-                tokio::time::sleep(RETRY).await;
-            }
-            (Err(_), _) => return,
         }
     }
 }

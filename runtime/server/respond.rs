@@ -8,19 +8,18 @@ use std::{
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 
 use super::{
     account::{Account, Accounts},
     activity::Activity,
     answer, conform, identity,
+    record::Recorder,
     stream_body::StreamBody,
-    upload::Upload,
 };
 use crate::{
     browser::{Asked, Browser},
-    generation::RequestError,
+    diagnostic::brief,
+    generation::{LeasedBody, RequestError},
     host::body::{self, Body},
     metrics::{Meter, Metrics},
     router::{RouteError, Routed, RoutedPage, Router, Wait},
@@ -35,6 +34,8 @@ pub struct Responder {
     /// Where requests ask for what lies on disk.
     pub inbox: Inbox,
     pub metrics: Metrics,
+    /// Writes down what is asked of pages.
+    pub recorder: Option<Recorder>,
     pub accounts: Accounts,
     /// In dev: the pages that follow what is served.
     pub browser: Option<Browser>,
@@ -52,7 +53,7 @@ impl Responder {
     /// `last`: the client is told that its connection has no other.
     pub async fn respond(
         &self,
-        mut request: Request<Incoming>,
+        mut request: Box<Request<Body>>,
         activity: &Arc<Activity>,
         last: bool,
     ) -> Response<StreamBody> {
@@ -60,23 +61,23 @@ impl Responder {
         let in_flight = activity.begin(http2);
         let head_only = *request.method() == Method::HEAD;
         let mut close = last;
-        let mut response = match conform::check(&request) {
+        let mut response = match conform::check(&*request) {
             Ok(()) => {
                 if http2 {
                     conform::join_cookies(request.headers_mut());
                 }
-                let joins = self.accounts.joins(&request);
+                let joins = self.accounts.joins(&*request);
                 let id = identity::identify(request.headers_mut());
-                let account = self.accounts.begin(&mut request, joins);
+                let account = self.accounts.begin(&mut *request, joins);
                 let known = Known {
                     id: &id,
                     began: Instant::now(),
                     account: account.as_deref(),
                 };
                 let mut response = match &self.browser {
-                    None => self.answer(request, known, activity).await,
+                    None => self.answer(request, known).await,
                     // Boxed, and for developers alone.
-                    Some(browser) => Box::pin(self.answer_in_dev(browser, request, known, activity)).await,
+                    Some(browser) => Box::pin(self.answer_in_dev(browser, request, known)).await,
                 };
                 if let Some(account) = account {
                     self.accounts.end(*account, &response, &id);
@@ -102,12 +103,7 @@ impl Responder {
         })
     }
 
-    async fn answer(
-        &self,
-        request: Request<Incoming>,
-        known: Known<'_>,
-        activity: &Arc<Activity>,
-    ) -> Response<Body> {
+    async fn answer(&self, request: Box<Request<Body>>, known: Known<'_>) -> Response<LeasedBody> {
         let (method, path) = (request.method(), request.uri().path());
         if *method == Method::CONNECT || *method == Method::TRACE {
             return self.unasked(answer::method_not_allowed());
@@ -121,7 +117,10 @@ impl Responder {
         }
         match self.router.route(path) {
             Ok(Routed::Page(page)) => {
-                let request = request.map(|body| Upload::new(body, activity).boxed_unsync());
+                let request = match &self.recorder {
+                    Some(recorder) => Box::new(recorder.follow(*request)),
+                    None => request,
+                };
                 match lead(page, request, known).await {
                     Ok(response) => response,
                     // Boxed, as all that few requests need.
@@ -135,7 +134,7 @@ impl Responder {
             }) => {
                 // Boxed: pages are not to carry its size.
                 let file = Box::pin(generation.file(method, request.uri(), request.headers()));
-                let response = answer::file(file.await.map(BodyExt::boxed_unsync), label);
+                let response = answer::file(file.await.map(body::streamed), label).map(LeasedBody::from);
                 count(meter.as_deref(), &response, known.began);
                 response
             }
@@ -144,25 +143,22 @@ impl Responder {
     }
 
     /// Counts an answer for which no group was asked.
-    fn unasked(&self, response: Response<Body>) -> Response<Body> {
+    fn unasked(&self, response: Response<Body>) -> Response<LeasedBody> {
         self.metrics.unrouted(response.status());
-        response
+        response.map(LeasedBody::from)
     }
-}
 
-impl Responder {
     /// The same answer for a developer: of what was saved before the request came, with the script that follows
     /// changes, and with the reasons where the host itself answers.
     async fn answer_in_dev(
         &self,
         browser: &Browser,
-        request: Request<Incoming>,
+        request: Box<Request<Body>>,
         known: Known<'_>,
-        activity: &Arc<Activity>,
-    ) -> Response<Body> {
+    ) -> Response<LeasedBody> {
         let path = request.uri().path();
         if let Some(answer) = browser.answer(path) {
-            return answer;
+            return answer.map(LeasedBody::from);
         }
         let asked = Asked::of(request.method(), request.headers());
         let waits = self.router.waits(path).is_some();
@@ -178,20 +174,26 @@ impl Responder {
                 self.inbox.fresh(None, UNKNOWN).await;
             }
         }
-        let response = self.answer(request, known, activity).await;
+        let response = self.answer(request, known).await.map(body::streamed);
         let own = response.extensions().get::<answer::Own>().is_some();
         if own {
             let id = known.id.to_str().unwrap_or_default();
-            return browser.explained(&asked, id, response).await;
+            return browser
+                .explained(&asked, id, response)
+                .await
+                .map(LeasedBody::from);
         }
         let generation = response.headers().get(answer::GENERATION).cloned();
         let generation = generation.as_ref().and_then(|label| label.to_str().ok());
-        browser.with_script(&asked, generation.unwrap_or_default(), response)
+        let generation = generation.unwrap_or_default();
+        browser
+            .with_script(&asked, generation, response)
+            .map(LeasedBody::from)
     }
 
     /// A request whose turn did not come before its generation's drain deadline: a newer one answers it. Where
     /// there is none, the server stops.
-    async fn lead_again(&self, unbegun: Unbegun, known: Known<'_>) -> Response<Body> {
+    async fn lead_again(&self, unbegun: Unbegun, known: Known<'_>) -> Response<LeasedBody> {
         let mut unbegun = unbegun;
         loop {
             let page = match self.router.route(unbegun.request.uri().path()) {
@@ -199,7 +201,7 @@ impl Responder {
                 Ok(_) => return self.unasked(answer::failed(&RequestError::Ended)),
                 Err(error) => return self.unasked(answer::unrouted(&error)),
             };
-            match lead(page, *unbegun.request, known).await {
+            match lead(page, unbegun.request, known).await {
                 Ok(response) => return response,
                 Err(again) => unbegun = again,
             }
@@ -217,9 +219,9 @@ struct Unbegun {
 /// Leads a request to its component. Errors: the generation was ended before the request began.
 async fn lead(
     routed: RoutedPage,
-    request: Request<Body>,
+    request: Box<Request<Body>>,
     known: Known<'_>,
-) -> Result<Response<Body>, Unbegun> {
+) -> Result<Response<LeasedBody>, Unbegun> {
     let RoutedPage {
         generation,
         component,
@@ -234,17 +236,17 @@ async fn lead(
             }
             lease.handle(&component, params, request).await
         }
-        Err(RequestError::Ended) => Err(RequestError::NotBegun(Box::new(request))),
+        Err(RequestError::Ended) => Err(RequestError::NotBegun(request)),
         Err(error) => Err(error),
     };
     let mut response = match answered {
-        Ok(response) => response.map(BodyExt::boxed_unsync),
+        Ok(response) => response,
         Err(RequestError::NotBegun(request)) => {
             return Err(Unbegun { request, label });
         }
         Err(error) => {
             log_failure(&label, &error, component.as_str(), known.id);
-            answer::failed(&error)
+            answer::failed(&error).map(LeasedBody::from)
         }
     };
     answer::name_generation(&mut response, label);
@@ -252,7 +254,7 @@ async fn lead(
     Ok(response)
 }
 
-fn count(meter: Option<&Meter>, response: &Response<Body>, began: Instant) {
+fn count<B>(meter: Option<&Meter>, response: &Response<B>, began: Instant) {
     if let Some(meter) = meter {
         meter.answered(response.status(), began.elapsed());
     }
@@ -263,7 +265,7 @@ fn is_bodiless(status: StatusCode) -> bool {
 }
 
 /// The same head without a body. Its length is the body's that a GET would get.
-fn without_body(response: Response<Body>) -> Response<Body> {
+fn without_body(response: Response<LeasedBody>) -> Response<LeasedBody> {
     let (mut head, body) = response.into_parts();
     match body.size_hint().exact() {
         _ if head.status == StatusCode::NO_CONTENT => drop(head.headers.remove(header::CONTENT_LENGTH)),
@@ -274,17 +276,20 @@ fn without_body(response: Response<Body>) -> Response<Body> {
         }
         _ => {}
     }
-    Response::from_parts(head, body::full(""))
+    Response::from_parts(head, body::full("").into())
 }
 
 /// The client is told a status; what happened inside is for the log.
 fn log_failure(generation: &HeaderValue, error: &RequestError, component: &str, id: &HeaderValue) {
     let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
     let (generation, id) = (text(generation), text(id));
+    // Some of it may be the guest's own words.
+    let said = error.to_string();
+    let said = brief(&said);
     match error {
         RequestError::BadRequest(_) | RequestError::BodyTooLarge | RequestError::Resting(_) => {
-            tracing::debug!(%generation, component, id, %error, "request refused");
+            tracing::debug!(%generation, component, id, error = %said, "request refused");
         }
-        _ => tracing::warn!(%generation, component, id, %error, "request failed"),
+        _ => tracing::warn!(%generation, component, id, error = %said, "request failed"),
     }
 }

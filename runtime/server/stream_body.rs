@@ -17,7 +17,7 @@ use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::activity::{Activity, InFlight};
-use crate::host::body::{self, BodyError};
+use crate::{generation::LeasedBody, host::body::BodyError};
 
 pub enum StreamBody {
     Http1(Sending),
@@ -26,7 +26,7 @@ pub enum StreamBody {
 
 /// A body and its request.
 pub struct Sending {
-    body: body::Body,
+    body: LeasedBody,
     _in_flight: InFlight,
 }
 
@@ -40,14 +40,14 @@ struct State {
 }
 
 impl StreamBody {
-    pub fn http1(body: body::Body, in_flight: InFlight) -> Self {
+    pub fn http1(body: LeasedBody, in_flight: InFlight) -> Self {
         Self::Http1(Sending {
             body,
             _in_flight: in_flight,
         })
     }
 
-    pub fn http2(body: body::Body, in_flight: InFlight, activity: &Activity) -> Self {
+    pub fn http2(body: LeasedBody, in_flight: InFlight, activity: &Activity) -> Self {
         let sending = Sending {
             body,
             _in_flight: in_flight,
@@ -136,7 +136,7 @@ mod tests {
     async fn a_body_that_nobody_takes_is_taken_away_and_its_request_ends() {
         let now = Instant::now();
         let activity = Arc::new(Activity::new(now));
-        let body = StreamBody::http2(full("text"), activity.begin(true), &activity);
+        let body = StreamBody::http2(full("text").into(), activity.begin(true), &activity);
         let StreamBody::Http2(shared) = &body else {
             panic!("of HTTP/2");
         };

@@ -12,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::activity::Activity;
-use crate::host::body::BodyError;
+use crate::host::body::{self, BodyError};
 
 pub struct Upload {
     body: Incoming,
@@ -21,12 +21,16 @@ pub struct Upload {
 }
 
 impl Upload {
-    pub fn new(body: Incoming, activity: &Arc<Activity>) -> Self {
-        Self {
-            ended: body.is_end_stream(),
+    /// What the client sends; most send nothing.
+    pub fn body(body: Incoming, activity: &Arc<Activity>) -> body::Body {
+        if body.is_end_stream() {
+            return body::full("");
+        }
+        body::streamed(Self {
+            ended: false,
             activity: activity.clone(),
             body,
-        }
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use super::{check, page, run, tree};
 use crate::{
     linking::wat,
-    support::{Tree, golden, goldens, wasmhost, wit},
+    support::{Tree, golden, goldens, guests, wasmhost, wit},
 };
 
 const COUNT: (&str, &str) = ("cart", "count: func() -> u32;");
@@ -109,7 +109,14 @@ fn a_manifest_with_mistakes() {
         "[groups.shop.grants]\nenv = { A = { file = \"secrets/a\" }, B = { env = \"NO_SUCH_VARIABLE_IS_SET\" }, C = { fil = \"c\" } }\n\
          config = { d = { file = \"d\", env = \"D\" } }\n",
     );
-    manifest("not-yet", "[groups.shop]\nstate = \"migrate\"\n");
+    manifest(
+        "not-yet",
+        "[groups.shop.swap]\nprobation = { requests = 1, traps = 1 }\n",
+    );
+    manifest(
+        "not-shared",
+        "[groups.shop]\ninstances = \"isolated\"\nstate = \"migrate\"\n",
+    );
     manifest(
         "unknown-components",
         "[groups.shop.routes]\n\"/\" = \"shop.hom\"\n[groups.shop.wire]\n\"shop.home\" = { \"a:b/c\" = \"shop.theme\" }\n",
@@ -583,6 +590,20 @@ fn static_files_that_cannot_be_served() {
 }
 
 #[test]
+fn keys_and_values() {
+    let guest = fs::read(guests().join("keyvalue.wasm")).unwrap();
+    let tree = tree(&[
+        ("shop/index.wasm", &guest),
+        ("far/index.wasm", &page()),
+        (
+            "wasmhost.toml",
+            b"[groups.far.grants]\nkeyvalue = \"redis://127.0.0.1:port\"\n",
+        ),
+    ]);
+    check("keyvalue", &tree, 1);
+}
+
+#[test]
 fn authorities_that_cannot_be_trusted() {
     let tree = tree(&[
         ("shop/index.wasm", &page()),
@@ -622,6 +643,8 @@ const NOT_TESTED: &[(&str, &str)] = &[
         "link-failed",
         "needs components that fit by type and fail all the same",
     ),
+    ("state-busy", "only a swap hands state over: see migration.rs"),
+    ("state-load-failed", "as above"),
 ];
 
 /// Those modules in which `check` can meet a diagnostic.

@@ -14,7 +14,7 @@ use wasmhost::{
     diagnostic::Diagnostic,
     engine::{self, Ticking},
     files::Files,
-    generation::{Generation, GenerationId, Retirement},
+    generation::{Generation, GenerationId, Plan, Retirement},
     host::{self, body},
     project::{ComponentId, GroupSpec, Project},
 };
@@ -106,9 +106,7 @@ impl Running {
         let starting = Generation::start(
             id,
             artifact,
-            spec.instances,
-            spec.limits.clone(),
-            &spec.grants,
+            Plan::of(spec, false),
             Files::new(&spec.name, spec.files.clone()),
             observer,
         );
@@ -145,7 +143,7 @@ impl Running {
                 .admit()
                 .await
                 .map_err(|error| error.to_string())?;
-            let answer = lease.handle(&component, params, request).await;
+            let answer = lease.handle(&component, params, Box::new(request)).await;
             let (head, body) = answer.map_err(|error| error.to_string())?.into_parts();
             let body = body.collect().await.map_err(|error| error.to_string())?;
             Ok((head.status.as_u16(), body.to_bytes().to_vec()))

@@ -9,7 +9,7 @@ use std::{
 
 use wasmhost::{
     project::Digest,
-    reload::control::{Deed, Input},
+    reload::control::{Deed, Input, Readiness},
 };
 
 use super::{
@@ -63,6 +63,7 @@ enum Event {
     Polled,
     LookDone,
     BuildDone(u64),
+    HandedOver(u64),
     Wake,
     Arrival,
     /// A request that waits for a swap waits no longer.
@@ -88,6 +89,7 @@ struct Look {
 struct Build {
     number: u64,
     candidates: Vec<usize>,
+    handing_over: bool,
     /// Those that cannot be read again, for nobody kept what they are.
     lost: BTreeSet<usize>,
 }
@@ -106,6 +108,8 @@ pub struct Host {
     control: Steered,
     /// Some hints are lost, and polling makes up for them.
     lossy: bool,
+    /// Groups whose state is handed over.
+    migrates: [bool; GROUPS],
     watched: [bool; GROUPS],
     noticed: Option<(Time, Time)>,
     polling: bool,
@@ -152,6 +156,7 @@ impl Host {
             versions: 0,
             control: Steered::new(mutant),
             lossy: random.percent(40),
+            migrates: std::array::from_fn(|_| random.percent(40)),
             watched: [false; GROUPS],
             noticed: None,
             polling: false,
@@ -254,6 +259,7 @@ impl Host {
             }
             Event::LookDone => self.look_done(),
             Event::BuildDone(number) => self.build_done(number),
+            Event::HandedOver(number) => self.handed_over(number),
             Event::Wake => {
                 self.wake = None;
                 self.step(self.now, Input::Woken);
@@ -442,6 +448,11 @@ impl Host {
         match deed {
             Deed::Look => self.begin_look(),
             Deed::Build { build, groups, .. } => self.begin_build(build, &groups),
+            Deed::HandOver { build, .. } => {
+                self.build.iter_mut().for_each(|build| build.handing_over = true);
+                let takes = self.random.mostly(20 * MS, 3000 * MS);
+                self.at(takes, Event::HandedOver(build));
+            }
             Deed::GiveUp { .. } => self.give_up(),
             Deed::Commit { publish, refuse, .. } => {
                 for candidate in self.built(&publish) {
@@ -576,6 +587,7 @@ impl Host {
         }
         self.build = Some(Build {
             number: build,
+            handing_over: false,
             candidates,
             lost,
         });
@@ -584,6 +596,10 @@ impl Host {
     }
 
     fn give_up(&mut self) {
+        let handing_over = self.build.as_ref().is_some_and(|build| build.handing_over);
+        self.monitor.must(!handing_over, Guarantee::NoneLost, || {
+            "a hand-over is given up".into()
+        });
         for candidate in self.build.take().into_iter().flat_map(|build| build.candidates) {
             self.generations[candidate].alive = false;
         }
@@ -597,10 +613,29 @@ impl Host {
         for candidate in &build.candidates {
             let generation = &mut self.generations[*candidate];
             generation.started = generation.snapshot.is_good() && !build.lost.contains(candidate);
-            ready.insert(name(generation.group), generation.started);
+            let inherits = self.migrates[generation.group] && self.table[generation.group].is_some();
+            let readiness = match (generation.started, inherits) {
+                (false, _) => Readiness::Refused,
+                (true, false) => Readiness::Ready,
+                (true, true) => Readiness::Inherits,
+            };
+            ready.insert(name(generation.group), readiness);
             self.refused.insert(generation.digest());
         }
         self.step(self.now, Input::Built { build: number, ready });
+    }
+
+    /// What serves hands its state over, or does not, for the candidate is at fault.
+    fn handed_over(&mut self, number: u64) {
+        let Some(build) = self.build.as_ref().filter(|build| build.number == number) else {
+            return;
+        };
+        let taken = build.candidates.iter().map(|candidate| {
+            let generation = &self.generations[*candidate];
+            (name(generation.group), generation.started)
+        });
+        let taken = taken.collect();
+        self.step(self.now, Input::HandedOver { build: number, taken });
     }
 
     /// What was built of these groups.
@@ -810,6 +845,7 @@ fn say(deed: &Deed) -> String {
     match deed {
         Deed::Look => "look".into(),
         Deed::Build { build, groups, .. } => format!("build {build} of {groups:?}"),
+        Deed::HandOver { build, groups } => format!("hand over {groups:?} to build {build}"),
         Deed::GiveUp { build } => format!("give up build {build}"),
         Deed::Commit {
             build,

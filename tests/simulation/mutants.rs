@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use wasmhost::reload::control::{Control, Deed, Input, Sight};
+use wasmhost::reload::control::{Control, Deed, Input, Readiness, Sight};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {
@@ -80,9 +80,20 @@ impl Steered {
                 return deeds;
             }
         }
+        let mut input = input;
+        if self.mutant == Some(Mutant::FlipBeforeConfirmed)
+            && let Input::Built { ready, .. } = &mut input
+        {
+            let heirs = ready.values_mut().filter(|is| **is == Readiness::Inherits);
+            heirs.for_each(|is| *is = Readiness::Ready);
+        }
         let early = match &input {
             Input::Built { build, ready } if self.mutant == Some(Mutant::FlipBeforeConfirmed) => {
-                let groups = |wanted| ready.iter().filter(move |(_, is)| **is == wanted);
+                let groups = |wanted| {
+                    ready
+                        .iter()
+                        .filter(move |(_, is)| (**is != Readiness::Refused) == wanted)
+                };
                 Some(Deed::Commit {
                     build: *build,
                     publish: groups(true).map(|(name, _)| name.clone()).collect(),

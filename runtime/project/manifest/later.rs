@@ -4,14 +4,6 @@
 
 use crate::project::{limits::Limits, toml_reader::Value};
 
-pub fn state(value: &Value<'_>) -> Option<()> {
-    match value.as_str() {
-        Some("fresh") => Some(()),
-        Some("migrate") => not_yet(value, "state = \"migrate\"", "only \"fresh\" is"),
-        _ => value.expected("\"fresh\" or \"migrate\""),
-    }
-}
-
 pub fn probation(value: &Value<'_>) -> Option<()> {
     value.section(|probation| {
         for key in ["requests", "traps"] {

@@ -154,6 +154,7 @@ connections = 3
 instances = 50
 call-size = "1MiB"
 output = 0
+snapshot = "2MiB"
 "#,
     );
     assert!(mistakes.is_empty(), "{mistakes:?}");
@@ -164,6 +165,7 @@ output = 0
         instances: 50,
         call_size: 1 << 20,
         output: 0,
+        snapshot: 2 << 20,
         ..Limits::default()
     };
     assert_eq!(manifest.groups["shop"].limits, expected);
@@ -176,7 +178,7 @@ fn unknown_keys() {
         &[
             "1:1 manifest-unknown-key: unknown key sever | did you mean server?",
             "3:1 manifest-unknown-key: unknown key listn in server | did you mean listen?",
-            "4:1 manifest-unknown-key: unknown key port in server | known in server: listen, tls, limits",
+            "4:1 manifest-unknown-key: unknown key port in server | known in server: listen, tls, admin, limits",
         ],
     );
     check(
@@ -472,18 +474,26 @@ instances = 4
 }
 
 #[test]
+fn only_a_group_of_one_store_has_a_state_to_hand_over() {
+    let (manifest, mistakes) = parse(Path::new("wasmhost.toml"), "[groups.shop]\nstate = \"migrate\"\n");
+    assert!(mistakes.is_empty(), "{mistakes:?}");
+    assert_eq!(manifest.groups["shop"].state, State::Migrate);
+    check(
+        "[groups.shop]\ninstances = { pool = 2 }\nstate = \"migrate\"\n",
+        &[
+            "3:9 state-not-shared: state = \"migrate\" needs instances = \"shared\": where there are several stores, each has a state of its own, and none is the group's | leave `instances` out, or write \"shared\"; or leave `state` out: each swap starts anew then",
+        ],
+    );
+}
+
+#[test]
 fn what_comes_later_is_refused_by_name() {
     check(
-        r#"[groups.shop]
-state = "migrate"
-[groups.shop.swap]
+        r#"[groups.shop.swap]
 requests = "wait"
 probation = { requests = 100, traps = 1 }
 "#,
-        &[
-            "2:9 manifest-not-yet: state = \"migrate\" is not supported yet; only \"fresh\" is",
-            "5:13 manifest-not-yet: probation is not supported yet; a new generation is never reverted",
-        ],
+        &["3:13 manifest-not-yet: probation is not supported yet; a new generation is never reverted"],
     );
 }
 

@@ -28,6 +28,9 @@ const REUSE: [&str; 4] = [
     "60s",
 ];
 
+/// What a guest of WASI 0.3 needs there.
+const WASI_03: [&str; 2] = ["-Wcomponent-model-async", "-Sp3"];
+
 /// A running server.
 pub struct Contender {
     pub name: String,
@@ -60,14 +63,17 @@ pub fn all(only: Option<&str>) -> Vec<Contender> {
             }
         }
     }
+    let tuned: &[&str] = &TUNED;
+    let (tuned_03, reused) = ([&WASI_03[..], tuned].concat(), [tuned, &REUSE[..]].concat());
     let peers = [
-        ("wasmtime serve", [].as_slice(), [].as_slice()),
-        ("wasmtime serve, tuned, fresh instances", &TUNED, &[]),
-        ("wasmtime serve, tuned, reuse", &TUNED, &REUSE),
+        ("wasmtime serve", WASI_02_FILE, [].as_slice()),
+        ("wasmtime serve, tuned, fresh instances", WASI_02_FILE, tuned),
+        ("wasmtime serve, tuned, reuse", WASI_02_FILE, &reused),
+        ("wasmtime serve, tuned, WASI HTTP 0.3", WASI_03_FILE, &tuned_03),
     ];
-    for (name, tuning, reuse) in peers {
+    for (name, file, options) in peers {
         if wanted(name) {
-            contenders.extend(wasmtime(name, tuning, reuse));
+            contenders.extend(wasmtime(name, file, options));
         }
     }
     contenders
@@ -78,9 +84,12 @@ pub fn shared_page() -> Contender {
     wasmhost("page, shared".into(), WORLDS[0].1, "shared")
 }
 
-const WORLDS: [(&str, &str); 2] = [
+const WASI_02_FILE: &str = "hello-wasi02.wasm";
+const WASI_03_FILE: &str = "hello-wasi03.wasm";
+const WORLDS: [(&str, &str); 3] = [
     ("page", "hello-page.wasm"),
-    ("WASI HTTP 0.2", "hello-wasi02.wasm"),
+    ("WASI HTTP 0.2", WASI_02_FILE),
+    ("WASI HTTP 0.3", WASI_03_FILE),
 ];
 
 fn guest(file: &str) -> PathBuf {
@@ -120,10 +129,10 @@ fn wasmhost(name: String, file: &str, policy: &str) -> Contender {
 }
 
 /// None where the program is not on this machine.
-fn wasmtime(name: &str, tuning: &[&str], reuse: &[&str]) -> Option<Contender> {
+fn wasmtime(name: &str, file: &str, options: &[&str]) -> Option<Contender> {
     let mut command = Command::new("wasmtime");
     command.args(["serve", "-Scli", "--addr", "127.0.0.1:0"]);
-    command.args(tuning).args(reuse).arg(guest("hello-wasi02.wasm"));
+    command.args(options).arg(guest(file));
     let mut child = command
         .stderr(Stdio::piped())
         .stdout(Stdio::null())

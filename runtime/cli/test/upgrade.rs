@@ -1,0 +1,173 @@
+//! `wasmhost test --upgrade OLD NEW`: the report of a trial, for people and as JSON.
+
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use serde_json::{Value, json};
+
+use super::own_program;
+use crate::{
+    analysis::{Comparison, Surface, against},
+    cli::{print, records, runtime},
+    diagnostic::Diagnostic,
+    testing::{Count, Recording, SwapReport, UpgradeReport, UpgradeSpec, Wrong, upgrade},
+};
+
+pub fn run(
+    old: &Path,
+    new: &Path,
+    replay: Option<&Path>,
+    clients: usize,
+    json: bool,
+) -> Result<ExitCode, Vec<Diagnostic>> {
+    let recording = replay.map(Recording::read).transpose();
+    let recording = recording.map_err(|error| vec![error])?;
+    let cut = recording.as_ref().map_or(0, |recording| recording.cut);
+    let comparison = runtime()?.block_on(async {
+        let (old, _) = Surface::read(old).await;
+        let (new, _) = Surface::read(new).await;
+        against::between(&old, &new)
+    });
+    let report = upgrade(&UpgradeSpec {
+        old: old.to_owned(),
+        new: new.to_owned(),
+        requests: recording.unwrap_or_default().requests,
+        clients,
+        program: Some(own_program()?),
+    });
+    let report = report.map_err(|wrong| vec![impossible(old, wrong)])?;
+    print(&if json {
+        told(&report, &comparison, cut)
+    } else {
+        text(&report, &comparison, cut)
+    })?;
+    Ok(ExitCode::from(u8::from(!report.is_sound())))
+}
+
+fn impossible(old: &Path, wrong: Wrong) -> Diagnostic {
+    let message = format!(
+        "the upgrade cannot be tried out: there is no {}: {}",
+        wrong.expected, wrong.found
+    );
+    let diagnostic = Diagnostic::new("upgrade-impossible", message).file(PathBuf::from(old));
+    if wrong.machine {
+        diagnostic.machine()
+    } else {
+        diagnostic.help("`wasmhost check` tells what is wrong with a tree")
+    }
+}
+
+fn text(report: &UpgradeReport, comparison: &Comparison, cut: usize) -> String {
+    let mut text = format!("interfaces:\n  {}\n", indented(comparison.to_string().trim_end()));
+    let [there, back] = &report.swaps;
+    text += &swap("to the new tree", there);
+    text += &swap("back to the old tree", back);
+    let load = &report.load;
+    let _ = writeln!(
+        text,
+        "load: {} requests in turn, {} answers, {} failed, {} mixed",
+        report.requests,
+        load.answers,
+        load.failed.count,
+        load.mixed
+            .as_ref()
+            .map_or("?".into(), |mixed| mixed.count.to_string())
+    );
+    let mixed = load.mixed.iter();
+    for told in mixed.chain([&load.failed]).flat_map(|count| &count.told) {
+        let _ = writeln!(text, "  {}", indented(told));
+    }
+    for (lines, what) in [
+        (&report.failing_before, "fails on the old tree already, not asked"),
+        (&report.unsteady, "differs by itself, so its body is not compared"),
+    ] {
+        for line in lines {
+            let _ = writeln!(text, "  {line}: {what}");
+        }
+    }
+    if cut > 0 {
+        let _ = writeln!(text, "  {cut} recorded requests have no whole body, not asked");
+    }
+    let _ = writeln!(text, "changed answers: {}", report.changed.len());
+    for changed in &report.changed {
+        let _ = writeln!(text, "  {}: {}", changed.request, changed.what);
+    }
+    let verdict = match report.is_sound() {
+        true => "ok",
+        false => "FAILED",
+    };
+    text + &format!("upgrade: {verdict}\n")
+}
+
+fn swap(what: &str, swap: &SwapReport) -> String {
+    let megabytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let mut text = format!(
+        "{what}: {:.1} ms; memory {:.1} MiB before, {:.1} MiB after, {:.1} MiB at most\n",
+        swap.took.as_secs_f64() * 1000.0,
+        megabytes(swap.before.memory),
+        megabytes(swap.after.memory),
+        megabytes(swap.after.peak_memory)
+    );
+    for record in &swap.swapped {
+        let _ = writeln!(
+            text,
+            "  {}@{} (from {}): {}, in {} ms",
+            record["group"].as_str().unwrap_or_default(),
+            record["generation"],
+            record["from"],
+            records::causes(record),
+            record["ms"]["total"]
+        );
+    }
+    for record in &swap.rejected {
+        let _ = writeln!(text, "  refused: {}", indented(&records::refusal(record)));
+    }
+    if swap.swapped.is_empty() && swap.rejected.is_empty() {
+        text += "  nothing to swap: the contents are the same\n";
+    }
+    text
+}
+
+fn indented(text: &str) -> String {
+    text.replace('\n', "\n  ")
+}
+
+fn told(report: &UpgradeReport, comparison: &Comparison, cut: usize) -> String {
+    let swap = |swap: &SwapReport| {
+        json!({
+            "ms": swap.took.as_secs_f64() * 1000.0,
+            "swapped": swap.swapped,
+            "rejected": swap.rejected,
+            "memory": {
+                "before": swap.before.memory,
+                "after": swap.after.memory,
+                "peak": swap.after.peak_memory,
+            },
+        })
+    };
+    let count = |count: &Count| json!({ "count": count.count, "told": count.told });
+    let changed: Vec<Value> = report
+        .changed
+        .iter()
+        .map(|changed| json!({ "request": changed.request, "what": changed.what }))
+        .collect();
+    let [there, back] = &report.swaps;
+    let told = json!({
+        "sound": report.is_sound(),
+        "interfaces": comparison,
+        "to_new": swap(there),
+        "to_old": swap(back),
+        "requests": report.requests,
+        "answers": report.load.answers,
+        "failed": count(&report.load.failed),
+        "mixed": report.load.mixed.as_ref().map(count),
+        "changed": changed,
+        "unsteady": report.unsteady,
+        "failing_before": report.failing_before,
+        "cut": cut,
+    });
+    format!("{told}\n")
+}

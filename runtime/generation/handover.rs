@@ -1,0 +1,75 @@
+//! State from one generation to the next: the old one pauses, its components save, those of the new one load
+//! and start. Whatever fails leaves the old one with what it had.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Failure, Generation, Paused, Snapshots};
+use crate::diagnostic::Diagnostic;
+
+/// Why a state was not handed over.
+pub enum Unwilling {
+    /// What runs on the old generation did not end in this time.
+    Busy(Duration),
+    /// A component failed.
+    Failed(Box<Failure>),
+    /// The new generation's store is gone.
+    Gone,
+}
+
+/// Gives `new` what `old` hands over, if there is one, and has it begin. The old one that comes back answers
+/// nobody as long as it is held.
+pub async fn hand_over(old: Option<&Generation>, new: &Generation) -> Result<Option<Paused>, Unwilling> {
+    let failed = |failure| Unwilling::Failed(Box::new(failure));
+    let old = match old {
+        Some(old) if old.stores.is_one() => Some(
+            old.stores
+                .pause()
+                .await
+                .ok_or(Unwilling::Busy(old.limits.request_time))?,
+        ),
+        _ => None,
+    };
+    let snapshots = match &old {
+        // Where the store is gone, so is what it remembered.
+        Some(old) => match old.save().await {
+            Some(saved) => saved.map_err(failed)?,
+            None => Arc::default(),
+        },
+        None => Arc::<Snapshots>::default(),
+    };
+    let heir = new.stores.pause().await.ok_or(Unwilling::Gone)?;
+    let begun = heir.begin(snapshots).await.ok_or(Unwilling::Gone)?;
+    begun.map_err(failed)?;
+    Ok(old)
+}
+
+impl Unwilling {
+    /// Why the swap is refused.
+    pub fn diagnostic(&self, group: &str) -> Diagnostic {
+        match self {
+            Self::Busy(limit) => {
+                let limit = humantime::format_duration(*limit);
+                let message = format!(
+                    "what runs on the generation of {group} that serves did not end within {limit}, so its state \
+                     could not be handed over"
+                );
+                let help =
+                    format!("save again when less runs, or raise `request-time` in [groups.{group}.limits]");
+                Diagnostic::new("state-busy", message).help(help)
+            }
+            Self::Failed(failure) => failure.diagnostic(group),
+            Self::Gone => {
+                let message = format!("the new generation of {group} ended before it began");
+                Diagnostic::new("state-load-failed", message)
+            }
+        }
+    }
+
+    /// The component at fault, where one is.
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Failed(failure) => Some(failure),
+            Self::Busy(_) | Self::Gone => None,
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! One scenario from its first step to its last, or to the one that does not come true. Knows neither how
+//! many others run nor how they are reported.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use super::{
+    client::{Reply, TestClient, TestRequest},
+    fault::Fault,
+    host::{HostError, HostOptions, TestHost},
+    judge,
+    load::{Load, LoadSpec},
+    project::Way,
+    sandbox::{Sandbox, Unconfined},
+    scenario::{Action, Scenario, Source, Step},
+};
+
+/// How often it is looked whether a state has come.
+const LOOK: Duration = Duration::from_millis(10);
+/// So many answers each client gets before a load is judged.
+const LAST_ROUNDS: usize = 2;
+
+/// What came of a scenario.
+#[derive(Debug)]
+pub struct Outcome {
+    pub file: PathBuf,
+    pub name: String,
+    pub took: Duration,
+    pub failure: Option<Failure>,
+    /// The events of the server, as its journal has them.
+    pub journal: Vec<Value>,
+    /// What it logged.
+    pub log: String,
+}
+
+/// A step that did not come true.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Of the step, in the scenario's file, where it was one.
+    pub line: Option<u32>,
+    /// What it does: `request GET /shop/cart`.
+    pub step: String,
+    pub wrong: Wrong,
+}
+
+/// What was to come, and what came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    pub expected: String,
+    pub found: String,
+    /// The machine is at fault, not the components.
+    pub machine: bool,
+}
+
+impl Wrong {
+    pub fn new(expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Self {
+            expected: expected.into(),
+            found: found.into(),
+            machine: false,
+        }
+    }
+
+    fn machine(expected: impl Into<String>, error: impl ToString) -> Self {
+        Self {
+            machine: true,
+            ..Self::new(expected, error.to_string())
+        }
+    }
+}
+
+impl From<Unconfined> for Wrong {
+    fn from(error: Unconfined) -> Self {
+        match error {
+            Unconfined::Outside(..) => Self::new("a tree that stays in its folder", error.to_string()),
+            Unconfined::Io(..) => Self::machine("a copy of the tree", error),
+        }
+    }
+}
+
+impl From<HostError> for Wrong {
+    fn from(error: HostError) -> Self {
+        match error {
+            HostError::Start(..) | HostError::Io(_) => Self::machine("a running server", error),
+            _ => Self::new("a running server", error.to_string()),
+        }
+    }
+}
+
+/// Runs `scenario` on a copy of its tree, by a server of its own.
+pub fn run(scenario: &Scenario, program: Option<&Path>) -> Outcome {
+    let began = Instant::now();
+    let mut journal = Vec::new();
+    let mut log = String::new();
+    let failure = match Stage::set(scenario, program) {
+        Err(wrong) => Some(Failure {
+            line: None,
+            step: "start".into(),
+            wrong,
+        }),
+        Ok(mut stage) => {
+            let failure = stage.play();
+            journal = stage.host.events();
+            log = stage.host.log();
+            failure
+        }
+    };
+    Outcome {
+        file: scenario.file.clone(),
+        name: scenario.name.clone(),
+        took: began.elapsed(),
+        failure,
+        journal,
+        log,
+    }
+}
+
+/// What a scenario is played on. Loads end before the host does.
+struct Stage<'s> {
+    scenario: &'s Scenario,
+    loads: Vec<Load>,
+    client: TestClient,
+    host: TestHost,
+    sandbox: Sandbox,
+}
+
+impl<'s> Stage<'s> {
+    fn set(scenario: &'s Scenario, program: Option<&Path>) -> Result<Self, Wrong> {
+        let sandbox = Sandbox::of(&scenario.tree, &scenario.http)?;
+        let options = HostOptions {
+            program: program.map(Path::to_owned),
+            env: scenario.env.clone().into_iter().collect(),
+            ..HostOptions::default()
+        };
+        let host = TestHost::start_with(&sandbox.project, &options)?;
+        let client = host.client().map_err(|error| Wrong::machine("a client", error))?;
+        Ok(Self {
+            scenario,
+            loads: Vec::new(),
+            client,
+            host,
+            sandbox,
+        })
+    }
+
+    fn play(&mut self) -> Option<Failure> {
+        let steps = &self.scenario.steps;
+        steps.iter().find_map(|step| {
+            let wrong = self.act(step).err()?;
+            Some(Failure {
+                line: Some(step.position.line),
+                step: step.action.describe(),
+                wrong,
+            })
+        })
+    }
+
+    fn act(&mut self, step: &Step) -> Result<(), Wrong> {
+        let within = step.within.unwrap_or(self.scenario.within);
+        match &step.action {
+            Action::Request {
+                request,
+                repeat,
+                expect,
+            } => {
+                for _ in 0..*repeat {
+                    // Without a time it has to be right at once.
+                    let within = step.within.unwrap_or(Duration::ZERO);
+                    self.until(within, |stage| judge::reply(expect, &stage.ask(request)?))?;
+                }
+                Ok(())
+            }
+            Action::Load {
+                request,
+                clients,
+                marks,
+                counter,
+            } => {
+                let spec = LoadSpec {
+                    marks: marks.clone(),
+                    counter: counter.clone(),
+                    ..LoadSpec::new(request.clone(), *clients)
+                };
+                let load = Load::start(self.host.url(), spec);
+                let load = load.map_err(|error| Wrong::new("answers to begin with", error.to_string()))?;
+                self.loads.push(load);
+                Ok(())
+            }
+            Action::ExpectLoad(expect) => {
+                for load in std::mem::take(&mut self.loads) {
+                    let goes_on = load.go_on(LAST_ROUNDS);
+                    let report = load.end();
+                    let report =
+                        report.map_err(|error| Wrong::new("an end of the load", error.to_string()))?;
+                    judge::load(expect, &report, goes_on)?;
+                }
+                Ok(())
+            }
+            Action::Put { files, way } => {
+                for (file, source) in files {
+                    self.put(file, source, *way)?;
+                }
+                Ok(())
+            }
+            Action::Remove(files) => self.each(files, |stage, file| stage.sandbox.project.remove(file)),
+            Action::Touch(files) => self.each(files, |stage, file| stage.sandbox.project.touch(file)),
+            Action::Wait {
+                event,
+                group,
+                generation,
+            } => self.wait(event, group.as_deref(), *generation, within),
+            Action::ExpectEvents { group, counts } => {
+                // Once this is answered, all that lies on disk is served or refused.
+                self.host.swap()?;
+                self.until(within, |stage| {
+                    judge::events(group.as_deref(), counts, &stage.host.events())
+                })
+            }
+            Action::Status { group, expect } => self.until(within, |stage| {
+                judge::status(group, expect, &stage.host.status()?)
+            }),
+            Action::Fault { kind, on, component } => self.inject(component, Fault { kind: *kind, on: *on }),
+        }
+    }
+
+    /// Tries until it comes true, or the time is over.
+    fn until(
+        &mut self,
+        within: Duration,
+        mut attempt: impl FnMut(&mut Self) -> Result<(), Wrong>,
+    ) -> Result<(), Wrong> {
+        let deadline = Instant::now() + within;
+        loop {
+            match attempt(self) {
+                Err(wrong) if Instant::now() >= deadline && within.is_zero() => return Err(wrong),
+                Err(mut wrong) if Instant::now() >= deadline => {
+                    wrong.expected += &format!(", within {}", humantime::format_duration(within));
+                    return Err(wrong);
+                }
+                Err(_) => std::thread::park_timeout(LOOK),
+                Ok(()) => return Ok(()),
+            }
+        }
+    }
+
+    fn ask(&mut self, request: &TestRequest) -> Result<Reply, Wrong> {
+        let answered = self.client.send(request);
+        answered.map_err(|error| Wrong::new("an answer", format!("none: {error}")))
+    }
+
+    fn put(&self, file: &Path, source: &Source, way: Way) -> Result<(), Wrong> {
+        let (content, base) = match source {
+            Source::Text(text) => (text.clone().into_bytes(), self.scenario.tree.clone()),
+            Source::File(source) => {
+                let content = fs::read(source);
+                let missing = |error| {
+                    let found = format!("{error}");
+                    Wrong::new(format!("a file {}", source.display()), found)
+                };
+                let base = source.parent().unwrap_or(Path::new("")).to_owned();
+                (content.map_err(missing)?, base)
+            }
+        };
+        Ok(self.sandbox.put(file, &content, &base, way)?)
+    }
+
+    fn each(
+        &self,
+        files: &[PathBuf],
+        act: impl Fn(&Self, &Path) -> std::io::Result<()>,
+    ) -> Result<(), Wrong> {
+        for file in files {
+            let missing = |error| {
+                Wrong::new(
+                    format!("a file {} in the tree", file.display()),
+                    format!("{error}"),
+                )
+            };
+            act(self, file).map_err(missing)?;
+        }
+        Ok(())
+    }
+
+    fn wait(
+        &self,
+        event: &str,
+        group: Option<&str>,
+        generation: Option<u64>,
+        within: Duration,
+    ) -> Result<(), Wrong> {
+        let matches = |found: &Value| {
+            group.is_none_or(|group| found["group"] == group)
+                && generation.is_none_or(|number| found["generation"] == number)
+        };
+        match self.host.wait_for(event, within, matches) {
+            Ok(_) => Ok(()),
+            Err(HostError::TooLate { .. }) => Err(Wrong::new(
+                format!(
+                    "an event {event}{} within {}",
+                    judge::of(group, generation),
+                    humantime::format_duration(within)
+                ),
+                format!("none; {}", judge::told(&self.host.events())),
+            )),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn inject(&self, component: &str, fault: Fault) -> Result<(), Wrong> {
+        let missing = || Wrong::new(format!("a component {component} in the tree"), "none");
+        let file = self.sandbox.component(component).ok_or_else(missing)?;
+        let project = &self.sandbox.project;
+        let content = project
+            .read(&file)
+            .map_err(|error| Wrong::machine("a component", error))?;
+        let cannot = |error: String| Wrong::new(format!("a component {component} that can go wrong"), error);
+        let binary = wat::parse_bytes(&content).map_err(|error| cannot(error.to_string()))?;
+        let faulty = fault.inject(&binary).map_err(|error| cannot(error.to_string()))?;
+        let written = project.put(&file, faulty);
+        written.map_err(|error| Wrong::machine("a component with a fault", error))
+    }
+}
