@@ -180,13 +180,13 @@ fn a_server_takes_the_admin_socket_when_its_predecessor_has_gone() {
 
 #[test]
 fn what_is_deployed_is_well_formed() {
-    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("runtime/deploy");
     let dashboard = fs::read_to_string(deploy.join("grafana.json")).unwrap();
     let dashboard: serde_json::Value = serde_json::from_str(&dashboard).unwrap();
     let told = fs::read_to_string(deploy.join("alerts.yml")).unwrap() + &dashboard.to_string();
-    let counted = fs::read_to_string(deploy.join("../runtime/metrics/requests.rs")).unwrap()
-        + &fs::read_to_string(deploy.join("../runtime/metrics/swaps.rs")).unwrap()
-        + &fs::read_to_string(deploy.join("../runtime/metrics/now.rs")).unwrap();
+    let counted = fs::read_to_string(deploy.join("../metrics/requests.rs")).unwrap()
+        + &fs::read_to_string(deploy.join("../metrics/swaps.rs")).unwrap()
+        + &fs::read_to_string(deploy.join("../metrics/now.rs")).unwrap();
     let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
     for (at, _) in told.match_indices("wasmhost_") {
         let name: String = told[at..].chars().take_while(|c| is_name(*c)).collect();

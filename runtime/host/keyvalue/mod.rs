@@ -54,8 +54,9 @@ impl KeyValue {
 }
 
 fn no_redis(group: &str, reason: &str) -> Diagnostic {
-    let message =
-        format!("the URL that the group {group} is granted as keyvalue is none of a Redis: {reason}");
+    let message = format!(
+        "the URL that wasmhost.toml grants the group {group} as keyvalue is none of a Redis: {reason}"
+    );
     Diagnostic::new("keyvalue-url", message)
         .help("write one such as redis://127.0.0.1:6379 or redis://:PASSWORD@HOST:PORT/1")
 }
