@@ -82,7 +82,7 @@ impl Config {
         let metrics = Metrics::new().map_err(|error| one(no_metrics(&error)))?;
         let no_thread = |error| one(no_thread(&root, &error));
         let tracer = Tracer::start().map_err(one)?;
-        let reported = start_reporting(self.format, &state_dir, &metrics, &tracer, &self.browser);
+        let reported = start_reporting(self.format, &state_dir, &metrics, &tracer, self.browser.as_ref());
         let (reporter, writer) = reported.map_err(no_thread)?;
         let admin = Admin::bind(&state_dir, spec.admin.as_ref()).await.map_err(one)?;
         let keeper = Keeper::start(kept.clone()).map_err(no_thread)?;
@@ -242,11 +242,11 @@ fn start_reporting(
     state_dir: &Path,
     metrics: &Metrics,
     tracer: &Tracer,
-    browser: &Option<Browser>,
+    browser: Option<&Browser>,
 ) -> std::io::Result<(Reporter, Writer)> {
     let started = status::start(format, open_journal(state_dir), metrics.clone(), tracer.clone());
     let (reporter, writer) = started?;
-    Ok((reporter.with_tap(browser.clone().map(tap)), writer))
+    Ok((reporter.with_tap(browser.cloned().map(tap)), writer))
 }
 
 fn start_engine(state_dir: &Path, limits: &ServerLimits) -> Result<(Ticking, Builder), Diagnostic> {

@@ -24,7 +24,7 @@ impl Refusals {
         &mut self,
         found: &BTreeMap<String, Sight>,
         serves: impl Fn(&str) -> Option<Digest>,
-    ) -> Vec<Option<String>> {
+    ) -> BTreeSet<Option<String>> {
         let is_mended = |refused: &Option<String>| match refused {
             None => true,
             Some(name) => found.get(name).map(|sight| sight.digest) == serves(name),
