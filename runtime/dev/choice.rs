@@ -119,7 +119,7 @@ impl Layout {
                 .unwrap_or_default();
             choice.plan |= MANIFESTS.contains(&name);
             match self.project_at(path) {
-                Some(project) => self.add_project(project, &mut choice),
+                Some(project) => drop(choice.folders.insert(project.clone())),
                 None => self.add_shared(path, &mut choice),
             }
         }
@@ -129,10 +129,6 @@ impl Layout {
     fn project_at(&self, path: &Path) -> Option<&PathBuf> {
         let mut folders = path.ancestors();
         folders.find_map(|folder| self.projects.get(folder))
-    }
-
-    fn add_project(&self, project: &PathBuf, choice: &mut Choice) {
-        choice.folders.insert(project.clone());
     }
 
     /// A file that belongs to no project alone.

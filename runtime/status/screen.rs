@@ -93,7 +93,7 @@ impl Paint {
             );
         }
         let _ = write!(text, "\n  {}", self.with(BLUE, url));
-        let _ = write!(text, "  {}\n", self.with(DIM, "Ctrl-C ends it"));
+        let _ = writeln!(text, "  {}", self.with(DIM, "Ctrl-C ends it"));
         text
     }
 
