@@ -1,6 +1,9 @@
 //! The composition root: settings in, a running server out. Knows neither arguments nor printing.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -8,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin::{Admin, Bounds, Desk, Probe},
     artifact::Builder,
+    browser::Browser,
     diagnostic::Diagnostic,
     engine::{self, Ticking},
     kept::{Keeper, Kept},
@@ -20,12 +24,12 @@ use crate::{
     router,
     server::{self, Accounts, Recorder, Server},
     service,
-    status::{self, Ask, Event, Format, Journal, Reporter, Writer},
+    status::{self, Ask, Event, Format, Journal, Reporter, Tap, Writer},
     tracer::Tracer,
 };
 
 /// What `wasmhost serve` can be told.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     pub root: PathBuf,
     /// Instead of the manifest's, where not empty.
@@ -42,6 +46,8 @@ pub struct Config {
     pub logging: Logging,
     /// A line of the log for each request.
     pub access_log: bool,
+    /// The pages that follow what is served: a developer's server.
+    pub browser: Option<Browser>,
 }
 
 /// A server whose first generations are ready and whose sockets are bound.
@@ -76,7 +82,7 @@ impl Config {
         let metrics = Metrics::new().map_err(|error| one(no_metrics(&error)))?;
         let no_thread = |error| one(no_thread(&root, &error));
         let tracer = Tracer::start().map_err(one)?;
-        let reported = start_reporting(self.format, &state_dir, &metrics, &tracer);
+        let reported = start_reporting(self.format, &state_dir, &metrics, &tracer, self.browser.as_ref());
         let (reporter, writer) = reported.map_err(no_thread)?;
         let admin = Admin::bind(&state_dir, spec.admin.as_ref()).await.map_err(one)?;
         let keeper = Keeper::start(kept.clone()).map_err(no_thread)?;
@@ -85,7 +91,8 @@ impl Config {
         }
         let (router, publisher) = router::router();
         let (reporting, counting) = (reporter.clone(), metrics.clone());
-        let mut reloader = Reloader::new(root.clone(), builder, publisher, reporting, counting, keeper);
+        let reloader = Reloader::new(root.clone(), builder, publisher, reporting, counting, keeper);
+        let mut reloader = reloader.patient(self.browser.is_some());
         reloader.load(project, &kept).await?;
         let (inbox, asking) = status::inbox();
         let (orders, ordered) = orders::orders();
@@ -117,6 +124,7 @@ impl Config {
             },
             recorder: self.recorder,
             limits: spec.limits,
+            browser: self.browser,
         };
         Ok(App {
             server,
@@ -139,6 +147,7 @@ impl Config {
         let mut project = Project::discover(root);
         if let Err(diagnostics) = &project
             && kept.groups().is_empty()
+            && self.browser.is_none()
         {
             return Err(diagnostics.clone());
         }
@@ -158,7 +167,17 @@ impl Config {
 
 type Tree = Result<Project, Vec<Diagnostic>>;
 
+/// Pages are told of each event.
+fn tap(browser: Browser) -> Tap {
+    Arc::new(move |event| browser.tell(event))
+}
+
 impl App {
+    /// Where it serves.
+    pub fn url(&self) -> &str {
+        &self.desk.url
+    }
+
     /// Serves until it is stopped, then finishes what runs. The writer that comes back has the last events to
     /// write, once all tasks are gone.
     pub async fn run(self) -> Writer {
@@ -223,8 +242,11 @@ fn start_reporting(
     state_dir: &Path,
     metrics: &Metrics,
     tracer: &Tracer,
+    browser: Option<&Browser>,
 ) -> std::io::Result<(Reporter, Writer)> {
-    status::start(format, open_journal(state_dir), metrics.clone(), tracer.clone())
+    let started = status::start(format, open_journal(state_dir), metrics.clone(), tracer.clone());
+    let (reporter, writer) = started?;
+    Ok((reporter.with_tap(browser.cloned().map(tap)), writer))
 }
 
 fn start_engine(state_dir: &Path, limits: &ServerLimits) -> Result<(Ticking, Builder), Diagnostic> {

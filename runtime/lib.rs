@@ -66,6 +66,9 @@ pub mod orders;
 // What a tree consists of, and what is wrong with it.
 pub mod analysis;
 
+// What open pages are told in dev.
+pub mod browser;
+
 // Sockets and HTTP.
 pub mod server;
 
@@ -77,6 +80,9 @@ pub mod admin;
 
 // What a service manager is told.
 pub mod service;
+
+// Sources followed and built.
+pub mod dev;
 
 // Everything put together.
 pub mod app;

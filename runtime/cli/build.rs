@@ -53,7 +53,7 @@ pub fn run(arguments: Arguments) -> Result<(), Vec<Diagnostic>> {
 pub fn build(root: PathBuf, limit: &Limit) -> Result<Report, Vec<Diagnostic>> {
     let runtime = runtime()?;
     let built = runtime.block_on(async {
-        let signals = Signals::listen().map_err(|error| vec![no_runtime(&error)])?;
+        let signals = Signals::listen_with_hangup().map_err(|error| vec![no_runtime(&error)])?;
         let setting = limit.setting(signals.first);
         let reading = setting.clone();
         let plan = tokio::task::spawn_blocking(move || Plan::read(&root, &reading));

@@ -2,6 +2,7 @@
 
 mod build;
 mod check;
+mod dev;
 mod graph;
 mod inspect;
 mod journal;
@@ -39,6 +40,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Arguments),
+    Dev(dev::Arguments),
     New(new::Arguments),
     Build(build::Arguments),
     Check(check::Arguments),
@@ -73,6 +75,7 @@ pub fn run() -> ExitCode {
     let outcome = match command {
         Command::New(arguments) => new::run(arguments).map(|()| ExitCode::SUCCESS),
         Command::Serve(arguments) => serve::run(arguments, logging).map(|()| ExitCode::SUCCESS),
+        Command::Dev(arguments) => dev::run(arguments, logging).map(|()| ExitCode::SUCCESS),
         Command::Build(arguments) => build::run(arguments).map(|()| ExitCode::SUCCESS),
         Command::Check(arguments) => check::run(arguments),
         Command::Graph(arguments) => graph::run(arguments),

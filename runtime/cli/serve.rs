@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How long background work may go on after the last request.
-const TASKS_END: Duration = Duration::from_secs(2);
+pub const TASKS_END: Duration = Duration::from_secs(2);
 
 /// Serve ROOT, watch it, and swap the groups that change.
 #[derive(clap::Args)]
@@ -70,7 +70,7 @@ enum WatchArgument {
 }
 
 #[derive(Clone, Copy, Default, clap::ValueEnum)]
-enum FormatArgument {
+pub enum FormatArgument {
     #[default]
     Text,
     Json,
@@ -119,6 +119,7 @@ pub fn run(arguments: Arguments, logging: Logging) -> Result<(), Vec<Diagnostic>
             WatchArgument::Auto => Mode::Auto,
             WatchArgument::Poll => Mode::Poll,
         },
+        browser: None,
         recorder,
         logging,
         access_log,

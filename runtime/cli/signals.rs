@@ -3,7 +3,7 @@
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// SIGTERM and SIGINT: the first lets what runs finish, the second does not.
+/// SIGTERM and SIGINT, and SIGHUP where it is listened to: the first lets what runs finish, the second does not.
 pub struct Signals {
     pub first: CancellationToken,
     pub second: CancellationToken,
@@ -11,16 +11,29 @@ pub struct Signals {
 
 impl Signals {
     pub fn listen() -> std::io::Result<Self> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+        Self::listen_to(&[SignalKind::terminate(), SignalKind::interrupt()])
+    }
+
+    /// A terminal that is closed ends it too: what was started is not left behind.
+    pub fn listen_with_hangup() -> std::io::Result<Self> {
+        Self::listen_to(&[
+            SignalKind::terminate(),
+            SignalKind::interrupt(),
+            SignalKind::hangup(),
+        ])
+    }
+
+    fn listen_to(kinds: &[SignalKind]) -> std::io::Result<Self> {
+        let mut signals = kinds
+            .iter()
+            .map(|kind| signal(*kind))
+            .collect::<Result<Vec<_>, _>>()?;
         let (first, second) = (CancellationToken::new(), CancellationToken::new());
         let tokens = [first.clone(), second.clone()];
         tokio::spawn(async move {
             for token in tokens {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
+                let any = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
+                futures::future::select_all(any).await;
                 token.cancel();
             }
         });

@@ -341,11 +341,24 @@ pub enum State {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Requests {
-    /// It is answered by what serves.
+    /// As is usual for the command: `dev` waits, `serve` does not.
     #[default]
+    Usual,
+    /// It is answered by what serves.
     ServeOld,
     /// It waits for what lies on disk, as long as the request-time allows.
     Wait,
+}
+
+impl Requests {
+    /// Whether it waits, where `usually` is what is usual.
+    pub fn wait(self, usually: bool) -> bool {
+        match self {
+            Self::Usual => usually,
+            Self::ServeOld => false,
+            Self::Wait => true,
+        }
+    }
 }
 
 /// One component as it was read.

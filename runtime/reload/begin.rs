@@ -32,6 +32,13 @@ pub struct Beginning {
 }
 
 impl Reloader {
+    /// For a developer: a tree that cannot be served yet is no error, and requests wait for swaps.
+    pub fn patient(mut self, patient: bool) -> Self {
+        self.patient = patient;
+        self.serving.waits_usually = patient;
+        self
+    }
+
     /// The first generation of every group. Errors: nothing at all can be served, or the shape of a tree
     /// is wrong that never was served, with all reasons.
     pub async fn load(
@@ -58,7 +65,7 @@ impl Reloader {
                 restore.clone_from(&served);
             }
         }
-        if served.is_empty() && !(beginning.unread.is_empty() && beginning.tree.is_empty()) {
+        if !self.patient && served.is_empty() && !(beginning.unread.is_empty() && beginning.tree.is_empty()) {
             return Err(beginning.reasons());
         }
         (beginning.candidates, beginning.refused) = self.prepare_all(specs).await;
@@ -69,7 +76,7 @@ impl Reloader {
             beginning.candidates.extend(restored);
         }
         let has_page = |candidate: &Candidate| candidate.prepared.generation.pages().next().is_some();
-        if !beginning.candidates.iter().any(has_page) {
+        if !self.patient && !beginning.candidates.iter().any(has_page) {
             let reasons = beginning.reasons();
             return Err(if reasons.is_empty() {
                 vec![prepare::no_page(&self.root)]

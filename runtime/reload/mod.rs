@@ -20,6 +20,7 @@ mod judge;
 mod look;
 mod ordered;
 mod preparation;
+mod refusals;
 mod serving;
 mod subject;
 mod unsettled;
@@ -77,6 +78,8 @@ pub struct Reloader {
     /// Requests that wait to be answered by what lies on disk.
     asking: BTreeMap<u64, oneshot::Sender<()>>,
     asked: u64,
+    /// A tree that cannot be served yet is no error: it will be.
+    patient: bool,
     /// There is a watch.
     follows: bool,
 }
@@ -121,6 +124,7 @@ impl Reloader {
             refused: KnownContents::new(),
             asking: BTreeMap::new(),
             asked: 0,
+            patient: false,
             follows: false,
         }
     }
@@ -300,6 +304,7 @@ impl Reloader {
     fn forget_refused(&mut self, seen: &Seen) {
         if let Ok(tree) = &seen.tree {
             let sights = &tree.sights;
+            self.serving.mend(sights);
             self.refused
                 .retain(|(name, digest)| sights.get(name).is_some_and(|sight| sight.digest == *digest));
         }
@@ -377,7 +382,7 @@ impl Reloader {
         }
     }
 
-    fn say_unsettled(&self, name: &str) {
+    fn say_unsettled(&mut self, name: &str) {
         let Some(Seen { tree: Ok(tree), .. }) = &self.seen else {
             return;
         };

@@ -12,7 +12,9 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::{
     begin::Beginning,
     causes,
+    control::Sight,
     group::{Group, Running},
+    refusals::Refusals,
     unsettled::UNSETTLED,
 };
 use crate::{
@@ -22,7 +24,7 @@ use crate::{
     metrics::Metrics,
     orders::{DrainingStatus, GroupStatus},
     prepare::{Exports, Prepared, Refused},
-    project::{ComponentId, ContentId, Digest, GroupSpec, Known, Refusal, Requests, StaticFile},
+    project::{ComponentId, ContentId, Digest, GroupSpec, Known, Refusal, StaticFile},
     router::{Publisher, RouteTable, Shadowed, patterns},
     status::{Event, ReadyGroup, Reporter, RouteLine, Stages, Swapped},
 };
@@ -40,6 +42,9 @@ pub struct Serving {
     keeper: Keeper,
     retiring: JoinSet<()>,
     draining: Vec<Draining>,
+    /// Requests wait for a swap that is pending where the manifest does not say.
+    pub waits_usually: bool,
+    refused: Refusals,
 }
 
 /// An old generation that still answers requests.
@@ -71,6 +76,17 @@ impl Serving {
             keeper,
             retiring: JoinSet::new(),
             draining: Vec::new(),
+            waits_usually: false,
+            refused: Refusals::default(),
+        }
+    }
+
+    /// Says of what was refused that it is gone: `found` is the content of each group on disk.
+    pub fn mend(&mut self, found: &BTreeMap<String, Sight>) {
+        let groups = &self.groups;
+        let serves = |name: &str| Some(groups.get(name)?.running.as_ref()?.digest);
+        for group in self.refused.mended(found, serves) {
+            self.reporter.publish(Event::Mended { group });
         }
     }
 
@@ -158,6 +174,7 @@ impl Serving {
             self.report_rejection(Some(spec.name), diagnostics);
         }
         for (swapped, old) in swaps {
+            self.refused.remove(&swapped.group);
             self.reporter.publish(Event::Swapped(Box::new(swapped)));
             old.into_iter().for_each(|old| self.retire(old));
         }
@@ -218,9 +235,9 @@ impl Serving {
             cost,
             ..
         } = prepared;
+        let waits = self.waits(&spec);
         let group = self.groups.entry(spec.name.clone()).or_default();
         let contents = spec.contents().collect();
-        let waits = waits(&spec);
         let old = group.running.take();
         let number = generation.id().number;
         let swapped = Swapped {
@@ -316,8 +333,9 @@ impl Serving {
 
     /// What is to be known of a group as long as it does not run.
     fn describe(&mut self, spec: &GroupSpec) {
+        let waits = self.waits(spec);
         let group = self.groups.entry(spec.name.clone()).or_default();
-        group.waits = waits(spec);
+        group.waits = waits;
         group.routes.clone_from(&spec.routes);
         group.components = spec.components.keys().cloned().collect();
         group.files = !spec.files.is_empty();
@@ -340,7 +358,7 @@ impl Serving {
     }
 
     /// Says which files of a group never stay the same.
-    pub fn report_unsettled(&self, spec: &GroupSpec) {
+    pub fn report_unsettled(&mut self, spec: &GroupSpec) {
         let running = self
             .groups
             .get(&spec.name)
@@ -362,7 +380,8 @@ impl Serving {
         self.report_rejection(Some(spec.name.clone()), diagnostics.collect());
     }
 
-    fn report_rejection(&self, group: Option<String>, diagnostics: Vec<Diagnostic>) {
+    fn report_rejection(&mut self, group: Option<String>, diagnostics: Vec<Diagnostic>) {
+        self.refused.add(group.clone());
         let kept = group.as_ref().and_then(|name| self.groups.get(name)?.serving());
         self.reporter.publish(Event::Rejected {
             group,
@@ -388,6 +407,12 @@ impl Serving {
                 Incident::Recovered => Event::Recovered { group, generation },
             });
         })
+    }
+
+    /// How long the group's requests wait for a swap that is pending, if they do.
+    fn waits(&self, spec: &GroupSpec) -> Option<Duration> {
+        let waits = spec.requests.wait(self.waits_usually);
+        waits.then_some(spec.limits.request_time)
     }
 
     /// All groups as the `ready` event shows them.
@@ -460,9 +485,4 @@ impl Serving {
             .iter()
             .any(|route| route.pattern == pattern && route.component.as_ref() == Some(page))
     }
-}
-
-/// How long the group's requests wait for a swap that is pending, if they do.
-fn waits(spec: &GroupSpec) -> Option<Duration> {
-    (spec.requests == Requests::Wait).then_some(spec.limits.request_time)
 }

@@ -11,6 +11,10 @@ use crate::{
 /// The generation that a response is of, `shop@3`.
 pub const GENERATION: HeaderName = HeaderName::from_static("wasmhost-generation");
 
+/// Marks an answer of the host itself.
+#[derive(Clone, Copy)]
+pub struct Own;
+
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
 pub fn unrouted(error: &RouteError) -> Response<Body> {
@@ -81,6 +85,7 @@ fn plain(status: StatusCode) -> Response<Body> {
     let reason = status.canonical_reason().unwrap_or_default();
     let mut response = Response::new(body::full(format!("{} {reason}\n", status.as_u16())));
     *response.status_mut() = status;
+    response.extensions_mut().insert(Own);
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,

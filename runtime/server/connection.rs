@@ -247,6 +247,7 @@ mod tests {
             Responder {
                 router,
                 inbox,
+                browser: None,
                 metrics: crate::metrics::Metrics::new().unwrap(),
                 recorder: None,
                 accounts: crate::server::Accounts::default(),

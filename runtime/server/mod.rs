@@ -43,7 +43,7 @@ use self::{
     respond::Responder,
     workers::Workers,
 };
-use crate::{metrics::Metrics, project::ServerLimits, router::Router, status::Inbox};
+use crate::{browser::Browser, metrics::Metrics, project::ServerLimits, router::Router, status::Inbox};
 
 /// How long connections are still accepted once the server is to stop: some may have come by then.
 const LAST_CALL: Duration = Duration::from_millis(50);
@@ -63,6 +63,8 @@ pub struct Server {
     pub recorder: Option<Recorder>,
     pub accounts: Accounts,
     pub limits: ServerLimits,
+    /// In dev: the pages that follow what is served.
+    pub browser: Option<Browser>,
 }
 
 impl Server {
@@ -76,6 +78,7 @@ impl Server {
             recorder,
             accounts,
             limits,
+            browser,
         } = self;
         // A certificate is followed as long as there are connections.
         let mut following = JoinSet::new();
@@ -92,6 +95,7 @@ impl Server {
             metrics,
             recorder,
             accounts,
+            browser,
         };
         let connections = Arc::new(Connections::new(responder, limits));
         let serve = connections.clone();

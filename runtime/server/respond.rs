@@ -1,7 +1,10 @@
 //! One request, from its head to the head of its response: who answers it, and what it is known by.
 //! Knows no socket.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
@@ -14,13 +17,17 @@ use super::{
     stream_body::StreamBody,
 };
 use crate::{
+    browser::{Asked, Browser},
     diagnostic::brief,
     generation::{LeasedBody, RequestError},
     host::body::{self, Body},
     metrics::{Meter, Metrics},
-    router::{Routed, RoutedPage, Router, Wait},
+    router::{RouteError, Routed, RoutedPage, Router, Wait},
     status::Inbox,
 };
+
+/// In dev: how long a request for what is not there waits for what lies on disk.
+const UNKNOWN: Duration = Duration::from_secs(10);
 
 pub struct Responder {
     pub router: Router,
@@ -30,6 +37,8 @@ pub struct Responder {
     /// Writes down what is asked of pages.
     pub recorder: Option<Recorder>,
     pub accounts: Accounts,
+    /// In dev: the pages that follow what is served.
+    pub browser: Option<Browser>,
 }
 
 /// What is known of a request from its head on.
@@ -65,7 +74,11 @@ impl Responder {
                     began: Instant::now(),
                     account: account.as_deref(),
                 };
-                let mut response = self.answer(request, known).await;
+                let mut response = match &self.browser {
+                    None => self.answer(request, known).await,
+                    // Boxed, and for developers alone.
+                    Some(browser) => Box::pin(self.answer_in_dev(browser, request, known)).await,
+                };
                 if let Some(account) = account {
                     self.accounts.end(*account, &response, &id);
                 }
@@ -133,6 +146,49 @@ impl Responder {
     fn unasked(&self, response: Response<Body>) -> Response<LeasedBody> {
         self.metrics.unrouted(response.status());
         response.map(LeasedBody::from)
+    }
+
+    /// The same answer for a developer: of what was saved before the request came, with the script that follows
+    /// changes, and with the reasons where the host itself answers.
+    async fn answer_in_dev(
+        &self,
+        browser: &Browser,
+        request: Box<Request<Body>>,
+        known: Known<'_>,
+    ) -> Response<LeasedBody> {
+        let path = request.uri().path();
+        if let Some(answer) = browser.answer(path) {
+            return answer.map(LeasedBody::from);
+        }
+        let asked = Asked::of(request.method(), request.headers());
+        let waits = self.router.waits(path).is_some();
+        if waits
+            || matches!(
+                self.router.route(path),
+                Err(RouteError::NoRoute | RouteError::Down)
+            )
+        {
+            browser.built().await;
+            if !waits {
+                // Nobody knows yet whose it will be.
+                self.inbox.fresh(None, UNKNOWN).await;
+            }
+        }
+        let response = self.answer(request, known).await.map(body::streamed);
+        let own = response.extensions().get::<answer::Own>().is_some();
+        if own {
+            let id = known.id.to_str().unwrap_or_default();
+            return browser
+                .explained(&asked, id, response)
+                .await
+                .map(LeasedBody::from);
+        }
+        let generation = response.headers().get(answer::GENERATION).cloned();
+        let generation = generation.as_ref().and_then(|label| label.to_str().ok());
+        let generation = generation.unwrap_or_default();
+        browser
+            .with_script(&asked, generation, response)
+            .map(LeasedBody::from)
     }
 
     /// A request whose turn did not come before its generation's drain deadline: a newer one answers it. Where

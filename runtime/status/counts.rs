@@ -33,7 +33,7 @@ pub fn count(metrics: &Metrics, tracer: &Tracer, event: &Event) {
         Event::Trapped { group, .. } => swaps.trapped(group),
         Event::Recovered { group, .. } => swaps.recovered(group),
         Event::Lost { count } => swaps.lost(*count),
-        Event::Ready { .. } => {}
+        Event::Ready { .. } | Event::Mended { .. } => {}
     }
 }
 

@@ -8,6 +8,7 @@ mod journal;
 mod live;
 mod queue;
 mod report;
+mod screen;
 mod text;
 
 use std::time::Duration;
@@ -19,7 +20,7 @@ pub use self::{
     inbox::{Ask, Inbox, inbox},
     journal::{Journal, read_journal},
     live::Live,
-    report::{Reporter, Writer, start},
+    report::{Reporter, Tap, Writer, start},
 };
 use crate::{
     diagnostic::Diagnostic,
@@ -51,6 +52,12 @@ pub enum Event {
         #[serde(serialize_with = "millis")]
         ms: Duration,
         aborted: usize,
+    },
+    /// What was refused is gone: what lies on disk is what serves.
+    Mended {
+        /// `None` for the tree as a whole.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        group: Option<String>,
     },
     Trapped {
         group: String,
@@ -155,6 +162,8 @@ pub enum Format {
     /// For people.
     #[default]
     Text,
+    /// For a developer: see `screen`.
+    Screen { colours: bool },
     /// One JSON object a line.
     Json,
 }

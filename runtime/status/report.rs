@@ -11,7 +11,10 @@
 
 use std::{
     io::Write,
-    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, channel},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -19,6 +22,7 @@ use std::{
 use super::{
     Event, Format, Journal, Live, Record, counts,
     queue::{Sending, Taking, queue},
+    screen::Paint,
     text,
 };
 use crate::{metrics::Metrics, tracer::Tracer};
@@ -35,9 +39,13 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub struct Reporter {
     queue: Sending,
     live: Live,
+    tap: Option<Tap>,
     metrics: Metrics,
     tracer: Tracer,
 }
+
+/// Who is told of each event at once. It must not wait.
+pub type Tap = Arc<dyn Fn(&Event) + Send + Sync>;
 
 /// The threads that keep the journal and print; they end with the last reporter.
 pub struct Writer {
@@ -69,6 +77,7 @@ pub fn start(
     let reporter = Reporter {
         queue: reporting,
         live: Live::default(),
+        tap: None,
         metrics,
         tracer,
     };
@@ -76,8 +85,16 @@ pub fn start(
 }
 
 impl Reporter {
+    /// The same, which tells `tap` too.
+    pub fn with_tap(self, tap: Option<Tap>) -> Self {
+        Self { tap, ..self }
+    }
+
     /// Never waits for a disk or a reader.
     pub fn publish(&self, event: Event) {
+        if let Some(tap) = &self.tap {
+            tap(&event);
+        }
         counts::count(&self.metrics, &self.tracer, &event);
         let record = Record::now(event);
         self.live.tell(&record);
@@ -125,6 +142,7 @@ fn print_all(records: &Taking, format: Format) {
     while let Some(record) = records.take() {
         let printed = match format {
             Format::Text => Some(text::render(&record.event)),
+            Format::Screen { colours } => Paint { colours }.render(&record.event),
             Format::Json => line(&record),
         };
         // Standard output may be closed while the server goes on.

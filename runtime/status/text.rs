@@ -41,6 +41,10 @@ pub fn render(event: &Event) -> String {
                 ms.as_secs_f64() * 1e3
             )
         }
+        Event::Mended { group } => {
+            let what = group.as_deref().unwrap_or("the tree");
+            format!("mended {what}: what lies on disk is what serves")
+        }
         Event::Trapped {
             group,
             generation,

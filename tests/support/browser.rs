@@ -136,6 +136,37 @@ impl Browser {
         id.as_str().unwrap().to_owned()
     }
 
+    /// What an expression comes to in the page; nothing while it is being loaded.
+    pub fn eval(&self, expression: &str) -> Value {
+        self.run(&format!(
+            "try {{ return ({expression}); }} catch {{ return null; }}"
+        ))
+    }
+
+    /// Waits until an expression comes to this in the page.
+    pub fn wait_for(&self, expression: &str, expected: impl Into<Value>) {
+        let expected: Value = expected.into();
+        self.wait(&format!(
+            "(() => {{ try {{ return ({expression}) === {expected}; }} catch {{ return false; }} }})()"
+        ));
+    }
+
+    /// Opens a page in another tab, and goes on there.
+    pub fn open_tab(&self, url: &str) {
+        let tab = self.command("POST", "/window/new", &json!({ "type": "tab" }));
+        self.go_to(tab["handle"].as_str().unwrap());
+        self.open(url);
+    }
+
+    pub fn tabs(&self) -> Vec<String> {
+        let tabs = self.command("GET", "/window/handles", &Value::Null);
+        serde_json::from_value(tabs).unwrap()
+    }
+
+    pub fn go_to(&self, tab: &str) {
+        self.command("POST", "/window", &json!({ "handle": tab }));
+    }
+
     /// Shows the page on a screen of this size, as a phone does or not.
     pub fn resize(&self, width: u32, height: u32, mobile: bool) {
         let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile });

@@ -10,6 +10,7 @@ pub mod http2;
 mod server;
 mod skip;
 mod sources;
+mod sources_tree;
 mod tools;
 mod tree;
 pub mod wat_site;
@@ -23,6 +24,7 @@ pub use golden::{golden, goldens};
 pub use server::Server;
 pub use skip::skipped;
 pub use sources::{example, guests, variant};
+pub use sources_tree::SourceTree;
 pub use tools::Tool;
 pub use tree::{Tree, touched};
 

@@ -89,6 +89,11 @@ impl Server {
         Self::start_ready(command)
     }
 
+    /// As `start`, of a command that lacks only how to print.
+    pub fn start_as_told(command: Command) -> Self {
+        Self::start_ready(command)
+    }
+
     fn start_ready(mut command: Command) -> Self {
         command.args(["--format", "json"]);
         let mut server = Self::spawn(command);
