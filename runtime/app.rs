@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::{sync::mpsc, task::JoinSet};
@@ -20,6 +21,7 @@ use crate::{
     metrics::Metrics,
     orders::{self, Order},
     project::{Address, Project, ServerLimits, ServerSpec},
+    release::{self, Follower, Reference},
     reload::{Mode, Reloader, Watch},
     router,
     server::{self, Accounts, Recorder, Server},
@@ -29,7 +31,6 @@ use crate::{
 };
 
 /// What `wasmhost serve` can be told.
-#[derive(Clone)]
 pub struct Config {
     pub root: PathBuf,
     /// Instead of the manifest's, where not empty.
@@ -48,6 +49,8 @@ pub struct Config {
     pub access_log: bool,
     /// The pages that follow what is served: a developer's server.
     pub browser: Option<Browser>,
+    /// What puts releases at the root.
+    pub releases: Option<Follower>,
 }
 
 /// A server whose first generations are ready and whose sockets are bound.
@@ -64,9 +67,24 @@ pub struct App {
     writer: Writer,
     /// Guests are interrupted as long as it lives.
     ticking: Ticking,
+    releases: Option<Follower>,
 }
 
 impl Config {
+    /// Serves what a reference stands for in a registry, from the state directory, and follows it.
+    /// Errors: no release is to be had, and none was.
+    pub async fn follow(&mut self, reference: Reference, every: Duration) -> Result<(), Vec<Diagnostic>> {
+        let here = || PathBuf::from(".wasmhost");
+        let state_dir = self.state_dir.get_or_insert_with(here);
+        let releases = release::start(state_dir, reference, every).await;
+        let releases = releases.map_err(|error| vec![error])?;
+        self.root = releases.root();
+        // A release changes as a whole, and that is told.
+        self.frozen = true;
+        self.releases = Some(releases);
+        Ok(())
+    }
+
     /// Reads the tree, binds the sockets, and starts the first generation of every group. `stop` ends what comes of
     /// it.
     /// Errors: everything that keeps it from serving, at once.
@@ -94,8 +112,7 @@ impl Config {
         let reloader = Reloader::new(root.clone(), builder, publisher, reporting, counting, keeper);
         let mut reloader = reloader.patient(self.browser.is_some());
         reloader.load(project, &kept).await?;
-        let (inbox, asking) = status::inbox();
-        let (orders, ordered) = orders::orders();
+        let ((inbox, asking), (orders, ordered)) = (status::inbox(), orders::orders());
         let desk = Desk {
             orders,
             live: reporter.live(),
@@ -138,6 +155,7 @@ impl Config {
             tracer,
             writer,
             ticking,
+            releases: self.releases,
         })
     }
 
@@ -193,6 +211,7 @@ impl App {
             tracer,
             writer,
             ticking,
+            releases,
         } = self;
         let groups = reloader.ready();
         let mut serving = tokio::spawn(server.run(desk.stop.clone()));
@@ -204,6 +223,9 @@ impl App {
         // Its file goes with it.
         let mut steering = JoinSet::new();
         steering.spawn(service::run(desk.orders.clone(), desk.stop.clone()));
+        if let Some(releases) = releases {
+            steering.spawn(releases.run(desk.orders.clone(), desk.stop.clone()));
+        }
         steering.spawn(admin.run(desk));
         // Frozen: nothing is swapped without an order, so no request waits for a change.
         if watch.is_none() {

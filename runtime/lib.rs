@@ -84,6 +84,9 @@ pub mod service;
 // Sources followed and built.
 pub mod dev;
 
+// Trees as artifacts of a registry.
+pub mod release;
+
 // Everything put together.
 pub mod app;
 

@@ -45,6 +45,7 @@ mod outgoing;
 mod outgoing_tls;
 mod policies;
 mod recipe;
+mod releases;
 mod restart;
 mod routes;
 mod shutdown;

@@ -41,13 +41,20 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("opentelemetry_sdk", &["tracer"]),
     ("hyper_rustls", &["host/outgoing.rs"]),
     // `certificate` reads what `server` serves with: `check` has to read it too.
-    ("tokio_rustls", &["certificate", "server", "host/outgoing.rs"]),
-    ("rustls", &["certificate", "server"]),
+    (
+        "tokio_rustls",
+        &["certificate", "server", "host/outgoing.rs", "release/registry.rs"],
+    ),
+    // For the registry's client, which brings no provider of its own.
+    ("rustls", &["certificate", "server", "release/registry.rs"]),
     ("tower_http", &["files"]),
     ("notify", &["reload/watch.rs", "dev/sources.rs"]),
     ("open", &["cli"]),
     ("cargo_metadata", &["build"]),
-    ("toml_edit", &["scaffold"]),
+    ("toml_edit", &["scaffold", "release/gather.rs"]),
+    ("oci_client", &["release"]),
+    ("docker_credential", &["release/credentials.rs"]),
+    ("sha2", &["release/artifact.rs"]),
     ("indicatif", &["cli"]),
     ("redb", &["keyvalue"]),
     ("redis", &["keyvalue/redis.rs"]),

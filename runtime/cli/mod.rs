@@ -10,6 +10,7 @@ mod kv;
 mod manual;
 mod new;
 mod progress;
+mod push;
 mod records;
 mod serve;
 mod settings;
@@ -50,6 +51,7 @@ enum Command {
     Status(status::Arguments),
     Journal(journal::Arguments),
     Kv(kv::Arguments),
+    Push(push::Arguments),
     Swap(steer::Swap),
     Drain(steer::Drain),
     Freeze(settings::Freeze),
@@ -87,6 +89,7 @@ pub fn run() -> ExitCode {
         Command::Status(arguments) => status::run(arguments),
         Command::Journal(arguments) => journal::run(arguments),
         Command::Kv(arguments) => kv::run(arguments),
+        Command::Push(arguments) => push::run(&arguments),
         Command::Swap(arguments) => steer::swap(arguments),
         Command::Drain(arguments) => steer::drain(arguments),
         Command::Freeze(arguments) => settings::freeze(&arguments),

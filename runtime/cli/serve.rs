@@ -7,12 +7,13 @@ use std::{
 
 use http::HeaderName;
 
-use super::{Root, build::Limit, no_runtime, runtime, signals::Signals};
+use super::{build::Limit, no_runtime, runtime, signals::Signals};
 use crate::{
     app::Config,
     diagnostic::Diagnostic,
     logging::{LogFormat, Logging},
     project::Address,
+    release::reference,
     reload::Mode,
     server::{Recorder, Recording},
     status::{Format, Writer},
@@ -24,8 +25,9 @@ pub const TASKS_END: Duration = Duration::from_secs(2);
 /// Serve ROOT, watch it, and swap the groups that change.
 #[derive(clap::Args)]
 pub struct Arguments {
-    #[command(flatten)]
-    root: Root,
+    /// The folder of components; or a release, oci://registry.example.com/site:prod.
+    #[arg(value_name = "ROOT", default_value = "./components")]
+    root: PathBuf,
     /// Listen here instead of where the manifest says: 127.0.0.1:8080, https://127.0.0.1:8443 or
     /// unix:/run/site.sock; port 0 takes any free one. May be repeated.
     #[arg(long, value_name = "ADDR")]
@@ -42,6 +44,9 @@ pub struct Arguments {
     /// Where the journal is kept [default: ROOT/.wasmhost].
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// How often a registry is asked whether the release is another one.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    poll: Duration,
     /// Do not watch the tree: swap only on `wasmhost swap`.
     #[arg(long)]
     frozen: bool,
@@ -87,12 +92,13 @@ impl Arguments {
 
 pub fn run(arguments: Arguments, logging: Logging) -> Result<(), Vec<Diagnostic>> {
     let Arguments {
-        root: Root { root },
+        root,
         listen,
         format,
         log_format: _,
         access_log,
         state_dir,
+        poll,
         frozen,
         watch,
         record,
@@ -100,7 +106,9 @@ pub fn run(arguments: Arguments, logging: Logging) -> Result<(), Vec<Diagnostic>
         build,
         limit,
     } = arguments;
-    if build {
+    let release = root.to_str().filter(|root| root.starts_with("oci://"));
+    let release = release.map(reference).transpose().map_err(|error| vec![error])?;
+    if build && release.is_none() {
         super::build::build(root.clone(), &limit)?;
     }
     let format = match format {
@@ -109,7 +117,7 @@ pub fn run(arguments: Arguments, logging: Logging) -> Result<(), Vec<Diagnostic>
     };
     let recording = record.map(|file| start_recording(&file, &redact)).transpose()?;
     let (recorder, recording) = recording.unzip();
-    let config = Config {
+    let mut config = Config {
         root,
         listen,
         format,
@@ -120,6 +128,7 @@ pub fn run(arguments: Arguments, logging: Logging) -> Result<(), Vec<Diagnostic>
             WatchArgument::Poll => Mode::Poll,
         },
         browser: None,
+        releases: None,
         recorder,
         logging,
         access_log,
@@ -127,8 +136,14 @@ pub fn run(arguments: Arguments, logging: Logging) -> Result<(), Vec<Diagnostic>
     let runtime = runtime()?;
     let served = runtime.block_on(async {
         let signals = Signals::listen().map_err(|error| vec![no_runtime(&error)])?;
+        let app = async {
+            if let Some(release) = release {
+                config.follow(release, poll).await?;
+            }
+            config.build(signals.first.clone()).await
+        };
         let app = tokio::select! {
-            app = config.build(signals.first.clone()) => app?,
+            app = app => app?,
             () = signals.first.cancelled() => return Ok(None),
         };
         tokio::select! {
