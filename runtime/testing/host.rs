@@ -14,7 +14,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{client::TestClient, project::TestProject};
+use super::{client::TestClient, project::TestProject, stop::Stop};
 use crate::{admin, diagnostic::Diagnostic};
 
 /// How long a start may take, and the answer to an order.
@@ -31,6 +31,8 @@ pub struct HostOptions {
     pub env: Vec<(String, String)>,
     /// Further arguments of `wasmhost serve`, as `--frozen`.
     pub arguments: Vec<OsString>,
+    /// Ends all waiting for it.
+    pub stop: Stop,
 }
 
 /// A server of a test. Killed with the value.
@@ -68,13 +70,13 @@ pub struct Holds {
 }
 
 /// What the server has told so far.
-#[derive(Default)]
-struct Told {
+#[derive(Debug, Default)]
+pub(super) struct Told {
     state: Mutex<Telling>,
     more: Condvar,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Telling {
     events: Vec<Value>,
     /// Of each event, whether somebody waited for it.
@@ -119,6 +121,7 @@ impl TestHost {
             url: String::new(),
             state_dir: project.state_dir(),
         };
+        options.stop.covers(&host.told);
         host.listen();
         let ready = host.wait_for("ready", START, |_| true)?;
         ready["url"]
@@ -324,6 +327,11 @@ impl Told {
     fn tell(&self, tell: impl FnOnce(&mut Telling)) {
         tell(&mut self.lock());
         self.more.notify_all();
+    }
+
+    /// Nobody waits for more.
+    pub(super) fn end(&self) {
+        self.tell(|telling| telling.ended = true);
     }
 }
 

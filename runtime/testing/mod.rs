@@ -74,6 +74,7 @@ mod recorded;
 mod run;
 mod sandbox;
 pub mod scenario;
+mod stop;
 mod suite;
 mod upgrade;
 
@@ -85,6 +86,7 @@ pub use self::{
     project::{TestProject, Way},
     recorded::Recording,
     run::{Failure, Outcome, Wrong, run},
+    stop::Stop,
     suite::{Progress, find, run_all},
     upgrade::{Changed, SwapReport, UpgradeReport, UpgradeSpec, upgrade},
 };
