@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 use wasmhost::testing::{Fault, FaultKind, HostOptions, Moment, TestHost, TestProject};
 
-use crate::support::{Server, Tree, example, golden, guests, wasmhost};
+use crate::support::{Client, Server, Tree, example, golden, guests, wasmhost};
 
 const SCENARIOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scenarios");
 
@@ -110,6 +110,48 @@ fn faults_really_happen() {
         let answer = host.client().unwrap().get("/shop/cart").unwrap();
         assert_eq!(answer.text(), "cart 1, count: 000002", "{on:?}");
     }
+}
+
+/// For all guests at once, also of generations that come later; and of no server that a test has not started.
+#[test]
+fn time_passes_for_guests_as_a_test_says() {
+    use std::time::Duration;
+    let project = TestProject::new().unwrap();
+    project.put("shop/session.wat", content("session.wat")).unwrap();
+    let options = HostOptions {
+        program: Some(env!("CARGO_BIN_EXE_wasmhost").into()),
+        ..HostOptions::default()
+    };
+    let host = TestHost::start_with(&project, &options).unwrap();
+    let mut client = host.client().unwrap();
+    let mut ask = || client.get("/shop/session").unwrap().text();
+    assert_eq!(ask(), "open");
+    let hour = Duration::from_secs(3600);
+    assert_eq!(host.advance(hour).unwrap(), hour);
+    assert_eq!(ask(), "over");
+    // Fresh, and begun an hour ahead.
+    project.put("shop/other.wat", content("api-2.wat")).unwrap();
+    host.swap().unwrap();
+    assert_eq!(ask(), "open");
+    assert_eq!(host.advance(hour).unwrap(), 2 * hour);
+    assert_eq!(ask(), "over");
+
+    let tree = Tree::empty();
+    tree.put("shop/session.wat", content("session.wat"));
+    let server = Server::start(tree.root());
+    let path = tree.path(".wasmhost/admin.sock");
+    let asked = Client::over(
+        std::os::unix::net::UnixStream::connect(path).unwrap(),
+        "localhost",
+    )
+    .request(
+        "POST",
+        "/v1/clock",
+        &[("content-type", "application/json")],
+        b"{\"advance_ms\":3600000}",
+    );
+    assert_eq!(asked.status, 409, "{asked:?}");
+    assert_eq!(server.client().get("/shop/session").text(), "open");
 }
 
 #[test]

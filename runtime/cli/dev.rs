@@ -114,6 +114,7 @@ fn config(arguments: &Arguments, root: PathBuf, browser: Browser, logging: Loggi
         watch: Mode::Auto,
         logging,
         access_log: false,
+        movable_clock: false,
         browser: Some(browser),
     }
 }

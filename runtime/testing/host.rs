@@ -105,6 +105,7 @@ impl TestHost {
             .arg(project.root())
             .args(["--listen", "127.0.0.1:0", "--format", "json", "--state-dir"])
             .arg(project.state_dir())
+            .arg("--movable-clock")
             .args(&options.arguments)
             .env_clear()
             .envs(options.env.iter().map(|(name, value)| (name, value)))
@@ -245,6 +246,18 @@ impl TestHost {
             let waited = self.told.more.wait_timeout(telling, left);
             telling = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Moves the clock of all guests on, wall clock and monotonic alike; it never stands still and never goes back.
+    /// What a guest sleeps takes its real time, and so do the server's own limits. How far the clock is ahead of the
+    /// system's then.
+    ///
+    /// # Errors
+    /// No answer.
+    pub fn advance(&self, by: Duration) -> Result<Duration, HostError> {
+        let by = json!({ "advance_ms": u64::try_from(by.as_millis()).unwrap_or(u64::MAX) });
+        let moved = self.order(async |client: &mut admin::Client| client.post("/v1/clock", &by).await)?;
+        Ok(Duration::from_millis(moved["ahead_ms"].as_u64().unwrap_or(0)))
     }
 
     /// What runs, as `wasmhost status --json` shows it.

@@ -222,6 +222,10 @@ impl<'s> Stage<'s> {
             }
             Action::Remove(files) => self.each(files, |stage, file| stage.sandbox.project.remove(file)),
             Action::Touch(files) => self.each(files, |stage, file| stage.sandbox.project.touch(file)),
+            Action::Advance(by) => {
+                self.host.advance(*by)?;
+                Ok(())
+            }
             Action::Wait {
                 event,
                 group,
