@@ -47,6 +47,8 @@ pub struct Config {
     pub logging: Logging,
     /// A line of the log for each request.
     pub access_log: bool,
+    /// The guests' clock can be moved on: a test's server.
+    pub movable_clock: bool,
     /// The pages that follow what is served: a developer's server.
     pub browser: Option<Browser>,
     /// What puts releases at the root.
@@ -117,6 +119,7 @@ impl Config {
             orders,
             live: reporter.live(),
             keyvalue: ticking.engine.keyvalue.clone(),
+            clock: self.movable_clock.then(|| ticking.engine.clock.clone()),
             logging: self.logging,
             gauges: Probe {
                 metrics: metrics.clone(),

@@ -51,6 +51,157 @@ fn the_loop_begins_with_what_does_not_build() {
     assert!(text(&server, "/begins").contains("<h1>It builds</h1>"));
 }
 
+/// What a program in `script`'s terminal writes there.
+fn on_a_terminal(tree: &SourceTree, line: &str, variables: &[(&str, &str)]) -> String {
+    let program = wasmhost().get_program().to_owned();
+    let mut terminal = Command::new("script");
+    terminal
+        .args(["--quiet", "--return", "--command"])
+        .arg(format!("{} {line}", program.to_str().unwrap()))
+        .arg("/dev/null")
+        .current_dir(tree.folder())
+        .env("TERM", "xterm-256color")
+        .env_remove("NO_COLOR")
+        .envs(variables.iter().copied());
+    String::from_utf8_lossy(&terminal.output().unwrap().stdout).into_owned()
+}
+
+#[test]
+fn a_terminal_gets_colours_and_a_line_that_moves() {
+    let tree = SourceTree::new();
+    tree.make(&["terminal.good"]);
+    tree.make(&["terminal.bad"]);
+    tree.edit("terminal/bad/src/lib.rs", "\"Hello from Rust\"", "Hello");
+    let painted = on_a_terminal(&tree, "build", &[]);
+    // The compiler's own red, the path as seen from here, and how many of how many.
+    assert!(painted.contains("\x1b[1m\x1b[91merror[E0425]"), "{painted}");
+    let place = painted
+        .lines()
+        .find(|line| line.contains("terminal/bad/src/lib.rs:7"))
+        .unwrap();
+    assert!(
+        place.contains("components/terminal/bad/src/lib.rs:7"),
+        "{place:?}"
+    );
+    assert!(painted.contains("0/2 "), "{painted}");
+
+    let plain = on_a_terminal(&tree, "build", &[("NO_COLOR", "1")]);
+    assert!(plain.contains("error[E0425]"), "{plain}");
+    let is_colour = |sequence: &str| {
+        let end = sequence.find(|c: char| c.is_ascii_alphabetic());
+        end.is_some_and(|end| sequence[end..].starts_with('m'))
+    };
+    assert!(!plain.split("\x1b[").skip(1).any(is_colour), "{plain:?}");
+}
+
+#[test]
+fn the_browser_is_opened_when_asked_for() {
+    use std::os::unix::fs::PermissionsExt;
+    let tree = SourceTree::new();
+    tree.make(&["opened"]);
+    // What desktops open an address with.
+    let opener = tree.folder().join("xdg-open");
+    fs::write(
+        &opener,
+        "#!/bin/sh\ncd \"$(dirname \"$0\")\"\necho \"$1\" > opening\nmv opening opened\n",
+    )
+    .unwrap();
+    fs::set_permissions(&opener, fs::Permissions::from_mode(0o755)).unwrap();
+    let programs = std::env::var_os("PATH").unwrap();
+    let programs = std::iter::once(tree.folder().to_owned()).chain(std::env::split_paths(&programs));
+    let mut command = wasmhost();
+    command
+        .current_dir(tree.folder())
+        .args(["dev", "--open"])
+        .env("PATH", std::env::join_paths(programs).unwrap());
+    let server = Server::start_command(command);
+    let opened = tree.folder().join("opened");
+    while !opened.exists() {
+        std::thread::yield_now();
+    }
+    assert_eq!(fs::read_to_string(opened).unwrap().trim(), server.url());
+}
+
+/// Each of them is told, what was good goes on serving, and the next save is built again.
+#[test]
+fn the_loop_goes_on_after_every_mistake() {
+    let tree = SourceTree::new();
+    tree.make(&["mistakes.first"]);
+    tree.make(&["mistakes.second"]);
+    let mut offline = wasmhost();
+    offline
+        .current_dir(tree.folder())
+        .arg("dev")
+        .env("CARGO_NET_OFFLINE", "true");
+    let server = Server::start_command(offline);
+    let (source, manifest) = ("mistakes/first/src/lib.rs", "mistakes/first/Cargo.toml");
+    let good = (tree.read(source), tree.read(manifest));
+    let mut told = 0;
+    let mut mistaken = |file: &str, from: &str, to: &str, says: &[&str]| {
+        tree.edit(file, from, to);
+        let answer = text(&server, "/mistakes/first");
+        assert!(answer.contains("Hello from Rust"), "{to}: {answer}");
+        says.iter().for_each(|says| server.wait_for_log(says));
+        tree.save(manifest, &good.1);
+        told += 1;
+        tree.save(source, &good.0.replace("from Rust", &format!("number {told}")));
+        let answer = text(&server, "/mistakes/first");
+        assert!(answer.contains(&format!("Hello number {told}")), "{to}: {answer}");
+        tree.save(source, &good.0);
+        assert!(text(&server, "/mistakes/first").contains("Hello from Rust"));
+    };
+    let unclosed = [
+        "closing delimiter",
+        "components/mistakes/first/src/lib.rs:12",
+        "error[build-failed]",
+    ];
+    mistaken(source, "fn handle(", "fn handle((", &unclosed);
+    let unlinked = [
+        "unresolved import `no_such_crate`",
+        "components/mistakes/first/src/lib.rs:3",
+    ];
+    mistaken(source, "\nuse ", "\nuse no_such_crate::Any;\nuse ", &unlinked);
+    let nowhere = [
+        "error[project-invalid]",
+        "mistakes/nowhere/Cargo.toml",
+        "--> ./components/mistakes/first/Cargo.toml",
+    ];
+    mistaken(
+        manifest,
+        "[dependencies]",
+        "[dependencies]\nnowhere = { path = \"../nowhere\" }",
+        &nowhere,
+    );
+    // Without a network, what was never fetched cannot be had.
+    let unknown = [
+        "no matching package named `no-such-crate-of-wasmhost`",
+        "--offline",
+    ];
+    mistaken(
+        manifest,
+        "[dependencies]",
+        "[dependencies]\nno-such-crate-of-wasmhost = \"1\"",
+        &unknown,
+    );
+    let twice = [
+        "two packages named `mistakes-second`",
+        "give one of them another `name`",
+    ];
+    mistaken(manifest, "\"mistakes-first\"", "\"mistakes-second\"", &twice);
+    let library = [
+        "error[project-without-component]",
+        "makes no component",
+        "crate-type",
+    ];
+    mistaken(manifest, "\"cdylib\"", "\"rlib\"", &library);
+    mistaken(
+        manifest,
+        "[package]",
+        "[package",
+        &["error[project-invalid]", "mend it"],
+    );
+}
+
 #[test]
 fn a_build_that_hangs_is_ended_by_the_next_save_or_by_the_end() {
     let tree = SourceTree::new();

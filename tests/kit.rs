@@ -1,11 +1,15 @@
 //! The test kit on itself: the scenarios of the contract come true, those that must fail do, and say why.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use serde_json::Value;
 use wasmhost::testing::{Fault, FaultKind, HostOptions, Moment, TestHost, TestProject};
 
-use crate::support::{Server, Tree, example, golden, guests, wasmhost};
+use crate::support::{Client, Server, Tree, example, golden, guests, wasmhost};
 
 const SCENARIOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scenarios");
 
@@ -45,6 +49,197 @@ fn every_guarantee_has_a_scenario_that_comes_true() {
             "{guarantee}"
         );
     }
+}
+
+/// Serves the site whose cart hands its count over, asks once, and puts this fault into the cart: what came of it.
+fn faulty(kind: FaultKind, on: Moment) -> (TestHost, Value) {
+    let project = TestProject::copy_of(Path::new(&format!("{SCENARIOS}/remembering"))).unwrap();
+    let options = HostOptions {
+        program: Some(env!("CARGO_BIN_EXE_wasmhost").into()),
+        ..HostOptions::default()
+    };
+    let host = TestHost::start_with(&project, &options).unwrap();
+    assert_eq!(host.client().unwrap().get("/shop/cart").unwrap().status, 200);
+    let cart = wat::parse_bytes(&project.read("shop/cart.wat").unwrap())
+        .unwrap()
+        .into_owned();
+    let cart = Fault { kind, on }.inject(&cart).unwrap();
+    project.put("shop/cart.wat", cart).unwrap();
+    let outcome = host.swap().unwrap()["groups"]["shop"].take();
+    (host, outcome)
+}
+
+/// Each shows in the journal as what it is, at the moment that it was ordered for.
+#[test]
+fn faults_really_happen() {
+    use FaultKind::{Loop, Refuse, Slow, Trap};
+    use Moment::{Load, Save, Start};
+    let (load, save) = ("state.load of shop.cart", "state.save of shop.cart");
+    for (kind, on, code, says) in [
+        (Trap, Load, "state-load-failed", [load, "unreachable"]),
+        (Trap, Save, "state-save-failed", [save, "unreachable"]),
+        (
+            Trap,
+            Start,
+            "start-trapped",
+            ["while it was instantiated", "unreachable"],
+        ),
+        (Loop, Load, "start-time-over", [load, "within 1s"]),
+        (Loop, Save, "start-time-over", [save, "within 1s"]),
+        (Loop, Start, "start-time-over", ["did not start", "within 1s"]),
+        (Refuse, Load, "state-load-failed", [load, "returned an error"]),
+        (Refuse, Save, "state-save-failed", [save, "returned an error"]),
+    ] {
+        let (host, outcome) = faulty(kind, on);
+        assert_eq!(outcome["generation"], 1, "{kind:?} {on:?}");
+        let rejected = host.wait("rejected").unwrap();
+        let diagnostic = &rejected["diagnostics"][0];
+        assert_eq!(diagnostic["code"], code, "{kind:?} {on:?}: {diagnostic}");
+        let message = diagnostic["message"].as_str().unwrap();
+        assert!(
+            says.iter().all(|says| message.contains(says)),
+            "{kind:?} {on:?}: {message}"
+        );
+        // With what it had counted.
+        let answer = host.client().unwrap().get("/shop/cart").unwrap();
+        assert_eq!(answer.text(), "cart 1, count: 000002", "{kind:?} {on:?}");
+    }
+    for on in [Load, Save, Start] {
+        let (host, outcome) = faulty(Slow, on);
+        assert_eq!(outcome["generation"], 2, "{on:?}");
+        let answer = host.client().unwrap().get("/shop/cart").unwrap();
+        assert_eq!(answer.text(), "cart 1, count: 000002", "{on:?}");
+    }
+}
+
+/// For all guests at once, also of generations that come later; and of no server that a test has not started.
+#[test]
+fn time_passes_for_guests_as_a_test_says() {
+    use std::time::Duration;
+    let project = TestProject::new().unwrap();
+    project.put("shop/session.wat", content("session.wat")).unwrap();
+    let options = HostOptions {
+        program: Some(env!("CARGO_BIN_EXE_wasmhost").into()),
+        ..HostOptions::default()
+    };
+    let host = TestHost::start_with(&project, &options).unwrap();
+    let mut client = host.client().unwrap();
+    let mut ask = || client.get("/shop/session").unwrap().text();
+    assert_eq!(ask(), "open");
+    let hour = Duration::from_secs(3600);
+    assert_eq!(host.advance(hour).unwrap(), hour);
+    assert_eq!(ask(), "over");
+    // Fresh, and begun an hour ahead.
+    project.put("shop/other.wat", content("api-2.wat")).unwrap();
+    host.swap().unwrap();
+    assert_eq!(ask(), "open");
+    assert_eq!(host.advance(hour).unwrap(), 2 * hour);
+    assert_eq!(ask(), "over");
+
+    let tree = Tree::empty();
+    tree.put("shop/session.wat", content("session.wat"));
+    let server = Server::start(tree.root());
+    let path = tree.path(".wasmhost/admin.sock");
+    let asked = Client::over(
+        std::os::unix::net::UnixStream::connect(path).unwrap(),
+        "localhost",
+    )
+    .request(
+        "POST",
+        "/v1/clock",
+        &[("content-type", "application/json")],
+        b"{\"advance_ms\":3600000}",
+    );
+    assert_eq!(asked.status, 409, "{asked:?}");
+    assert_eq!(server.client().get("/shop/session").text(), "open");
+}
+
+#[test]
+fn an_interrupted_run_leaves_nothing_behind() {
+    let folder = Tree::empty();
+    for number in 0..3 {
+        let text = format!(
+            "tree = \"{SCENARIOS}/site\"\n[[step]]\nwait = {{ event = \"lost\", within = \"1h\" }}\n"
+        );
+        folder.put(format!("{number}.reload.toml"), text);
+    }
+    let temporary = Tree::empty();
+    let mut tests = wasmhost();
+    tests
+        .args(["test", "--jobs", "2"])
+        .arg(folder.root())
+        .env("TMPDIR", temporary.root());
+    let tests = tests
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Both serve: their journals have begun.
+    let ready = |entry: &fs::DirEntry| {
+        let journal = fs::read_to_string(entry.path().join("state/journal.jsonl"));
+        journal.is_ok_and(|journal| journal.contains("\"ready\""))
+    };
+    let sandboxes = || fs::read_dir(temporary.root()).unwrap().map(Result::unwrap);
+    while sandboxes().filter(ready).count() < 2 {
+        std::thread::yield_now();
+    }
+    let servers = children(tests.id());
+    assert_eq!(servers.len(), 2);
+    let sent = Command::new("kill")
+        .args(["-INT", &tests.id().to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+    let output = tests.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("error[test-stopped]"), "{said}");
+    assert_eq!(sandboxes().count(), 0);
+    for server in servers {
+        assert!(
+            !Path::new(&format!("/proc/{server}")).exists(),
+            "a server is left"
+        );
+    }
+}
+
+/// The processes that a process has started.
+fn children(parent: u32) -> Vec<u32> {
+    let tasks = fs::read_dir(format!("/proc/{parent}/task")).unwrap();
+    let listed = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("children")).unwrap());
+    let listed: Vec<String> = listed.collect();
+    let ids = listed.iter().flat_map(|ids| ids.split_whitespace());
+    ids.map(|id| id.parse().unwrap()).collect()
+}
+
+#[test]
+fn an_upgrade_tells_what_becomes_of_state() {
+    let old = TestProject::copy_of(Path::new(&format!("{SCENARIOS}/remembering"))).unwrap();
+    let new = TestProject::copy_of(&old.root()).unwrap();
+    new.put("shop/cart.wat", content("cart-2.wat")).unwrap();
+    let (code, report) = upgraded(&old.root(), &new.root(), &[]);
+    assert_eq!(code, 0, "{report:#}");
+    let carried = serde_json::json!([{ "group": "shop", "component": "shop.cart", "carried": true }]);
+    assert_eq!(
+        (&report["to_new"]["state"], &report["to_old"]["state"]),
+        (&carried, &carried)
+    );
+
+    new.put("wasmhost.toml", "[groups.shop]\nstate = \"fresh\"\n")
+        .unwrap();
+    let output = wasmhost()
+        .args(["test", "--upgrade"])
+        .args([old.root(), new.root()])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains("  state of shop: lost (state = \"fresh\")\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("  state of shop.cart: carried over\n"),
+        "the way back: {text}"
+    );
 }
 
 #[test]

@@ -19,7 +19,7 @@ impl Guest for Page {
     fn handle(_: Request) -> Response {
         let html = format!(
             "<!doctype html><link rel=stylesheet href=/live/static/site.css><h1>{TITLE}</h1>\
-             <form><input name=who><textarea name=what></textarea><input type=checkbox name=sure></form>\
+             <img src=/live/static/dot.svg><form><input name=who><textarea name=what></textarea><input type=checkbox name=sure></form>\
              <p id=end>end</p>"
         );
         Response {
@@ -36,12 +36,42 @@ impl Guest for Page {
 export!(Page);
 "#;
 
+/// A page whose policy lets nothing run but what bears its nonce.
+const STRICT: &str = r#"
+use exports::wasmhost::page::handler::{Guest, Request, Response};
+
+wit_bindgen::generate!({ path: "wit", generate_all });
+
+struct Page;
+
+impl Guest for Page {
+    fn handle(_: Request) -> Response {
+        let policy = b"default-src 'none'; img-src data:; connect-src 'self'; script-src 'nonce-c3RyaWN0' 'strict-dynamic'";
+        Response {
+            status: 200,
+            headers: vec![
+                ("content-type".into(), b"text/html".to_vec()),
+                ("content-security-policy".into(), policy.to_vec()),
+            ],
+            body: "<!doctype html><link rel=icon href=data:,><h1>strict</h1>".into(),
+        }
+    }
+}
+
+export!(Page);
+"#;
+
 const TITLE: &str = "document.querySelector('h1')?.textContent";
 const COLOUR: &str = "getComputedStyle(document.querySelector('h1')).color";
+const WIDTH: &str = "document.images[0].naturalWidth";
 const OVERLAY: &str =
     "document.querySelector('wasmhost-overlay')?.shadowRoot.querySelector('section') != null";
 const OVERLAY_TEXT: &str =
     "document.querySelector('wasmhost-overlay').shadowRoot.querySelector('section').textContent";
+
+fn dot(width: u32) -> String {
+    format!("<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='9'><circle r='4'/></svg>")
+}
 
 fn style(colour: &str) -> String {
     format!("h1 {{ color: {colour} }} #end {{ margin-top: 3000px }}")
@@ -56,6 +86,7 @@ fn pages_follow_what_is_saved() {
     tree.make(&["live.followed"]);
     tree.save("live/followed/src/lib.rs", PAGE);
     tree.save("live/static/site.css", &style("rgb(0, 0, 255)"));
+    tree.save("live/static/dot.svg", &dot(30));
     let mut server = tree.dev(&[]);
     let url = format!("{}/live/followed", server.url());
     let listen = server.authority().to_owned();
@@ -75,6 +106,13 @@ fn pages_follow_what_is_saved() {
     assert_eq!(browser.eval("scrollY"), 1200);
     assert_eq!(browser.eval("document.querySelectorAll('link').length"), 1);
     browser.screenshot("style-in-place");
+
+    // So is a picture.
+    assert_eq!(browser.eval(WIDTH), 30);
+    tree.save("live/static/dot.svg", &dot(50));
+    browser.wait_for(WIDTH, 50);
+    assert_eq!(browser.eval("window.loaded_once"), true);
+    assert_eq!(browser.eval("scrollY"), 1200);
 
     // New code is loaded by itself, in every tab, and what was written is still there.
     browser.open_tab(&url);
@@ -129,4 +167,23 @@ fn pages_follow_what_is_saved() {
     let _again = super::support::Server::start_as_told(command);
     browser.wait_for(TITLE, "Thursday");
     assert_eq!(browser.eval("document.querySelector('input').value"), "Ada");
+}
+
+#[test]
+fn a_policy_with_a_nonce_lets_the_script_run() {
+    let Some(browser) = Browser::start() else {
+        return;
+    };
+    let tree = SourceTree::new();
+    tree.make(&["nonce"]);
+    tree.save("nonce/src/lib.rs", STRICT);
+    let server = tree.dev(&[]);
+    browser.open(&format!("{}/nonce", server.url()));
+    browser.wait_for(TITLE, "strict");
+    tree.edit("nonce/src/lib.rs", "<h1>strict", "<h1>followed");
+    browser.wait_for(TITLE, "followed");
+    tree.edit("nonce/src/lib.rs", "Page;", "Page");
+    // The overlay needs no style that the policy would have to allow.
+    browser.wait_for(OVERLAY, true);
+    assert_eq!(browser.console(), [""; 0]);
 }

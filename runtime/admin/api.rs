@@ -16,9 +16,10 @@
 //! | `POST /v1/swap` `{"group": "shop"}` | serves what lies on disk, of one group or of all |
 //! | `POST /v1/freeze`, `POST /v1/unfreeze` | takes no change before it is asked for; follows the tree again |
 //! | `POST /v1/keyvalue` `{"group": "shop", "request": {"get": {"key": "a"}}}` | reads or changes the keys and values of a group |
+//! | `POST /v1/clock` `{"advance_ms": 3600000}` | moves the guests' clock on, of a test's server alone |
 //! | `POST /v1/drain` | finishes what runs, and ends |
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::{
     Json, Router,
@@ -66,6 +67,7 @@ pub fn router(desk: Desk) -> Router {
             "/v1/keyvalue",
             post(keyvalue).layer(DefaultBodyLimit::max(MAX_BODY)),
         )
+        .route("/v1/clock", post(advance))
         .route("/v1/drain", post(drain))
         .fallback(unknown)
         .with_state(desk)
@@ -245,6 +247,29 @@ async fn set_level(
     })?;
     tracing::info!(filter = level, "the log level was changed");
     Ok(Json(json!({ "level": level })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Advance {
+    advance_ms: u64,
+}
+
+async fn advance(
+    State(desk): State<Desk>,
+    Json(Advance { advance_ms }): Json<Advance>,
+) -> Result<Json<Value>, Failure> {
+    let clock = desk.clock.ok_or_else(|| {
+        let diagnostic = Diagnostic::new("clock-fixed", "the guests' clock is the system's here");
+        Failure(
+            StatusCode::CONFLICT,
+            diagnostic.help("only a server that was started by a test can move it"),
+        )
+    })?;
+    let ahead = clock.advance(Duration::from_millis(advance_ms));
+    Ok(Json(
+        json!({ "ahead_ms": u64::try_from(ahead.as_millis()).unwrap_or(u64::MAX) }),
+    ))
 }
 
 async fn drain(State(desk): State<Desk>, _: Bytes) -> Json<Value> {

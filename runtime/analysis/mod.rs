@@ -9,11 +9,13 @@ pub mod drawing;
 pub mod inspect;
 mod routes;
 mod sound;
+pub mod state;
 mod surface;
 
 pub use self::{
     against::Comparison,
     check::{GroupReport, Report, check},
     inspect::{Inspection, inspect},
+    state::Fate,
     surface::{GroupSurface, Member, Surface},
 };

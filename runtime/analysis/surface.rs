@@ -18,7 +18,7 @@ use crate::{
     engine::{self, Ticking},
     host::Handler,
     prepare::{self, Exports, PartlyReadable},
-    project::{ComponentId, ServerSpec, Survey},
+    project::{ComponentId, Instances, ServerSpec, State, Survey},
 };
 
 /// The groups of a tree, as far as they could be read, by name.
@@ -30,6 +30,8 @@ pub struct Surface {
 #[derive(Clone, Debug)]
 pub struct GroupSurface {
     pub name: String,
+    pub instances: Instances,
+    pub state: State,
     pub members: BTreeMap<ComponentId, Member>,
     /// The components of the group that cannot be read.
     pub unread: BTreeSet<ComponentId>,
@@ -173,6 +175,8 @@ impl GroupSurface {
         });
         Self {
             name: readable.spec.name.clone(),
+            instances: readable.spec.instances,
+            state: readable.spec.state,
             members: members.collect(),
             unread: unread.clone(),
         }

@@ -50,6 +50,11 @@ pub fn is_lifecycle(interface_name: &str) -> bool {
     interface(interface_name).is_some()
 }
 
+/// True for the export by which a component hands over what it remembers.
+pub fn is_state(interface_name: &str) -> bool {
+    interface(interface_name) == Some(Interface::State)
+}
+
 /// The lifecycle functions among the exports of a composition.
 pub fn lifecycles(skeleton: &Component, exports: &[Export]) -> Lifecycles {
     let mut lifecycles = Lifecycles::new();

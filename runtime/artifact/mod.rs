@@ -51,7 +51,7 @@ pub use self::{
     backtrace::{Backtrace, explain_trap},
     describe::{CoreModule, Description, Producer},
     faults::with_files,
-    lifecycle::{HooksExport, Lifecycle, Lifecycles, StateExport},
+    lifecycle::{HooksExport, Lifecycle, Lifecycles, StateExport, is_state},
     mismatch::{Side, explain},
     modules::Effort,
     parts::Parts,

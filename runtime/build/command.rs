@@ -125,7 +125,7 @@ fn reason(stderr: &str, status: &str) -> String {
     if said.is_empty() {
         return status.to_owned();
     }
-    abridged(&said.join("; "))
+    abridged(&said.join("; ").replace(":; ", ": "))
 }
 
 /// Without its middle where it is long: the first error and the last cause tell most.
@@ -166,6 +166,10 @@ mod tests {
         check(
             "info: trying\nerror: no\n\nCaused by:\n  a reason\n",
             "no; a reason",
+        );
+        check(
+            "error: two of a name:\n- one\n- two\n",
+            "two of a name: - one; - two",
         );
         check(
             "W: hm\nE: Unable to locate package x\n",

@@ -366,11 +366,17 @@ fn name_invalid(segment: &str, folder: &Path) -> Diagnostic {
 }
 
 fn project_invalid(folder: &Path, reason: &str) -> Diagnostic {
+    let help = if reason.contains("two packages named") {
+        "give one of them another `name` in its Cargo.toml: it need not be that of its folder"
+    } else {
+        "mend it, and the projects of its workspace are built again"
+    };
     Diagnostic::new(
         "project-invalid",
         format!("Cargo cannot read the project {}: {reason}", folder.display()),
     )
     .file(folder.join("Cargo.toml"))
+    .help(help)
 }
 
 fn library_taken(project: &CargoProject, other: &CargoProject) -> Diagnostic {

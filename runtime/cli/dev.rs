@@ -115,6 +115,7 @@ fn config(arguments: &Arguments, root: PathBuf, browser: Browser, logging: Loggi
         logging,
         access_log: false,
         releases: None,
+        movable_clock: false,
         browser: Some(browser),
     }
 }

@@ -60,6 +60,9 @@ pub struct Arguments {
     /// A header whose value is not recorded either. May be repeated.
     #[arg(long, value_name = "HEADER", requires = "record")]
     redact: Vec<HeaderName>,
+    /// Let the guests' clock be moved on by `POST /v1/clock` of the admin interface: for tests alone.
+    #[arg(long, hide = true)]
+    movable_clock: bool,
     /// Build the sources under ROOT first.
     #[arg(long)]
     build: bool,
@@ -103,6 +106,7 @@ pub fn run(arguments: Arguments, logging: Logging) -> Result<(), Vec<Diagnostic>
         watch,
         record,
         redact,
+        movable_clock,
         build,
         limit,
     } = arguments;
@@ -132,6 +136,7 @@ pub fn run(arguments: Arguments, logging: Logging) -> Result<(), Vec<Diagnostic>
         recorder,
         logging,
         access_log,
+        movable_clock,
     };
     let runtime = runtime()?;
     let served = runtime.block_on(async {

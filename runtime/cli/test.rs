@@ -13,10 +13,10 @@ use std::{
 };
 
 use self::{progress::Display, report::Summary};
-use super::print;
+use super::{no_runtime, print, runtime, signals::Signals};
 use crate::{
     diagnostic::Diagnostic,
-    testing::{Outcome, Progress, find, run_all},
+    testing::{Outcome, Progress, Stop, find, run_all},
 };
 
 /// Run reload scenarios: what a swap does to a tree, tried out on a copy of it.
@@ -80,12 +80,22 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Vec<Diagnostic>> {
     let program = own_program()?;
     let cores = || thread::available_parallelism().map_or(1, usize::from);
     let jobs = jobs.map_or_else(cores, usize::from);
+    let (_listening, stop) = stop_by_signal()?;
     let display = Display::new(scenarios.len(), json);
-    let outcomes = run_all(&scenarios, jobs, Some(&program), &|progress| match progress {
-        Progress::Began(scenario) => display.began(scenario),
-        Progress::Ended(outcome) => display.ended(outcome),
-    });
+    let outcomes = run_all(
+        &scenarios,
+        jobs,
+        Some(&program),
+        &stop,
+        &|progress| match progress {
+            Progress::Began(scenario) => display.began(scenario),
+            Progress::Ended(outcome) => display.ended(outcome),
+        },
+    );
     display.finish();
+    if stop.is_ordered() {
+        return Err(vec![stopped()]);
+    }
     let summary = Summary {
         outcomes: &outcomes,
         filtered_out: all - scenarios.len(),
@@ -97,6 +107,23 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Vec<Diagnostic>> {
         written.map_err(|error| vec![Diagnostic::io("report-failed", "write", &file, &error)])?;
     }
     Ok(exit(&outcomes))
+}
+
+/// What the first signal orders. It is listened to as long as the runtime is there.
+fn stop_by_signal() -> Result<(tokio::runtime::Runtime, Stop), Vec<Diagnostic>> {
+    let (runtime, stop) = (runtime()?, Stop::default());
+    let signals = runtime.block_on(async { Signals::listen_with_hangup() });
+    let Signals { first, .. } = signals.map_err(|error| vec![no_runtime(&error)])?;
+    let ordered = stop.clone();
+    runtime.spawn(async move {
+        first.cancelled().await;
+        ordered.order();
+    });
+    Ok((runtime, stop))
+}
+
+fn stopped() -> Diagnostic {
+    Diagnostic::new("test-stopped", "the tests were stopped before their end").machine()
 }
 
 /// Scenarios are served by the same program that reads them.

@@ -63,7 +63,7 @@ impl Dev {
         browser: Browser,
         waiting: mpsc::Receiver<Waiting>,
     ) -> Result<Self, Diagnostic> {
-        let plan = read_plan(&root, &setting).await?;
+        let plan = read_plan(&root, &setting, &[]).await?;
         let layout = Layout::of(&root, &plan);
         let sources = Sources::start(&root, &layout);
         let mut dev = Self {
@@ -114,7 +114,7 @@ impl Dev {
     async fn look(&mut self) {
         let mut choice = self.layout.choose(&self.sources.changed());
         if choice.plan {
-            match read_plan(&self.root, &self.setting).await {
+            match read_plan(&self.root, &self.setting, &self.plan.problems).await {
                 Ok(plan) => self.plan = plan,
                 Err(diagnostic) => self.say(&diagnostic),
             }
@@ -255,17 +255,15 @@ impl Dev {
     }
 }
 
-async fn read_plan(root: &Path, setting: &Setting) -> Result<Arc<Plan>, Diagnostic> {
-    let (root, setting) = (root.to_owned(), setting.clone());
-    let read = tokio::task::spawn_blocking(move || {
-        let plan = Plan::read(&root, &setting)?;
-        for problem in &plan.problems {
-            (setting.sink)(Progress::Says(problem.to_string()));
-        }
-        Ok(Arc::new(plan))
-    });
+/// Tells what is wrong and was not `told` before.
+async fn read_plan(root: &Path, setting: &Setting, told: &[Diagnostic]) -> Result<Arc<Plan>, Diagnostic> {
+    let (root, own) = (root.to_owned(), setting.clone());
+    let read = tokio::task::spawn_blocking(move || Plan::read(&root, &own).map(Arc::new));
     // A panic in it leaves nothing to build.
-    read.await.unwrap_or_else(|_| Ok(Arc::default()))
+    let plan = read.await.unwrap_or_else(|_| Ok(Arc::default()))?;
+    let new = plan.problems.iter().filter(|problem| !told.contains(problem));
+    new.for_each(|problem| (setting.sink)(Progress::Says(problem.to_string())));
+    Ok(plan)
 }
 
 async fn finished(task: &mut JoinHandle<Report>) -> Option<Report> {

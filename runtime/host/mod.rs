@@ -6,6 +6,7 @@
 mod allowance;
 pub mod body;
 mod callers;
+mod clock;
 pub mod exchange;
 mod files;
 pub mod http;
@@ -31,7 +32,10 @@ use wasmtime::{
     Engine, Store, UpdateDeadline,
     component::{Linker, ResourceTable},
 };
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{
+    FsPerms, WasiCtx, WasiCtxView, WasiView,
+    clocks::{MonotonicClock, WallClock},
+};
 use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
@@ -39,6 +43,7 @@ use self::{
     allowance::Allowance,
     body::Body,
     callers::Callers,
+    clock::Moved,
     keyvalue::KeyValue,
     limits::{MemorySource, StoreMemory},
     outgoing::{Outgoing, Reach},
@@ -50,7 +55,7 @@ pub use self::{
 };
 use crate::{
     diagnostic::Diagnostic,
-    engine::{self, Engines, Kind},
+    engine::{self, Engines, GuestClock, Kind},
     project::{Directory, Grants, Limits, Text},
 };
 
@@ -77,6 +82,7 @@ pub struct Provision {
     config: Arc<WasiConfigVariables>,
     reach: Option<Arc<Reach>>,
     keyvalue: KeyValue,
+    clock: GuestClock,
     /// What they may print.
     output: Arc<Allowance>,
 }
@@ -281,6 +287,7 @@ impl Provision {
             reach: Reach::new(grants, limits.request_time)?,
             keyvalue: KeyValue::new(group, limits, grants, &engines.keyvalue, &output)?,
             grants: grants.clone(),
+            clock: engines.clock.clone(),
             output,
         })
     }
@@ -329,10 +336,17 @@ impl Provision {
         Ok(store)
     }
 
+    fn moved<C>(&self, real: C) -> Moved<C> {
+        let clock = self.clock.clone();
+        Moved { real, clock }
+    }
+
     fn wasi(&self, callers: &Callers) -> wasmtime::Result<WasiCtx> {
         let mut wasi = WasiCtx::builder();
         let output = |stream| GuestOutput::new(&self.group, stream, callers, &self.output);
         wasi.stdout(output("stdout")).stderr(output("stderr"));
+        let (wall, monotonic) = (self.moved(WallClock::new()), self.moved(MonotonicClock::new()));
+        wasi.wall_clock(wall).monotonic_clock(monotonic);
         for (name, value) in texts(&self.grants.env) {
             wasi.env(name, value);
         }

@@ -14,7 +14,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{client::TestClient, project::TestProject};
+use super::{client::TestClient, project::TestProject, stop::Stop};
 use crate::{admin, diagnostic::Diagnostic};
 
 /// How long a start may take, and the answer to an order.
@@ -31,6 +31,8 @@ pub struct HostOptions {
     pub env: Vec<(String, String)>,
     /// Further arguments of `wasmhost serve`, as `--frozen`.
     pub arguments: Vec<OsString>,
+    /// Ends all waiting for it.
+    pub stop: Stop,
 }
 
 /// A server of a test. Killed with the value.
@@ -68,13 +70,13 @@ pub struct Holds {
 }
 
 /// What the server has told so far.
-#[derive(Default)]
-struct Told {
+#[derive(Debug, Default)]
+pub(super) struct Told {
     state: Mutex<Telling>,
     more: Condvar,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Telling {
     events: Vec<Value>,
     /// Of each event, whether somebody waited for it.
@@ -103,6 +105,7 @@ impl TestHost {
             .arg(project.root())
             .args(["--listen", "127.0.0.1:0", "--format", "json", "--state-dir"])
             .arg(project.state_dir())
+            .arg("--movable-clock")
             .args(&options.arguments)
             .env_clear()
             .envs(options.env.iter().map(|(name, value)| (name, value)))
@@ -119,6 +122,7 @@ impl TestHost {
             url: String::new(),
             state_dir: project.state_dir(),
         };
+        options.stop.covers(&host.told);
         host.listen();
         let ready = host.wait_for("ready", START, |_| true)?;
         ready["url"]
@@ -244,6 +248,18 @@ impl TestHost {
         }
     }
 
+    /// Moves the clock of all guests on, wall clock and monotonic alike; it never stands still and never goes back.
+    /// What a guest sleeps takes its real time, and so do the server's own limits. How far the clock is ahead of the
+    /// system's then.
+    ///
+    /// # Errors
+    /// No answer.
+    pub fn advance(&self, by: Duration) -> Result<Duration, HostError> {
+        let by = json!({ "advance_ms": u64::try_from(by.as_millis()).unwrap_or(u64::MAX) });
+        let moved = self.order(async |client: &mut admin::Client| client.post("/v1/clock", &by).await)?;
+        Ok(Duration::from_millis(moved["ahead_ms"].as_u64().unwrap_or(0)))
+    }
+
     /// What runs, as `wasmhost status --json` shows it.
     ///
     /// # Errors
@@ -324,6 +340,11 @@ impl Told {
     fn tell(&self, tell: impl FnOnce(&mut Telling)) {
         tell(&mut self.lock());
         self.more.notify_all();
+    }
+
+    /// Nobody waits for more.
+    pub(super) fn end(&self) {
+        self.tell(|telling| telling.ended = true);
     }
 }
 

@@ -47,6 +47,22 @@
 //! # }
 //! ```
 //!
+//! Time passes for guests when a test says so:
+//!
+//! ```no_run
+//! # use std::time::Duration;
+//! # use wasmhost::testing::{TestHost, TestProject};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let project = TestProject::new()?;
+//! # let host = TestHost::start(&project)?;
+//! let mut client = host.client()?;
+//! client.get("/login?name=ada")?;
+//! host.advance(Duration::from_secs(24 * 60 * 60))?;
+//! assert_eq!(client.get("/account")?.status, 401);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! What goes wrong in a component is told in the journal:
 //!
 //! ```no_run
@@ -74,6 +90,7 @@ mod recorded;
 mod run;
 mod sandbox;
 pub mod scenario;
+mod stop;
 mod suite;
 mod upgrade;
 
@@ -85,6 +102,7 @@ pub use self::{
     project::{TestProject, Way},
     recorded::Recording,
     run::{Failure, Outcome, Wrong, run},
+    stop::Stop,
     suite::{Progress, find, run_all},
     upgrade::{Changed, SwapReport, UpgradeReport, UpgradeSpec, upgrade},
 };

@@ -18,6 +18,7 @@ use super::{
     project::Way,
     sandbox::{Sandbox, Unconfined},
     scenario::{Action, Scenario, Source, Step},
+    stop::Stop,
 };
 
 /// How often it is looked whether a state has come.
@@ -66,7 +67,7 @@ impl Wrong {
         }
     }
 
-    fn machine(expected: impl Into<String>, error: impl ToString) -> Self {
+    pub(super) fn machine(expected: impl Into<String>, error: impl ToString) -> Self {
         Self {
             machine: true,
             ..Self::new(expected, error.to_string())
@@ -92,12 +93,12 @@ impl From<HostError> for Wrong {
     }
 }
 
-/// Runs `scenario` on a copy of its tree, by a server of its own.
-pub fn run(scenario: &Scenario, program: Option<&Path>) -> Outcome {
+/// Runs `scenario` on a copy of its tree, by a server of its own, until `stop` is ordered.
+pub fn run(scenario: &Scenario, program: Option<&Path>, stop: &Stop) -> Outcome {
     let began = Instant::now();
     let mut journal = Vec::new();
     let mut log = String::new();
-    let failure = match Stage::set(scenario, program) {
+    let failure = match Stage::set(scenario, program, stop) {
         Err(wrong) => Some(Failure {
             line: None,
             step: "start".into(),
@@ -123,6 +124,7 @@ pub fn run(scenario: &Scenario, program: Option<&Path>) -> Outcome {
 /// What a scenario is played on. Loads end before the host does.
 struct Stage<'s> {
     scenario: &'s Scenario,
+    stop: &'s Stop,
     loads: Vec<Load>,
     client: TestClient,
     host: TestHost,
@@ -130,17 +132,19 @@ struct Stage<'s> {
 }
 
 impl<'s> Stage<'s> {
-    fn set(scenario: &'s Scenario, program: Option<&Path>) -> Result<Self, Wrong> {
+    fn set(scenario: &'s Scenario, program: Option<&Path>, stop: &'s Stop) -> Result<Self, Wrong> {
         let sandbox = Sandbox::of(&scenario.tree, &scenario.http)?;
         let options = HostOptions {
             program: program.map(Path::to_owned),
             env: scenario.env.clone().into_iter().collect(),
+            stop: stop.clone(),
             ..HostOptions::default()
         };
         let host = TestHost::start_with(&sandbox.project, &options)?;
         let client = host.client().map_err(|error| Wrong::machine("a client", error))?;
         Ok(Self {
             scenario,
+            stop,
             loads: Vec::new(),
             client,
             host,
@@ -160,8 +164,17 @@ impl<'s> Stage<'s> {
         })
     }
 
+    /// Errors: it was stopped.
+    fn go_on(&self) -> Result<(), Wrong> {
+        match self.stop.is_ordered() {
+            true => Err(Wrong::machine("the end of the scenario", "it was stopped")),
+            false => Ok(()),
+        }
+    }
+
     fn act(&mut self, step: &Step) -> Result<(), Wrong> {
         let within = step.within.unwrap_or(self.scenario.within);
+        self.go_on()?;
         match &step.action {
             Action::Request {
                 request,
@@ -209,6 +222,10 @@ impl<'s> Stage<'s> {
             }
             Action::Remove(files) => self.each(files, |stage, file| stage.sandbox.project.remove(file)),
             Action::Touch(files) => self.each(files, |stage, file| stage.sandbox.project.touch(file)),
+            Action::Advance(by) => {
+                self.host.advance(*by)?;
+                Ok(())
+            }
             Action::Wait {
                 event,
                 group,
@@ -236,6 +253,7 @@ impl<'s> Stage<'s> {
     ) -> Result<(), Wrong> {
         let deadline = Instant::now() + within;
         loop {
+            self.go_on()?;
             match attempt(self) {
                 Err(wrong) if Instant::now() >= deadline && within.is_zero() => return Err(wrong),
                 Err(mut wrong) if Instant::now() >= deadline => {

@@ -60,6 +60,8 @@ pub enum Action {
     },
     Remove(Vec<PathBuf>),
     Touch(Vec<PathBuf>),
+    /// The guests' clock is moved on.
+    Advance(Duration),
     Wait {
         event: String,
         /// What the event has to have: its group, its generation.
@@ -143,6 +145,7 @@ impl Action {
             }
             Self::Remove(files) => format!("remove {}", listed(files)),
             Self::Touch(files) => format!("touch {}", listed(files)),
+            Self::Advance(by) => format!("advance by {}", humantime::format_duration(*by)),
             Self::Wait {
                 event,
                 group,

@@ -14,6 +14,7 @@ use walkdir::{DirEntry, WalkDir};
 use super::{
     run::{Outcome, run},
     scenario::{self, ENDING, Scenario},
+    stop::Stop,
 };
 use crate::diagnostic::Diagnostic;
 
@@ -82,11 +83,12 @@ pub enum Progress<'a> {
     Ended(&'a Outcome),
 }
 
-/// Runs them, `jobs` at once. The outcomes are in the order of the scenarios.
+/// Runs them, `jobs` at once, until `stop` is ordered. The outcomes are in the order of the scenarios.
 pub fn run_all(
     scenarios: &[Scenario],
     jobs: usize,
     program: Option<&Path>,
+    stop: &Stop,
     progress: &(dyn Fn(Progress<'_>) + Sync),
 ) -> Vec<Outcome> {
     let next = AtomicUsize::new(0);
@@ -94,11 +96,11 @@ pub fn run_all(
     let work = || {
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(scenario) = scenarios.get(at) else {
+            let Some(scenario) = scenarios.get(at).filter(|_| !stop.is_ordered()) else {
                 return;
             };
             progress(Progress::Began(scenario));
-            let outcome = run(scenario, program);
+            let outcome = run(scenario, program, stop);
             progress(Progress::Ended(&outcome));
             let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
             outcomes.push((at, outcome));

@@ -18,6 +18,7 @@ use super::{
     project::{TestProject, Way},
     run::Wrong,
     sandbox::Sandbox,
+    stop::Stop,
 };
 use crate::project::MANIFEST;
 
@@ -30,6 +31,7 @@ pub struct UpgradeSpec {
     pub requests: Vec<TestRequest>,
     pub clients: usize,
     pub program: Option<PathBuf>,
+    pub stop: Stop,
 }
 
 /// What came of it.
@@ -87,6 +89,7 @@ pub fn upgrade(spec: &UpgradeSpec) -> Result<UpgradeReport, Wrong> {
         program: spec.program.clone(),
         // All files of a version are there when it is told to look.
         arguments: vec!["--frozen".into()],
+        stop: spec.stop.clone(),
         ..HostOptions::default()
     };
     let host = TestHost::start_with(&served, &options)?;
@@ -118,15 +121,15 @@ pub fn upgrade(spec: &UpgradeSpec) -> Result<UpgradeReport, Wrong> {
     };
     let load = Load::start(host.url(), load)
         .map_err(|error| Wrong::new("answers to begin with", error.to_string()))?;
-    load.go_on(rounds);
+    go_on(&load, rounds, spec)?;
     let there = swap(&host, &served, &new)?;
-    load.go_on(rounds);
+    go_on(&load, rounds, spec)?;
     let changed = known
         .iter()
         .filter_map(|known| known.changed(&mut client))
         .collect();
     let back = swap(&host, &served, &old)?;
-    load.go_on(rounds);
+    go_on(&load, rounds, spec)?;
     let unsteady = known.iter().filter(|known| !known.steady);
     Ok(UpgradeReport {
         requests: known.len(),
@@ -138,6 +141,15 @@ pub fn upgrade(spec: &UpgradeSpec) -> Result<UpgradeReport, Wrong> {
             .map_err(|error| Wrong::new("an end of the load", error.to_string()))?,
         changed,
     })
+}
+
+/// Errors: it was stopped.
+fn go_on(load: &Load, rounds: usize, spec: &UpgradeSpec) -> Result<(), Wrong> {
+    load.go_on(rounds);
+    match spec.stop.is_ordered() {
+        true => Err(Wrong::machine("the end of the trial", "it was stopped")),
+        false => Ok(()),
+    }
 }
 
 fn no_client(error: io::Error) -> Wrong {

@@ -7,6 +7,7 @@
 //! cargo bench --bench swap -- load                    # requests while swaps go on, alone
 //! cargo bench --bench swap -- sandbox                 # beside guests that loop and trap
 //! cargo bench --bench swap -- engines                 # JavaScript and Python pages
+//! cargo bench --bench swap -- dev                     # from a saved line of Rust to the page in Chromium
 //! ```
 
 #![allow(
@@ -18,6 +19,7 @@
 #![allow(clippy::print_stdout, reason = "the table is for standard output")]
 
 mod calls;
+mod dev;
 mod edits;
 mod engine_pages;
 #[allow(dead_code, reason = "shared with the tests, which use all of it")]
@@ -46,6 +48,7 @@ fn main() {
         .collect();
     match arguments.first().map(String::as_str) {
         Some("soak") => soak::run(swaps(&arguments)),
+        Some("dev") => dev::run(),
         Some("edits") => edits::run(),
         Some("engines") => engine_pages::run(),
         Some("load") => load::run(),
@@ -57,8 +60,9 @@ fn main() {
             starts::run();
             engine_pages::run();
             load::run();
+            dev::run();
         }
-        Some(other) => panic!("{other}: there are `edits`, `load`, `engines`, `sandbox` and `soak`"),
+        Some(other) => panic!("{other}: there are `dev`, `edits`, `load`, `engines`, `sandbox` and `soak`"),
     }
 }
 

@@ -31,13 +31,14 @@ const CODES: Codes = Codes {
 };
 
 /// What a step can be; one of them.
-const ACTIONS: [&str; 10] = [
+const ACTIONS: [&str; 11] = [
     "request",
     "load",
     "expect-load",
     "put",
     "remove",
     "touch",
+    "advance",
     "wait",
     "expect-events",
     "status",
@@ -56,6 +57,8 @@ const EVENTS: &[&str] = &[
 ];
 const WITHIN: Duration = Duration::from_secs(10);
 const TIMES: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
+const TIMES_AHEAD: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(10 * 365 * 86_400);
 const CLIENTS: RangeInclusive<u64> = 1..=1024;
 const COUNTS: RangeInclusive<u64> = 0..=1_000_000_000;
 
@@ -193,6 +196,7 @@ fn step(folder: &Path, section: &mut Section<'_>, whole: &Value<'_>) -> Option<S
         "put" => put(folder, value, way.as_ref()),
         "remove" => places(value).map(Action::Remove),
         "touch" => places(value).map(Action::Touch),
+        "advance" => value.duration(TIMES_AHEAD).map(Action::Advance),
         "wait" => value.section(|section| {
             let own = section.get("within").and_then(|value| value.duration(TIMES));
             within = own.or(within);
