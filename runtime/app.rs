@@ -121,11 +121,7 @@ impl Config {
             keyvalue: ticking.engine.keyvalue.clone(),
             clock: self.movable_clock.then(|| ticking.engine.clock.clone()),
             logging: self.logging,
-            gauges: Probe {
-                metrics: metrics.clone(),
-                memory: ticking.engine.memory.clone(),
-                caches: ticking.caches.clone(),
-            },
+            gauges: probe(&metrics, &ticking),
             root,
             state_dir,
             url: listeners.url(),
@@ -283,6 +279,15 @@ fn start_engine(state_dir: &Path, limits: &ServerLimits) -> Result<(Ticking, Bui
     ticking.engine.keyvalue = Spaces::in_file(state_dir.join(FILE));
     let builder = Builder::new(&ticking.engine, ticking.caches.clone()).map_err(unavailable)?;
     Ok((ticking, builder))
+}
+
+/// What is asked when somebody scrapes.
+fn probe(metrics: &Metrics, ticking: &Ticking) -> Probe {
+    Probe {
+        metrics: metrics.clone(),
+        memory: ticking.engine.memory.clone(),
+        caches: ticking.caches.clone(),
+    }
 }
 
 fn no_metrics(error: &dyn std::fmt::Display) -> Diagnostic {
