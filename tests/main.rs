@@ -43,6 +43,7 @@ mod migration;
 mod outgoing;
 mod outgoing_tls;
 mod policies;
+mod probation;
 mod recipe;
 mod restart;
 mod routes;
