@@ -12,6 +12,7 @@ mod new;
 mod progress;
 mod records;
 mod serve;
+mod settings;
 mod signals;
 mod state;
 mod status;
@@ -54,6 +55,9 @@ enum Command {
     Pin(steer::Pin),
     Unpin(steer::Unpin),
     Drain(steer::Drain),
+    Freeze(settings::Freeze),
+    Unfreeze(settings::Unfreeze),
+    Log(settings::Log),
     Test(test::Arguments),
     Completions(manual::Completions),
     Manual(manual::Manual),
@@ -91,6 +95,9 @@ pub fn run() -> ExitCode {
         Command::Pin(arguments) => steer::pin(arguments),
         Command::Unpin(arguments) => steer::unpin(arguments),
         Command::Drain(arguments) => steer::drain(arguments),
+        Command::Freeze(arguments) => settings::freeze(&arguments),
+        Command::Unfreeze(arguments) => settings::unfreeze(&arguments),
+        Command::Log(arguments) => settings::log(&arguments),
         Command::Test(arguments) => test::run(arguments),
         Command::Completions(arguments) => manual::completions(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Manual(arguments) => manual::manual(arguments).map(|()| ExitCode::SUCCESS),
