@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::status::ReadyGroup;
+use crate::{diagnostic::Diagnostic, status::ReadyGroup};
 
 /// Orders that may wait at once; who brings another waits to hand it in.
 const MAX_WAITING: usize = 64;
@@ -23,10 +23,34 @@ pub enum Order {
     },
     /// Serve what lies on disk now; answered when it is served or refused.
     Swap {
-        /// `None` for every group.
+        /// `None` for every group that is not pinned.
         group: Option<String>,
-        reply: Reply<()>,
+        reply: Reply<Result<(), Vec<Diagnostic>>>,
     },
+    /// Serve a content that served before.
+    RollBack {
+        group: String,
+        /// A generation, or the beginning of a content's digest; `None` for the newest other one.
+        to: Option<String>,
+        reply: Reply<Result<RolledBack, Vec<Diagnostic>>>,
+    },
+    /// Have what serves of a group stay, whatever lies on disk; or not any more.
+    Pin {
+        group: String,
+        pinned: bool,
+        reply: Reply<Result<(), Vec<Diagnostic>>>,
+    },
+}
+
+/// What became of a roll-back.
+#[derive(Debug, Serialize)]
+pub struct RolledBack {
+    pub group: String,
+    /// The generation that served.
+    pub from: Option<u64>,
+    pub generation: u64,
+    /// Of the content that serves.
+    pub digest: String,
 }
 
 /// What runs.
@@ -50,6 +74,10 @@ pub struct GroupStatus {
     pub memory: u64,
     /// Older generations, oldest first, that still answer requests.
     pub draining: Vec<DrainingStatus>,
+    /// Its generation may still be reverted.
+    pub on_probation: bool,
+    /// What serves stays, whatever lies on disk.
+    pub pinned: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -82,12 +110,25 @@ impl Orders {
         self.give(Order::Status).await
     }
 
-    pub async fn swap(&self, group: Option<String>) -> Result<(), NoControl> {
+    pub async fn swap(&self, group: Option<String>) -> Result<Result<(), Vec<Diagnostic>>, NoControl> {
         self.give(|reply| Order::Swap { group, reply }).await
     }
 
     pub async fn freeze(&self, frozen: bool) -> Result<Result<(), NoWatch>, NoControl> {
         self.give(|reply| Order::Freeze { frozen, reply }).await
+    }
+
+    pub async fn roll_back(
+        &self,
+        group: String,
+        to: Option<String>,
+    ) -> Result<Result<RolledBack, Vec<Diagnostic>>, NoControl> {
+        self.give(|reply| Order::RollBack { group, to, reply }).await
+    }
+
+    pub async fn pin(&self, group: String, pinned: bool) -> Result<Result<(), Vec<Diagnostic>>, NoControl> {
+        let order = |reply| Order::Pin { group, pinned, reply };
+        self.give(order).await
     }
 
     async fn give<T>(&self, order: impl FnOnce(Reply<T>) -> Order) -> Result<T, NoControl> {

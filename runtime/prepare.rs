@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     artifact::{
-        Builder, Cost, Parts,
+        Artifact, Builder, Cost, Parts,
         graph::{Members, Resolution, Surroundings, resolve_all, same_interface},
     },
     diagnostic::Diagnostic,
@@ -27,6 +27,8 @@ pub struct Prepared {
     pub spec: GroupSpec,
     pub generation: Arc<Generation>,
     pub retirement: Retirement,
+    /// What it runs.
+    pub artifact: Arc<Artifact>,
     /// What its components export, for hints to other groups.
     pub exports: Vec<String>,
     pub cost: Cost,
@@ -156,8 +158,10 @@ impl PartlyReadable {
 pub struct Succession {
     /// The number of the next one.
     pub number: u64,
-    /// Another one serves, which may have a state to hand over.
-    pub has_predecessor: bool,
+    /// Where its group migrates, it is given what another one hands over, or has handed over.
+    pub inherits: bool,
+    /// Where its group has a probation, it may be reverted.
+    pub on_probation: bool,
 }
 
 /// Builds and starts a group's next generation. Whoever gives up no longer wants the outcome: it comes early,
@@ -186,38 +190,64 @@ pub async fn prepare(
     };
     let (spec, (artifact, mut cost)) = contained(spec, build).await?;
     cost.link += took;
+    let built = Built {
+        spec,
+        artifact: Arc::new(artifact),
+        exports: own_exports,
+        cost,
+    };
+    let spec = built.spec.clone();
+    let start = start(built, succession, observer);
+    tokio::select! {
+        biased;
+        // A start may take long, and memory; those of contents that are gone already would pile up.
+        () = nobody_waits.cancelled() => Err((spec, Vec::new())),
+        started = start => started,
+    }
+}
+
+/// A group that is linked and compiled.
+#[derive(Clone)]
+pub struct Built {
+    pub spec: GroupSpec,
+    pub artifact: Arc<Artifact>,
+    pub exports: Vec<String>,
+    pub cost: Cost,
+}
+
+/// Starts what was built.
+pub async fn start(built: Built, succession: Succession, observer: Observer) -> Result<Prepared, Refused> {
+    let Built {
+        spec,
+        artifact,
+        exports,
+        cost,
+    } = built;
     let id = GenerationId {
         group: spec.name.as_str().into(),
         number: succession.number,
     };
-    let inherits = spec.state == State::Migrate && succession.has_predecessor;
+    let inherits = succession.inherits && spec.state == State::Migrate;
+    let probation = spec.probation.filter(|_| succession.on_probation);
     let starting = Instant::now();
-    let start = Generation::start(
+    let started = Generation::start(
         id,
-        Arc::new(artifact),
-        Plan::of(&spec, inherits),
+        artifact.clone(),
+        Plan::of(&spec, inherits, probation),
         Files::new(&spec.name, spec.files.clone()),
         observer,
     );
-    let started = tokio::select! {
-        biased;
-        // A start may take long, and memory; those of contents that are gone already would pile up.
-        () = nobody_waits.cancelled() => return Err((spec, Vec::new())),
-        started = start => started,
-    };
-    match started {
-        Ok((generation, retirement)) => {
-            let instantiate = starting.elapsed();
-            Ok(Prepared {
-                spec,
-                generation,
-                retirement,
-                exports: own_exports,
-                cost,
-                instantiate,
-                inherits,
-            })
-        }
+    match started.await {
+        Ok((generation, retirement)) => Ok(Prepared {
+            spec,
+            generation,
+            retirement,
+            artifact,
+            exports,
+            cost,
+            instantiate: starting.elapsed(),
+            inherits,
+        }),
         Err(FailedStart {
             component,
             diagnostic,

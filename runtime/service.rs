@@ -39,6 +39,7 @@ async fn reload(orders: &Orders) {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
         Err(error) => tracing::debug!(%error, "the clock cannot be read"),
     }
+    // Of all groups, none is refused for being pinned.
     if let Err(error) = orders.swap(None).await {
         tracing::error!(%error, "nothing was read");
     }

@@ -358,11 +358,11 @@ fn a_manifest_with_mistakes() {
         ],
     );
     check(
-        "[groups.shop.swap]\n      probation = { requests = 1, traps = 1 }\n",
+        "[groups.shop.swap]\n      probation = { requests = 1, traps = 2 }\n",
         &[
-            "error[manifest-not-yet]",
-            "--> ROOT/wasmhost.toml:2:19\n",
-            "is not supported yet",
+            "error[manifest-value]",
+            "--> ROOT/wasmhost.toml:2:",
+            "probation.traps must be",
         ],
     );
     check(

@@ -44,6 +44,7 @@ mod migration;
 mod outgoing;
 mod outgoing_tls;
 mod policies;
+mod probation;
 mod recipe;
 mod releases;
 mod restart;

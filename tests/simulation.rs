@@ -80,7 +80,7 @@ fn losing_the_newest_is_found() {
 
 #[test]
 fn publishing_half_is_found() {
-    is_found(Mutant::PublishHalf, &[Guarantee::Together]);
+    is_found(Mutant::PublishHalf, &[Guarantee::Together, Guarantee::Fresh]);
 }
 
 #[test]
@@ -102,6 +102,11 @@ fn a_trap_that_ends_its_generation_is_found() {
         Mutant::TrapEndsGeneration,
         &[Guarantee::LastGood, Guarantee::NoneLost],
     );
+}
+
+#[test]
+fn serving_again_what_was_reverted_is_found() {
+    is_found(Mutant::ForgetsWhatWasReverted, &[Guarantee::ContentDecides]);
 }
 
 #[test]

@@ -14,6 +14,8 @@
 //! | `GET /v1/log`, `POST /v1/log` `{"level": "debug"}` | how much is logged |
 //! | `GET /v1/openapi.json` | all of this for programs |
 //! | `POST /v1/swap` `{"group": "shop"}` | serves what lies on disk, of one group or of all |
+//! | `POST /v1/rollback` `{"group": "shop", "generation": "3"}` | serves a content that served before; without `generation` the newest other one |
+//! | `POST /v1/pin`, `POST /v1/unpin` `{"group": "shop"}` | has what serves of a group stay, whatever lies on disk; follows the tree again |
 //! | `POST /v1/freeze`, `POST /v1/unfreeze` | takes no change before it is asked for; follows the tree again |
 //! | `POST /v1/keyvalue` `{"group": "shop", "request": {"get": {"key": "a"}}}` | reads or changes the keys and values of a group |
 //! | `POST /v1/clock` `{"advance_ms": 3600000}` | moves the guests' clock on, of a test's server alone |
@@ -36,7 +38,7 @@ use super::{Desk, assets, gauges, reports, streams};
 use crate::{
     diagnostic::Diagnostic,
     keyvalue,
-    orders::{GroupStatus, NoControl},
+    orders::{GroupStatus, NoControl, RolledBack},
     status::GroupHistory,
 };
 
@@ -63,6 +65,9 @@ pub fn router(desk: Desk) -> Router {
         .route("/draw.js", get(assets::parts))
         .route("/icon.svg", get(assets::icon))
         .route("/v1/swap", post(swap))
+        .route("/v1/rollback", post(rollback))
+        .route("/v1/pin", post(pin))
+        .route("/v1/unpin", post(unpin))
         .route(
             "/v1/keyvalue",
             post(keyvalue).layer(DefaultBodyLimit::max(MAX_BODY)),
@@ -74,12 +79,18 @@ pub fn router(desk: Desk) -> Router {
 }
 
 /// Why an order was not carried out.
-pub struct Failure(pub StatusCode, pub Diagnostic);
+pub struct Failure(pub StatusCode, pub Vec<Diagnostic>);
+
+impl Failure {
+    pub fn one(status: StatusCode, diagnostic: Diagnostic) -> Self {
+        Self(status, vec![diagnostic])
+    }
+}
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let Self(status, diagnostic) = self;
-        (status, Json(json!({ "diagnostics": [diagnostic] }))).into_response()
+        let Self(status, diagnostics) = self;
+        (status, Json(json!({ "diagnostics": diagnostics }))).into_response()
     }
 }
 
@@ -87,13 +98,13 @@ impl From<NoControl> for Failure {
     fn from(error: NoControl) -> Self {
         let diagnostic = Diagnostic::new("control-failed", error.to_string());
         let diagnostic = diagnostic.help("what serves goes on; restart the server, and report its log");
-        Self(StatusCode::INTERNAL_SERVER_ERROR, diagnostic)
+        Self::one(StatusCode::INTERNAL_SERVER_ERROR, diagnostic)
     }
 }
 
 async fn unknown() -> Failure {
     let diagnostic = Diagnostic::new("path-unknown", "the admin interface has no such path");
-    Failure(
+    Failure::one(
         StatusCode::NOT_FOUND,
         diagnostic.help("client and server are of different versions"),
     )
@@ -154,7 +165,7 @@ struct Which {
 /// disk is not served.
 async fn swap(State(desk): State<Desk>, Json(Which { group }): Json<Which>) -> Result<Json<Value>, Failure> {
     let before = desk.live.groups();
-    desk.orders.swap(group.clone()).await?;
+    desk.orders.swap(group.clone()).await?.map_err(refused)?;
     let after = desk.live.groups();
     let is_meant = |name: &String| group.as_ref().is_none_or(|group| group == name);
     let names: Vec<&String> = before.keys().chain(after.keys()).collect();
@@ -177,11 +188,64 @@ async fn swap(State(desk): State<Desk>, Json(Which { group }): Json<Which>) -> R
     Ok(Json(json!({ "groups": outcomes })))
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Back {
+    group: String,
+    #[serde(default)]
+    generation: Option<Name>,
+}
+
+/// What a generation, or a content, is known by.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Name {
+    Number(u64),
+    Text(String),
+}
+
+async fn rollback(
+    State(desk): State<Desk>,
+    Json(Back { group, generation }): Json<Back>,
+) -> Result<Json<RolledBack>, Failure> {
+    let to = generation.map(|name| match name {
+        Name::Number(number) => number.to_string(),
+        Name::Text(text) => text,
+    });
+    let done = desk.orders.roll_back(group, to).await?;
+    done.map(Json).map_err(refused)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct One {
+    group: String,
+}
+
+async fn pin(State(desk): State<Desk>, Json(One { group }): Json<One>) -> Result<Json<Value>, Failure> {
+    set_pinned(&desk, group, true).await
+}
+
+async fn unpin(State(desk): State<Desk>, Json(One { group }): Json<One>) -> Result<Json<Value>, Failure> {
+    set_pinned(&desk, group, false).await
+}
+
+async fn set_pinned(desk: &Desk, group: String, pinned: bool) -> Result<Json<Value>, Failure> {
+    let done = desk.orders.pin(group.clone(), pinned).await?;
+    done.map_err(refused)?;
+    Ok(Json(json!({ "group": group, "pinned": pinned })))
+}
+
+/// What the control plane does not do, and why.
+fn refused(diagnostics: Vec<Diagnostic>) -> Failure {
+    Failure(StatusCode::CONFLICT, diagnostics)
+}
+
 fn group_unknown(name: &str, groups: &BTreeMap<String, GroupHistory>) -> Failure {
     let names: Vec<&str> = groups.keys().map(String::as_str).collect();
     let diagnostic = Diagnostic::new("group-unknown", format!("the server has no group {name}"));
     let help = format!("its groups are: {}", names.join(", "));
-    Failure(StatusCode::NOT_FOUND, diagnostic.help(help))
+    Failure::one(StatusCode::NOT_FOUND, diagnostic.help(help))
 }
 
 #[derive(Deserialize)]
@@ -201,7 +265,7 @@ async fn keyvalue(
             keyvalue::Error::Refused(_) => StatusCode::BAD_REQUEST,
             keyvalue::Error::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Failure(status, keyvalue::diagnostic(error))
+        Failure::one(status, keyvalue::diagnostic(error))
     })
 }
 
@@ -218,7 +282,7 @@ async fn set_frozen(desk: &Desk, frozen: bool) -> Result<Json<Value>, Failure> {
     let done = desk.orders.freeze(frozen).await?;
     done.map_err(|error| {
         let diagnostic = Diagnostic::new("watch-missing", error.to_string());
-        Failure(
+        Failure::one(
             StatusCode::CONFLICT,
             diagnostic.help("start it without --frozen, or swap on command"),
         )
@@ -243,7 +307,7 @@ async fn set_level(
     desk.logging.set_level(&level).map_err(|error| {
         let diagnostic = Diagnostic::new("log-level", format!("{level:?} is no log level: {error}"));
         let help = "one of error, warn, info, debug, trace, or by module: \"info,wasmhost::server=debug\"";
-        Failure(StatusCode::BAD_REQUEST, diagnostic.help(help))
+        Failure::one(StatusCode::BAD_REQUEST, diagnostic.help(help))
     })?;
     tracing::info!(filter = level, "the log level was changed");
     Ok(Json(json!({ "level": level })))

@@ -105,7 +105,7 @@ impl Refusal {
                 ),
             ),
         };
-        let mut response = Failure(status, diagnostic).into_response();
+        let mut response = Failure::one(status, diagnostic).into_response();
         if *self == Self::Token {
             let bearer = HeaderValue::from_static("Bearer");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);

@@ -42,7 +42,7 @@ pub async fn journal(State(desk): State<Desk>, Query(which): Query<Which>) -> Re
             "journal-unreadable",
             format!("the journal cannot be read: {error}"),
         );
-        Failure(StatusCode::INTERNAL_SERVER_ERROR, diagnostic)
+        Failure::one(StatusCode::INTERNAL_SERVER_ERROR, diagnostic)
     };
     let read = read.map_err(|error| failed(error.to_string()))?;
     let records = read.map_err(|error| failed(error.to_string()))?;

@@ -33,7 +33,7 @@ fn follow(desk: &Desk, feed: &Feed, from: &From) -> Response {
     let Ok(place) = desk.bounds.followers.clone().try_acquire_owned() else {
         let diagnostic = Diagnostic::new("followers-full", "as many follow already as may");
         let diagnostic = diagnostic.help("close a dashboard that nobody looks at");
-        return Failure(StatusCode::SERVICE_UNAVAILABLE, diagnostic).into_response();
+        return Failure::one(StatusCode::SERVICE_UNAVAILABLE, diagnostic).into_response();
     };
     let lines = feed.follow(from.last).map(move |line| {
         // It goes with the stream.

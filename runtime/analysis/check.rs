@@ -161,7 +161,8 @@ async fn prepare(tree: &ReadTree, group: Readable) -> Result<Prepared, prepare::
         tree.exports.clone(),
         prepare::Succession {
             number: 1,
-            has_predecessor: false,
+            inherits: false,
+            on_probation: false,
         },
         nobody,
         CancellationToken::new(),

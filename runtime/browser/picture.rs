@@ -75,6 +75,10 @@ impl Picture {
         match event {
             Event::Ready { groups, .. } => groups.iter().for_each(|group| self.begin(group)),
             Event::Swapped(swapped) => self.swap(swapped),
+            Event::Reverted { group, to, .. } => {
+                let shown = self.groups.entry(group.clone()).or_default();
+                (shown.generation, shown.code) = (*to, *to);
+            }
             Event::Rejected {
                 group, diagnostics, ..
             } => {

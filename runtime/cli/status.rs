@@ -94,8 +94,16 @@ fn listed(groups: &BTreeMap<String, GroupHistory>, live: &Value) -> String {
             Some(record) => format!(", other content was refused at {}", time(record)),
             None => String::new(),
         };
+        let reverted = match &group.reverted {
+            Some(record) => format!(", reverted from @{} at {}", record["from"], time(record)),
+            None => String::new(),
+        };
         let load = load(&live[name]);
-        let _ = writeln!(text, "{} since {since}{load}{refused}", serving(name, group));
+        let _ = writeln!(
+            text,
+            "{} since {since}{load}{reverted}{refused}",
+            serving(name, group)
+        );
     }
     text
 }
@@ -108,6 +116,11 @@ fn load(live: &Value) -> String {
     };
     if let Some(queued) = live["queued"].as_u64().filter(|queued| *queued > 0) {
         let _ = write!(text, ", {queued} queued");
+    }
+    for standing in ["pinned", "on_probation"] {
+        if live[standing] == true {
+            let _ = write!(text, ", {}", standing.replace('_', " "));
+        }
     }
     for old in live["draining"].as_array().into_iter().flatten() {
         let _ = write!(text, ", @{} ends with {}", old["generation"], old["in_flight"]);
@@ -125,6 +138,9 @@ fn explained(name: &str, group: &GroupHistory) -> String {
             group.ready.as_deref().unwrap_or("?")
         ),
     };
+    if let Some(record) = &group.reverted {
+        let _ = writeln!(text, "{}", records::text(record));
+    }
     if let Some(record) = &group.trapped {
         let _ = writeln!(text, "{}", records::text(record));
     }

@@ -21,6 +21,45 @@ pub struct Swap {
     json: bool,
 }
 
+/// Serve a content of a group that served before.
+///
+/// What lies on disk is not served before it changes, or is asked for with `wasmhost swap`. The last contents are
+/// kept in the state directory, so that this works after a restart, and when their files are gone.
+#[derive(clap::Args)]
+pub struct Rollback {
+    #[command(flatten)]
+    state_dir: StateDir,
+    group: String,
+    /// The number of a generation since the server's start, or the beginning of a content's digest. The newest
+    /// other content, where it is not given.
+    generation: Option<String>,
+    /// As one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Have what serves of a group stay, whatever lies on disk, also after a restart.
+#[derive(clap::Args)]
+pub struct Pin {
+    #[command(flatten)]
+    state_dir: StateDir,
+    group: String,
+    /// As one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Follow what lies on disk of a group again.
+#[derive(clap::Args)]
+pub struct Unpin {
+    #[command(flatten)]
+    state_dir: StateDir,
+    group: String,
+    /// As one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
 /// Have the server finish what runs and end, and wait until it has.
 #[derive(clap::Args)]
 pub struct Drain {
@@ -61,6 +100,57 @@ fn told(name: &str, outcome: &Value) -> String {
         (Some(_), None) => format!("{name} has no component any more\n"),
         (None, None) => format!("{name}: nothing to serve yet\n"),
     }
+}
+
+pub fn rollback(arguments: Rollback) -> Result<ExitCode, Vec<Diagnostic>> {
+    let Rollback {
+        state_dir,
+        group,
+        generation,
+        json,
+    } = arguments;
+    let body = json!({ "group": group, "generation": generation });
+    let answer = order(&state_dir, "/v1/rollback", &body)?;
+    tell(json, &answer, || {
+        let now = &answer["generation"];
+        match answer["from"].as_u64() {
+            Some(from) => format!("{group}@{now} serves an older content, in the place of {group}@{from}"),
+            None => format!("{group}@{now} serves"),
+        }
+    })
+}
+
+pub fn pin(arguments: Pin) -> Result<ExitCode, Vec<Diagnostic>> {
+    let Pin {
+        state_dir,
+        group,
+        json,
+    } = arguments;
+    let answer = order(&state_dir, "/v1/pin", &json!({ "group": group }))?;
+    tell(json, &answer, || format!("{group} is pinned: what serves stays"))
+}
+
+pub fn unpin(arguments: Unpin) -> Result<ExitCode, Vec<Diagnostic>> {
+    let Unpin {
+        state_dir,
+        group,
+        json,
+    } = arguments;
+    let answer = order(&state_dir, "/v1/unpin", &json!({ "group": group }))?;
+    tell(json, &answer, || format!("{group} follows what lies on disk"))
+}
+
+fn order(state_dir: &StateDir, path: &str, body: &Value) -> Result<Value, Vec<Diagnostic>> {
+    runtime()?.block_on(async { connect(state_dir).await?.post(path, body).await })
+}
+
+fn tell(json: bool, answer: &Value, text: impl FnOnce() -> String) -> Result<ExitCode, Vec<Diagnostic>> {
+    print(&if json {
+        format!("{answer}\n")
+    } else {
+        text() + "\n"
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 pub fn drain(arguments: Drain) -> Result<ExitCode, Vec<Diagnostic>> {

@@ -160,12 +160,14 @@ impl Live {
         Ok(function)
     }
 
-    /// Runs one call. Errors: the store is dead; the client has been answered all the same.
+    /// Runs one call. Errors: the store is dead; `fell` was told why, and then the client was answered all the
+    /// same.
     pub async fn call(
         &mut self,
         call: Box<Call>,
         limit: Duration,
         end: &CancellationToken,
+        fell: Fell<'_>,
     ) -> Result<(), Death> {
         let function = self
             .function(&call.name.component, &call.entry)
@@ -179,8 +181,9 @@ impl Live {
             live: self,
             limit,
             end,
+            fell,
         };
-        let result = match function {
+        match function {
             Function::Page(handle) => deadlined.call_page(handle, call).await,
             // Boxed, so that calls of pages do not carry their size.
             Function::WasiHttp02(handle) => Box::pin(deadlined.call_wasi_http(handle, call)).await,
@@ -191,10 +194,9 @@ impl Live {
                     end,
                     answered: &|_| (),
                 };
-                return Box::pin(concurrent::serve_one(self, call, &terms)).await;
+                Box::pin(concurrent::serve_one(self, call, &terms, fell)).await
             }
-        };
-        result.map_err(|death| death.with_memory(&mut self.store))
+        }
     }
 
     /// Ends with an error what its guests have left unfinished: dropped with the store it would look
@@ -209,16 +211,22 @@ struct Deadlined<'a> {
     live: &'a mut Live,
     limit: Duration,
     end: &'a CancellationToken,
+    fell: Fell<'a>,
 }
+
+/// Who is told why a store died in a call.
+pub type Fell<'a> = &'a (dyn Fn(CallName, &Death) + Sync);
 
 impl Deadlined<'_> {
     async fn call_page(self, handle: PageFunction, call: Box<Call>) -> Result<(), Death> {
         let Call {
+            name,
             params,
             request,
             reply,
             ..
         } = *call;
+        let fell = self.fell;
         let (parts, body) = request.into_parts();
         let answer = match whole(body).await {
             Ok(body) => {
@@ -229,7 +237,10 @@ impl Deadlined<'_> {
         };
         let (answer, result) = match answer {
             Ok(answer) => (answer, Ok(())),
-            Err(death) => (Err(death.as_request_error()), Err(death)),
+            Err(death) => {
+                fell(name, &death);
+                (Err(death.as_request_error()), Err(death))
+            }
         };
         // Its client may be gone, which is all the same to the store.
         let _ = reply.send(answer);
@@ -237,17 +248,25 @@ impl Deadlined<'_> {
     }
 
     async fn run_page(self, handle: PageFunction, request: page::Request) -> Result<Answer, Death> {
-        let Self { live, limit, end } = self;
-        let (response,) = {
+        let Self { live, limit, end, .. } = self;
+        let called = {
             let guest = pin!(handle.call_async(&mut live.store, (request,)));
-            within(limit, end, guest).await?
+            within(limit, end, guest).await
         };
+        let (response,) = called.map_err(|death| death.with_memory(&mut live.store))?;
         Ok(page_answer(response, live.store.data()))
     }
 
     async fn call_wasi_http(self, handle: WasiHttpFunction, call: Box<Call>) -> Result<(), Death> {
-        let Self { live, limit, end } = self;
-        let Call { request, reply, .. } = *call;
+        let Self {
+            live,
+            limit,
+            end,
+            fell,
+        } = self;
+        let Call {
+            name, request, reply, ..
+        } = *call;
         let exchange = Exchange::default();
         let request = request.map(|body| exchange.upload(body));
         let (sender, mut response) = oneshot::channel();
@@ -276,7 +295,9 @@ impl Deadlined<'_> {
                 result = &mut guest => result,
             }
         };
-        if result.is_err() {
+        let result = result.map_err(|death| death.with_memory(&mut live.store));
+        if let Err(death) = &result {
+            fell(name, death);
             host::http::break_off(live.store.data_mut());
         }
         exchange.guest_is_over();

@@ -22,13 +22,15 @@ use wasmtime::{
 
 use super::{
     RequestError,
-    call::{Call, Death, Live, PageFunction, WasiHttp03Function, WasiHttpFunction, forward, page_answer},
+    call::{
+        Call, Death, Fell, Live, PageFunction, WasiHttp03Function, WasiHttpFunction, forward, page_answer,
+    },
     intake::{Calls, Intake, Next, next, runs_in_line},
     paused::Pause,
     registry::Registry,
 };
 use crate::{
-    host::{self, CallName, Handler, Host, exchange::Exchange, http03, page},
+    host::{self, Handler, Host, exchange::Exchange, http03, page},
     project::ComponentId,
 };
 
@@ -42,8 +44,13 @@ pub struct Terms<'a> {
     pub answered: &'a (dyn Fn(&ComponentId) + Sync),
 }
 
-/// Runs one call alone. Errors: the store is dead; the client has been answered all the same.
-pub async fn serve_one(live: &mut Live, call: Box<Call>, terms: &Terms<'_>) -> Result<(), Death> {
+/// Runs one call alone. Errors: the store is dead; `fell` was told why.
+pub async fn serve_one(
+    live: &mut Live,
+    call: Box<Call>,
+    terms: &Terms<'_>,
+    fell: Fell<'_>,
+) -> Result<(), Death> {
     let (sender, calls) = mpsc::channel(1);
     // There is room for one.
     let _ = sender.try_send(call);
@@ -51,9 +58,7 @@ pub async fn serve_one(live: &mut Live, call: Box<Call>, terms: &Terms<'_>) -> R
     let (_, no_pauses) = mpsc::channel(1);
     let mut intake = Some(Calls::new(calls, no_pauses, Some).lock_owned().await);
     let mut visit = Visit::new(terms);
-    serve(live, &mut intake, &mut visit, terms, &|_, _| ())
-        .await
-        .map(drop)
+    serve(live, &mut intake, &mut visit, terms, fell).await.map(drop)
 }
 
 /// The calls of a store that are under way, from one turn of its event loop to the next.
@@ -86,7 +91,7 @@ pub async fn serve(
     intake: &mut Option<Intake>,
     visit: &mut Visit,
     terms: &Terms<'_>,
-    fell: &(dyn Fn(CallName, &Death) + Sync),
+    fell: Fell<'_>,
 ) -> Result<Option<Pause>, Death> {
     let Visit { registry, lingering } = visit;
     let instance = live.instance;
@@ -176,7 +181,7 @@ impl Loop<'_> {
         &self,
         intake: &mut Option<Intake>,
         lingering: &mut Vec<Lingering>,
-        fell: &(dyn Fn(CallName, &Death) + Sync),
+        fell: Fell<'_>,
     ) -> wasmtime::Result<Turned> {
         let mut running = FuturesUnordered::new();
         let (mut line_is_free, mut on_time, mut pausing) = (true, true, None);

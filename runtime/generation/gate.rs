@@ -1,7 +1,7 @@
 //! Whether calls may begin in a generation. Who asks waits where that is not decided yet.
 //!
 //! ```text
-//!  open ◀──▶ closed ──▶ over ──▶ (open again, where the group is reverted to it)
+//!  open ◀──▶ closed ──▶ over
 //! ```
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +35,21 @@ impl Gate {
         self.is_open.load(Ordering::Acquire)
     }
 
+    /// Nothing begins before it is decided whether the group goes on with this generation.
+    pub fn close(&self) {
+        self.turn(Phase::Open, Phase::Closed);
+    }
+
+    /// It does.
+    pub fn reopen(&self) {
+        self.turn(Phase::Closed, Phase::Open);
+    }
+
+    /// It does not, where that was in question.
+    pub fn end_if_closed(&self) {
+        self.turn(Phase::Closed, Phase::Over);
+    }
+
     /// Nothing begins any more: the group has moved on.
     pub fn end(&self) {
         self.set(Phase::Over);
@@ -62,7 +77,20 @@ impl Gate {
     }
 
     fn set(&self, phase: Phase) {
-        self.is_open.store(phase == Phase::Open, Ordering::Release);
-        self.phase.send_replace(phase);
+        self.phase.send_modify(|current| {
+            *current = phase;
+            self.is_open.store(phase == Phase::Open, Ordering::Release);
+        });
+    }
+
+    fn turn(&self, from: Phase, to: Phase) {
+        self.phase.send_if_modified(|current| {
+            let turns = *current == from;
+            if turns {
+                *current = to;
+                self.is_open.store(to == Phase::Open, Ordering::Release);
+            }
+            turns
+        });
     }
 }

@@ -16,10 +16,14 @@ pub enum Unwilling {
     Gone,
 }
 
-/// Gives `new` what `old` hands over, if there is one, and has it begin. The old one that comes back answers
-/// nobody as long as it is held.
-pub async fn hand_over(old: Option<&Generation>, new: &Generation) -> Result<Option<Paused>, Unwilling> {
-    let failed = |failure| Unwilling::Failed(Box::new(failure));
+/// What a generation handed over, and the one that did: it answers nobody as long as it is held.
+pub struct HandedOver {
+    pub held: Option<Paused>,
+    pub snapshots: Arc<Snapshots>,
+}
+
+/// Gives `new` what `old` hands over, if there is one, and has it begin.
+pub async fn hand_over(old: Option<&Generation>, new: &Generation) -> Result<HandedOver, Unwilling> {
     let old = match old {
         Some(old) if old.stores.is_one() => Some(
             old.stores
@@ -32,15 +36,20 @@ pub async fn hand_over(old: Option<&Generation>, new: &Generation) -> Result<Opt
     let snapshots = match &old {
         // Where the store is gone, so is what it remembered.
         Some(old) => match old.save().await {
-            Some(saved) => saved.map_err(failed)?,
+            Some(saved) => saved.map_err(|failure| Unwilling::Failed(Box::new(failure)))?,
             None => Arc::default(),
         },
         None => Arc::<Snapshots>::default(),
     };
+    load(new, snapshots.clone()).await?;
+    Ok(HandedOver { held: old, snapshots })
+}
+
+/// Gives a new generation what another one handed over, and has it begin.
+pub async fn load(new: &Generation, snapshots: Arc<Snapshots>) -> Result<(), Unwilling> {
     let heir = new.stores.pause().await.ok_or(Unwilling::Gone)?;
     let begun = heir.begin(snapshots).await.ok_or(Unwilling::Gone)?;
-    begun.map_err(failed)?;
-    Ok(old)
+    begun.map_err(|failure| Unwilling::Failed(Box::new(failure)))
 }
 
 impl Unwilling {

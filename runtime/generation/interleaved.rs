@@ -89,6 +89,15 @@ async fn run(
             break;
         }
         while stores.try_join_next().is_some() {}
+        let goes_on = tokio::select! {
+            biased;
+            () = setting.end.cancelled() => break,
+            goes_on = setting.gate.passed() => goes_on,
+        };
+        if !goes_on {
+            // Dropped, it sends what waits away.
+            break;
+        }
         let next = match live.take() {
             Some(live) => Some(live),
             None => successor(&setting).await,

@@ -7,7 +7,7 @@ use tokio::{sync::Semaphore, task::JoinHandle};
 
 use super::{
     RequestError,
-    call::Call,
+    call::{Call, Death},
     setting::{FailedStart, Setting},
     tasks::{self, Alive, Caller},
 };
@@ -62,7 +62,8 @@ impl Isolated {
             Ok(live) => live,
             Err(death) => return self.setting.give_up(*call, death),
         };
-        match live.call(call, limits.request_time, end).await {
+        let fell = |name, death: &Death| self.setting.report(name, death);
+        match live.call(call, limits.request_time, end, &fell).await {
             Ok(()) => {
                 self.setting.succeeded(&name.component);
                 self.setting.stop(&mut live).await;
@@ -71,7 +72,6 @@ impl Isolated {
                 if death.is_trap() {
                     self.setting.failed_at_once(&name.component);
                 }
-                self.setting.report(name, &death);
             }
         }
         live.break_off();

@@ -9,7 +9,7 @@ use super::{
     paused::{Pause, attend},
     setting::Setting,
 };
-use crate::host::CallName;
+use crate::project::ComponentId;
 
 pub struct LastingStore {
     setting: Arc<Setting>,
@@ -31,18 +31,20 @@ impl LastingStore {
     }
 
     pub async fn answer(&mut self, call: Box<Call>) {
-        let name = call.name.clone();
-        let (limit, end) = (self.setting.limits.request_time, self.setting.end.clone());
+        let page = call.name.component.clone();
+        let setting = self.setting.clone();
         let live = match self.living().await {
             Ok(live) => live,
             Err(death) => return self.setting.give_up(*call, death),
         };
-        match live.call(call, limit, &end).await {
+        let fell = |name, death: &Death| setting.report(name, death);
+        let called = live.call(call, setting.limits.request_time, &setting.end, &fell);
+        match called.await {
             Ok(()) => {
                 self.has_served = true;
-                self.setting.succeeded(&name.component);
+                self.setting.succeeded(&page);
             }
-            Err(death) => Box::pin(self.replace(name, death)).await,
+            Err(death) => Box::pin(self.replace(&page, &death)).await,
         }
     }
 
@@ -62,15 +64,15 @@ impl LastingStore {
         }
     }
 
-    /// A new store in the place of one that died in a call; later, where its page rests.
-    async fn replace(&mut self, name: CallName, death: Death) {
+    /// A new store in the place of one that died in a call; later, where no call can begin now.
+    async fn replace(&mut self, page: &ComponentId, death: &Death) {
         self.live = None;
         if death.is_trap() && !self.has_served {
-            self.setting.failed_at_once(&name.component);
+            self.setting.failed_at_once(page);
         }
-        let rests = self.setting.rests(&name.component);
-        self.setting.report(name, &death);
-        if rests || self.setting.end.is_cancelled() {
+        let Setting { gate, end, .. } = &*self.setting;
+        // Where nothing may begin, perhaps nothing ever does.
+        if self.setting.rests(page) || !gate.is_open() || end.is_cancelled() {
             return;
         }
         self.renew().await;

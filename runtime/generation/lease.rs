@@ -55,6 +55,7 @@ impl Lease {
         request: Box<http::Request<Body>>,
     ) -> Result<http::Response<LeasedBody>, RequestError> {
         let generation = &self.generation;
+        let again = generation.copy_of(&request);
         let no_handler = || RequestError::BadResponse(format!("{component} exports no handler"));
         let entry = generation.entry(component).ok_or_else(no_handler)?.clone();
         let (reply, answer) = oneshot::channel();
@@ -66,6 +67,9 @@ impl Lease {
             reply,
             waits: Some(generation.waits.clone()),
         });
+        if generation.probation.is_some() && !generation.gate.passed().await {
+            return Err(call.not_begun());
+        }
         let mut too_large = None;
         if !call.request.body().is_end_stream() {
             let limit = TooLarge::default();
@@ -78,6 +82,12 @@ impl Lease {
         // Whatever the guest made of the part that it got.
         if too_large.is_some_and(|limit| limit.load(Ordering::Relaxed)) {
             return Err(RequestError::BodyTooLarge);
+        }
+        if matches!(answer, Err(RequestError::Trapped))
+            && let Some(again) = again
+            && generation.is_reverted().await
+        {
+            return Err(RequestError::NotBegun(again));
         }
         let response = answer?;
         Ok(response.map(|body| LeasedBody::new(body, self)))
@@ -131,6 +141,35 @@ impl Lease {
             Err(BodyError::NoMemory) => Err(RequestError::NoMemory),
             Err(error) => Err(RequestError::BadRequest(error.to_string())),
         }
+    }
+}
+
+impl Generation {
+    /// On probation: the request for another generation, where nobody minds that this one may have begun it.
+    fn copy_of(&self, request: &http::Request<Body>) -> Option<Box<http::Request<Body>>> {
+        if self.probation.as_ref()?.is_over() && self.gate.is_open() {
+            return None;
+        }
+        // A body is gone once it was read.
+        if !(request.method().is_idempotent() && request.body().is_end_stream()) {
+            return None;
+        }
+        let mut copy = http::Request::new(body::full(""));
+        *copy.method_mut() = request.method().clone();
+        *copy.uri_mut() = request.uri().clone();
+        *copy.version_mut() = request.version();
+        *copy.headers_mut() = request.headers().clone();
+        *copy.extensions_mut() = request.extensions().clone();
+        Some(Box::new(copy))
+    }
+
+    /// True where its probation failed, and another generation has taken its place.
+    async fn is_reverted(&self) -> bool {
+        let has_failed = self
+            .probation
+            .as_ref()
+            .is_some_and(|probation| probation.has_failed());
+        has_failed && !self.gate.passed().await
     }
 }
 

@@ -25,6 +25,7 @@ mod memory;
 mod pace;
 mod paused;
 mod pool;
+mod probation;
 mod registry;
 mod setting;
 mod shared;
@@ -49,16 +50,17 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    breaker::Breakers, call::Waits, gate::Gate, memory::Memory, pace::Pace, setting::Setting, stores::Stores,
-    traces::Traces,
+    breaker::Breakers, call::Waits, gate::Gate, memory::Memory, pace::Pace, probation::Probationer,
+    setting::Setting, stores::Stores, traces::Traces,
 };
 pub use self::{
     drain::{Drained, drain},
-    handover::{Unwilling, hand_over},
+    handover::{HandedOver, Unwilling, hand_over, load},
     held::HeldBody,
     lease::{Lease, LeasedBody},
     lifecycle::{Failure, Snapshot, Snapshots, Step},
     paused::Paused,
+    probation::Verdict,
     setting::FailedStart,
 };
 use crate::{
@@ -66,7 +68,7 @@ use crate::{
     engine::TotalMemory,
     files::Files,
     host::{CallName, Provision, body::Body},
-    project::{ComponentId, Grants, GroupSpec, Instances, Limits, State},
+    project::{ComponentId, Grants, GroupSpec, Instances, Limits, Probation, State},
 };
 
 /// The name of a generation: `shop@3`.
@@ -89,6 +91,8 @@ pub enum Incident {
     Trapped { name: CallName, message: String },
     /// A new store of the same generation took over.
     Recovered,
+    /// Its probation is over. Where it failed, nothing begins before it is told to go on, or is replaced.
+    Judged(Verdict),
 }
 
 /// Who is told of incidents.
@@ -138,6 +142,8 @@ pub struct Generation {
     queue: Arc<Semaphore>,
     /// Held by what no store has taken yet.
     waits: Waits,
+    gate: Arc<Gate>,
+    probation: Option<Arc<Probationer>>,
     end: CancellationToken,
 }
 
@@ -150,16 +156,19 @@ pub struct Plan {
     pub state: State,
     /// It begins with what the generation before hands over, and not before.
     pub inherits: bool,
+    /// What its first requests have to show.
+    pub probation: Option<Probation>,
 }
 
 impl Plan {
-    pub fn of(spec: &GroupSpec, inherits: bool) -> Self {
+    pub fn of(spec: &GroupSpec, inherits: bool, probation: Option<Probation>) -> Self {
         Self {
             instances: spec.instances,
             limits: spec.limits.clone(),
             grants: spec.grants.clone(),
             state: spec.state,
             inherits,
+            probation,
         }
     }
 }
@@ -189,7 +198,10 @@ impl Generation {
             grants,
             state,
             inherits,
+            probation,
         } = plan;
+        let probation = probation.map(|terms| Arc::new(Probationer::new(terms)));
+        let gate = Arc::new(Gate::new());
         let end = CancellationToken::new();
         let entries = artifact.entries.clone();
         let provision = Provision::new(&id.group, &limits, &grants, &artifact.engines);
@@ -210,7 +222,8 @@ impl Generation {
             observer,
             breakers: Breakers::new(),
             end: end.clone(),
-            gate: Arc::new(Gate::new()),
+            gate: gate.clone(),
+            probation: probation.clone(),
             migrates: state == State::Migrate,
             inherits,
             memory: Memory::default(),
@@ -229,6 +242,8 @@ impl Generation {
             queue: Arc::new(Semaphore::new(limits.queue)),
             limits,
             waits: Waits::default(),
+            gate,
+            probation,
             end: end.clone(),
         });
         let retirement = Retirement {
@@ -270,6 +285,16 @@ impl Generation {
     /// Bytes that its stores take.
     pub fn memory(&self) -> u64 {
         self.memory.load(Relaxed)
+    }
+
+    /// Calls begin again, after a probation that failed without anything that could take its place.
+    pub fn go_on(&self) {
+        self.gate.reopen();
+    }
+
+    /// What waits to be told whether this generation goes on is led to another one.
+    pub fn give_way(&self) {
+        self.gate.end_if_closed();
     }
 
     fn entry(&self, component: &ComponentId) -> Option<&Entry> {

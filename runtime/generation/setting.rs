@@ -15,6 +15,7 @@ use super::{
     lifecycle::Terms,
     memory::Memory,
     pace::Pace,
+    probation::{Probationer, Verdict},
     traces::Traces,
 };
 use crate::{
@@ -42,6 +43,7 @@ pub struct Setting {
     pub traces: Traces,
     pub pace: Arc<Pace>,
     pub gate: Arc<Gate>,
+    pub probation: Option<Arc<Probationer>>,
     /// What its components remember is handed over, and taken over.
     pub migrates: bool,
     /// It does not begin before it was given what the generation before hands over.
@@ -194,17 +196,23 @@ impl Setting {
 
     /// Waits for one of `turns`, in order of arrival. `None` where the generation is ended meanwhile.
     pub async fn turn(&self, turns: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-        if let Ok(turn) = turns.clone().try_acquire_owned() {
+        if let Ok(turn) = turns.clone().try_acquire_owned()
+            && self.gate.is_open()
+        {
             return Some(turn);
         }
         Box::pin(self.turn_later(turns)).await
     }
 
     async fn turn_later(&self, turns: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+        let turn = async {
+            let turn = turns.clone().acquire_owned().await.ok()?;
+            self.gate.passed().await.then_some(turn)
+        };
         tokio::select! {
             biased;
             () = self.end.cancelled() => None,
-            turn = turns.clone().acquire_owned() => turn.ok(),
+            turn = turn => turn,
         }
     }
 
@@ -227,6 +235,7 @@ impl Setting {
 
     /// A call of this page ended well.
     pub fn succeeded(&self, page: &ComponentId) {
+        self.judge(Probationer::answered);
         if self.breakers.succeeded(page).is_some() {
             tracing::info!(generation = %self.id, component = %page, "the component answers again");
         }
@@ -254,12 +263,12 @@ impl Setting {
         } else {
             death.as_request_error()
         };
+        self.tell(call.name, &death, self.refusal(&death).message);
         // Its client may be gone, which is all the same here.
         let _ = call.reply.send(Err(error));
-        self.tell(call.name, &death, self.refusal(&death).message);
     }
 
-    /// Says why a store died in a call.
+    /// Says why a store died in a call: before its client is answered, who may be asked to try again.
     pub fn report(&self, name: CallName, death: &Death) {
         self.tell(name, death, death.to_string());
     }
@@ -276,6 +285,20 @@ impl Setting {
             self.traces.tell(&self.id, &name.component, find);
         }
         (self.observer)(&self.id, Incident::Trapped { name, message });
+        if !death.is_for_want_of_memory() {
+            self.judge(Probationer::trapped);
+        }
+    }
+
+    /// Counts for the probation, if it is on one. Where that has failed, nothing begins from here on.
+    fn judge(&self, count: impl FnOnce(&Probationer) -> Option<Verdict>) {
+        let Some(verdict) = self.probation.as_deref().and_then(count) else {
+            return;
+        };
+        if verdict != Verdict::Proven {
+            self.gate.close();
+        }
+        (self.observer)(&self.id, Incident::Judged(verdict));
     }
 
     /// Says that a store died of a failure, or that one failed in its end.

@@ -14,7 +14,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    Kept,
+    Change, Kept,
     record::{Content, Next},
 };
 use crate::project::{Blob as FileBlob, Digest, GroupSpec, make_state_folder};
@@ -83,14 +83,15 @@ impl Folder {
         Ok(Expected { folder, blobs })
     }
 
-    /// Says what serves from now on, ahead of the record: `None` where no component is left.
+    /// Says what serves from now on, ahead of the record.
     /// Errors: as for `expect`; then nothing newer than the record is said.
-    pub fn announce(&self, group: &str, spec: Option<&GroupSpec>) -> io::Result<()> {
+    pub fn announce(&self, group: &str, change: &Change) -> io::Result<()> {
+        let spec = change.spec.as_ref();
         let mut written = self.written()?;
         let file = self.kept.next_file(group);
         let next = Next {
             root: self.kept.root.clone(),
-            content: spec.map(Content::of),
+            said: change.said(),
         };
         let blobs = || spec.into_iter().flat_map(GroupSpec::blobs);
         let said = blobs()
@@ -152,7 +153,7 @@ impl Folder {
     pub fn sweep(&self, mut named: BTreeSet<Digest>) -> io::Result<()> {
         let mut written = self.written()?;
         for group in written.next.keys() {
-            let content = self.kept.next(group).and_then(|next| next.content);
+            let content = self.kept.next(group).and_then(|next| next.said.content);
             named.extend(content.iter().flat_map(Content::blobs));
         }
         written
@@ -187,7 +188,7 @@ impl Folder {
         groups
             .filter_map(|group| {
                 let next = self.kept.next(&group)?;
-                Some((group, next.content.map(|content| content.digest)))
+                Some((group, next.said.content.map(|content| content.digest)))
             })
             .collect()
     }

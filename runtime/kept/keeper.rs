@@ -14,10 +14,10 @@ use std::{
 };
 
 use super::{
-    CONTENTS, Folder, GONE_GROUPS, Kept, SERVER,
+    CONTENTS, Folder, GONE_GROUPS, Kept, SERVER, Withdrawn,
     folder::{sync_folder, write_record},
     read_record,
-    record::{Content, Record, Server},
+    record::{Content, Record, Said, Server},
 };
 use crate::project::{GroupSpec, ServerSpec};
 
@@ -40,10 +40,38 @@ struct Orders {
 
 #[derive(Default)]
 struct Pending {
-    /// The content that serves, or `None` where no component is left.
-    groups: BTreeMap<String, Option<GroupSpec>>,
+    groups: BTreeMap<String, Change>,
+    pins: BTreeMap<String, bool>,
     server: Option<ServerSpec>,
     closed: bool,
+}
+
+/// What becomes of a group.
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    /// What serves, or `None` where no component is left.
+    pub spec: Option<GroupSpec>,
+    /// What is not served for it.
+    pub withdrawn: Option<Withdrawn>,
+    /// What was withdrawn is no good content.
+    pub is_bad: bool,
+}
+
+impl Change {
+    pub fn serves(spec: GroupSpec) -> Self {
+        Self {
+            spec: Some(spec),
+            ..Self::default()
+        }
+    }
+
+    pub fn said(&self) -> Said {
+        Said {
+            content: self.spec.as_ref().map(Content::of),
+            withdrawn: self.withdrawn,
+            is_bad: self.is_bad,
+        }
+    }
 }
 
 impl Keeper {
@@ -69,22 +97,30 @@ impl Keeper {
     /// Keeps what serves from now on. Once it returns, a killed process has it.
     pub fn keep(&self, specs: impl IntoIterator<Item = GroupSpec>) {
         for spec in specs {
-            self.order(spec.name.clone(), Some(spec));
+            self.change(&spec.name.clone(), Change::serves(spec));
         }
+    }
+
+    /// Keeps whether what serves of a group is to stay.
+    pub fn pin(&self, group: &str, pinned: bool) {
+        self.orders.add(|pending| {
+            pending.pins.insert(group.to_owned(), pinned);
+        });
     }
 
     /// The group has no component left: its contents stay, but it is not served by them.
     pub fn gone(&self, group: &str) {
-        self.order(group.to_owned(), None);
+        self.change(group, Change::default());
     }
 
-    fn order(&self, group: String, spec: Option<GroupSpec>) {
-        if let Err(error) = self.folder.announce(&group, spec.as_ref()) {
+    /// Keeps what has become of a group. Once it returns, a killed process has it.
+    pub fn change(&self, group: &str, change: Change) {
+        if let Err(error) = self.folder.announce(group, &change) {
             // The thread comes to the same, and says so once.
             tracing::debug!(group, %error, "not announced");
         }
         self.orders
-            .add(|pending| drop(pending.groups.insert(group, spec)));
+            .add(|pending| drop(pending.groups.insert(group.to_owned(), change)));
     }
 
     /// Keeps how the server listens.
@@ -138,8 +174,11 @@ impl Orders {
     /// Puts back what could not be written, unless there is something newer.
     fn put_back(&self, failed: Pending) {
         let mut pending = self.lock();
-        for (group, spec) in failed.groups {
-            pending.groups.entry(group).or_insert(spec);
+        for (group, change) in failed.groups {
+            pending.groups.entry(group).or_insert(change);
+        }
+        for (group, pinned) in failed.pins {
+            pending.pins.entry(group).or_insert(pinned);
         }
         pending.server = pending.server.take().or(failed.server);
     }
@@ -147,7 +186,7 @@ impl Orders {
 
 impl Pending {
     fn is_empty(&self) -> bool {
-        self.groups.is_empty() && self.server.is_none()
+        self.groups.is_empty() && self.pins.is_empty() && self.server.is_none()
     }
 }
 
@@ -182,13 +221,19 @@ fn write(folder: &Folder, pending: &Pending) -> io::Result<()> {
     }
     folder.open()?;
     let kept = &folder.kept;
-    for spec in pending.groups.values().flatten() {
+    for spec in pending.groups.values().filter_map(|change| change.spec.as_ref()) {
         folder.sync_blobs(spec)?;
     }
-    for (group, spec) in &pending.groups {
+    let groups: BTreeSet<&String> = pending.groups.keys().chain(pending.pins.keys()).collect();
+    for group in groups {
         let before = kept.written_record(group);
-        let record = before.clone().unwrap_or_else(|| kept.nothing());
-        let record = record.then(spec.as_ref().map(Content::of), CONTENTS);
+        let mut record = before.clone().unwrap_or_else(|| kept.nothing());
+        if let Some(change) = pending.groups.get(group) {
+            record = record.then(change.said(), CONTENTS);
+        }
+        if let Some(pinned) = pending.pins.get(group) {
+            record.standing.pinned = *pinned;
+        }
         if before.as_ref() != Some(&record) {
             write_record(&kept.record_file(group), &record)?;
         }
@@ -197,8 +242,8 @@ fn write(folder: &Folder, pending: &Pending) -> io::Result<()> {
         write_server(kept, spec)?;
     }
     sync_folder(&kept.folder)?;
-    for (group, spec) in &pending.groups {
-        folder.recorded(group, spec.as_ref().map(|spec| spec.digest))?;
+    for (group, change) in &pending.groups {
+        folder.recorded(group, change.spec.as_ref().map(|spec| spec.digest))?;
     }
     sweep(folder)
 }

@@ -18,10 +18,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::{Deserialize, Serialize};
+
 use self::record::{Next, Record, Server};
 pub use self::{
     folder::{Expected, Folder},
-    keeper::Keeper,
+    keeper::{Change, Keeper},
 };
 use crate::project::{Digest, DiscoveryLimits, GroupSpec, ServerSpec};
 
@@ -31,6 +33,42 @@ pub const CONTENTS: usize = 3;
 const GONE_GROUPS: usize = 16;
 /// Bytes of one record.
 const RECORD: u64 = 16 << 20;
+
+/// What lies on disk of a group and is not served, for what serves was chosen instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Withdrawn {
+    Content(Digest),
+    /// No component at all.
+    Nothing,
+}
+
+impl Withdrawn {
+    /// Of what was found of a group.
+    pub fn of(found: Option<Digest>) -> Self {
+        found.map_or(Self::Nothing, Self::Content)
+    }
+
+    pub fn is(self, found: Option<Digest>) -> bool {
+        self == Self::of(found)
+    }
+}
+
+/// What was decided about a group beside its content.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Standing {
+    pub withdrawn: Option<Withdrawn>,
+    /// What serves stays, whatever lies on disk.
+    pub pinned: bool,
+}
+
+impl Standing {
+    /// True where a start does not take what it finds.
+    pub fn keeps_from(&self, found: Option<Digest>) -> bool {
+        self.pinned || self.withdrawn.is_some_and(|withdrawn| withdrawn.is(found))
+    }
+}
 
 /// Where the server's own record lies; a group's name does not begin so.
 const SERVER: &str = "_server.json";
@@ -75,6 +113,33 @@ impl Kept {
         })
     }
 
+    /// What was decided about a group, as far as it is known.
+    pub fn standing(&self, group: &str) -> Standing {
+        self.record(group)
+            .map(|record| record.standing)
+            .unwrap_or_default()
+    }
+
+    /// The contents that are kept of a group, newest first.
+    pub fn digests(&self, group: &str) -> Vec<Digest> {
+        let contents = self
+            .record(group)
+            .map(|record| record.contents)
+            .unwrap_or_default();
+        contents.iter().map(|content| content.digest).collect()
+    }
+
+    /// One of them. Errors: it is not kept, or damaged.
+    pub fn content(&self, group: &str, digest: Digest) -> io::Result<GroupSpec> {
+        let contents = self
+            .record(group)
+            .map(|record| record.contents)
+            .unwrap_or_default();
+        let content = contents.into_iter().find(|content| content.digest == digest);
+        let content = content.ok_or(io::ErrorKind::NotFound)?;
+        content.spec(group, |digest| self.blob(digest))
+    }
+
     /// How the server listened, if the manifest cannot say it.
     pub fn server(&self) -> Option<ServerSpec> {
         let Server { root, spec } = read_record(&self.folder.join(SERVER)).ok()?;
@@ -88,7 +153,7 @@ impl Kept {
             Some(next) => {
                 let before = written.unwrap_or_else(|| self.nothing());
                 // One more than the record has: that may be all that is whole after a loss of power.
-                Some(before.then(next.content, CONTENTS + 1))
+                Some(before.then(next.said, CONTENTS + 1))
             }
             None => written,
         }
@@ -122,6 +187,7 @@ impl Kept {
             root: self.root.clone(),
             serving: false,
             contents: Vec::new(),
+            standing: Standing::default(),
         }
     }
 

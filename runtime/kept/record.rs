@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, io, path::Path, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use super::{Standing, Withdrawn};
 use crate::project::{
-    self, Component, ComponentId, Digest, Grants, GroupSpec, Instances, Limits, Requests, Route, ServerSpec,
-    State, StaticFile,
+    self, Component, ComponentId, Digest, Grants, GroupSpec, Instances, Limits, Probation, Requests, Route,
+    ServerSpec, State, StaticFile,
 };
 
 /// What is kept of one group.
@@ -19,6 +20,20 @@ pub struct Record {
     pub serving: bool,
     /// Newest first.
     pub contents: Vec<Content>,
+    #[serde(flatten)]
+    pub standing: Standing,
+}
+
+/// What becomes of a group.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Said {
+    /// `None` where no component of the group is left.
+    pub content: Option<Content>,
+    #[serde(default)]
+    pub withdrawn: Option<Withdrawn>,
+    /// What was withdrawn is no good content.
+    #[serde(default)]
+    pub is_bad: bool,
 }
 
 /// What a group serves, said ahead of its record.
@@ -26,8 +41,8 @@ pub struct Record {
 pub struct Next {
     /// The root that the group belongs to.
     pub root: String,
-    /// `None` where no component of the group is left.
-    pub content: Option<Content>,
+    #[serde(flatten)]
+    pub said: Said,
 }
 
 /// One good content: all of a `GroupSpec` but the bytes of its components.
@@ -49,6 +64,8 @@ pub struct Content {
     drain: Duration,
     #[serde(default)]
     requests: Requests,
+    #[serde(default)]
+    probation: Option<Probation>,
     #[serde(default)]
     instances: Instances,
     #[serde(default)]
@@ -72,9 +89,19 @@ pub struct Server {
 }
 
 impl Record {
-    /// The record as it is once `content` serves; at most `most` contents, that one first.
-    pub fn then(mut self, content: Option<Content>, most: usize) -> Self {
+    /// The record as it is once that has become of the group; at most `most` contents, what serves first.
+    pub fn then(mut self, said: Said, most: usize) -> Self {
+        let Said {
+            content,
+            withdrawn,
+            is_bad,
+        } = said;
         self.serving = content.is_some();
+        self.standing.withdrawn = withdrawn;
+        if is_bad {
+            let is_bad = |digest| withdrawn.is_some_and(|withdrawn| withdrawn.is(Some(digest)));
+            self.contents.retain(|content| !is_bad(content.digest));
+        }
         if let Some(content) = content {
             self.contents.retain(|other| other.digest != content.digest);
             self.contents.insert(0, content);
@@ -107,6 +134,7 @@ impl Content {
             grants,
             drain,
             requests,
+            probation,
             instances,
             state,
             digest,
@@ -132,6 +160,7 @@ impl Content {
             grants: grants.clone(),
             drain: *drain,
             requests: *requests,
+            probation: *probation,
             instances: *instances,
             state: *state,
         }
@@ -170,6 +199,7 @@ impl Content {
             grants: self.grants,
             drain: self.drain,
             requests: self.requests,
+            probation: self.probation,
             instances: self.instances,
             state: self.state,
             digest: self.digest,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::project::{
-    self, Component, ComponentId, Directory, Grants, Instances, Limits, Origin, Requests, Route,
+    self, Component, ComponentId, Directory, Grants, Instances, Limits, Origin, Probation, Requests, Route,
     ServerLimits, StaticFile, TlsFiles,
 };
 
@@ -52,6 +52,7 @@ fn spec(name: &str, content: &str) -> GroupSpec {
         },
         drain: std::time::Duration::from_millis(1500),
         requests: Requests::Wait,
+        probation: Some(Probation::default()),
         instances: Instances::Pool(3),
         state: project::State::Migrate,
         digest: Digest::of(b""),
@@ -234,7 +235,7 @@ fn what_is_announced_is_found_by_the_next_start() {
         let ahead = super::Folder::new(folder.kept("/site"));
         let spec = spec("shop", content);
         drop(ahead.expect(&spec).unwrap());
-        ahead.announce("shop", Some(&spec)).unwrap();
+        ahead.announce("shop", &Change::serves(spec)).unwrap();
     };
     announce("2");
     assert_eq!(folder.contents("shop"), ["2", "1"]);
@@ -248,7 +249,7 @@ fn what_is_announced_is_found_by_the_next_start() {
 
     announce("5");
     let ahead = super::Folder::new(folder.kept("/site"));
-    ahead.announce("shop", None).unwrap();
+    ahead.announce("shop", &Change::default()).unwrap();
     assert_eq!(folder.kept("/site").groups(), [""; 0]);
 }
 
@@ -256,12 +257,16 @@ fn what_is_announced_is_found_by_the_next_start() {
 fn what_cannot_be_announced_takes_back_what_was() {
     let folder = Folder::new();
     let ahead = super::Folder::new(folder.kept("/site"));
-    ahead.announce("shop", Some(&spec("shop", "1"))).unwrap();
+    ahead
+        .announce("shop", &Change::serves(spec("shop", "1")))
+        .unwrap();
     // No place for components any more.
     let blobs = folder.kept("/site").blobs();
     fs::remove_dir_all(&blobs).unwrap();
     fs::write(&blobs, "").unwrap();
-    ahead.announce("shop", Some(&spec("shop", "2"))).unwrap_err();
+    ahead
+        .announce("shop", &Change::serves(spec("shop", "2")))
+        .unwrap_err();
     assert_eq!(folder.contents("shop"), [""; 0], "1 is not the newest any more");
 }
 

@@ -58,7 +58,7 @@ impl Swaps {
             groups: Labels::default(),
             outcomes: counters(
                 "wasmhost_swaps_total",
-                "Changes by what came of them: swapped, or rejected. The tree as a whole has no group.",
+                "Changes by what came of them: swapped, rejected, or reverted. The tree as a whole has no group.",
                 &["group", "outcome"],
             )?,
             stages: register(registry, HistogramVec::new(stages, &["stage"])?)?,
@@ -127,6 +127,10 @@ impl Swaps {
 
     pub fn trapped(&self, group: &str) {
         self.traps.with_label_values(&[self.groups.bound(group)]).inc();
+    }
+
+    pub fn reverted(&self, group: &str) {
+        self.outcome(group, "reverted");
     }
 
     pub fn recovered(&self, group: &str) {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use crate::diagnostic::Diagnostic;
 
-use super::{Directory, Grants, GroupSpec, Instances, KeyValue, Limits, Requests, State, Text};
+use super::{Directory, Grants, GroupSpec, Instances, KeyValue, Limits, Probation, Requests, State, Text};
 
 /// A blake3 hash; shown in lower case hex.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,6 +52,7 @@ impl Digest {
             grants,
             drain,
             requests,
+            probation,
             digest: _,
             wire_places: _,
         } = group;
@@ -91,6 +92,12 @@ impl Digest {
         hash.limits(limits);
         hash.number(drain.as_nanos());
         hash.number(u128::from(*requests == Requests::Wait));
+        match probation {
+            None => hash.number(0),
+            Some(Probation { requests, traps }) => {
+                hash.number(1).number((*requests).into()).number((*traps).into())
+            }
+        };
         hash.grants(grants);
         hash.finish()
     }
@@ -286,6 +293,7 @@ mod tests {
             grants: Grants::default(),
             drain: Duration::from_secs(30),
             requests: Requests::ServeOld,
+            probation: None,
             digest: Digest::of(b""),
             wire_places: BTreeMap::new(),
         }
@@ -301,7 +309,7 @@ mod tests {
 
     #[test]
     fn every_part_of_a_group_counts() {
-        let changes: [fn(&mut GroupSpec); 37] = [
+        let changes: [fn(&mut GroupSpec); 39] = [
             |group| group.name = "shop2".into(),
             |group| group.components.extend([component("shop.a", b"11")]),
             |group| group.components.extend([component("shop.c", b"")]),
@@ -351,6 +359,13 @@ mod tests {
             |group| group.limits.output += 1,
             |group| group.drain = Duration::ZERO,
             |group| group.requests = Requests::Wait,
+            |group| group.probation = Some(Probation::default()),
+            |group| {
+                group.probation = Some(Probation {
+                    traps: 2,
+                    ..Probation::default()
+                });
+            },
         ];
         let mut seen = vec![Digest::of_group(&group())];
         for change in changes {

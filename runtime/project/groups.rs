@@ -233,6 +233,7 @@ impl Draft {
             grants,
             drain: written.drain,
             requests: written.requests,
+            probation: written.probation,
             digest: Digest::of(&[]),
             wire_places: wire_places(references.manifest_file, &written.wire),
         };

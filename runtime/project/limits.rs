@@ -61,6 +61,8 @@ impl Limits {
     pub(super) const KEYVALUE: RangeInclusive<u64> = 0..=1 << 50;
     /// Stores of one page component in a group with `instances = { pool = N }`.
     pub(super) const POOL: RangeInclusive<u64> = 1..=1024;
+    /// Requests of a probation.
+    pub(super) const PROBATION: RangeInclusive<u64> = 1..=1_000_000;
     pub(super) const TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Self::LONGEST;
 
     pub(super) const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=Self::LONGEST;

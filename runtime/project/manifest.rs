@@ -10,14 +10,13 @@ use std::{
 use crate::diagnostic::Diagnostic;
 
 use super::{
-    ComponentId, Instances, Limits, Requests, ServerSpec, State,
+    ComponentId, Instances, Limits, Probation, Requests, ServerSpec, State,
     names::{self, SEGMENT_RULE},
     toml_reader::{self, Entry, Placed, Section, Value},
 };
 
 mod claims;
 mod grants;
-mod later;
 mod patterns;
 mod server;
 mod state;
@@ -47,6 +46,7 @@ pub struct GroupManifest {
     pub grants: GrantLines,
     pub drain: Duration,
     pub requests: Requests,
+    pub probation: Option<Probation>,
 }
 
 #[derive(Debug)]
@@ -74,6 +74,7 @@ impl Default for GroupManifest {
             grants: GrantLines::default(),
             drain: Limits::DEFAULT_DRAIN,
             requests: Requests::default(),
+            probation: None,
         }
     }
 }
@@ -154,7 +155,7 @@ fn group(entry: &Entry<'_>, claims: &mut Claims, patterns: &mut Patterns) -> Opt
             .and_then(|value| value.section(grants::grants))
             .unwrap_or_default();
         let swap = section.get("swap").and_then(|value| value.section(swap));
-        let (requests, drain) = swap.unwrap_or_default();
+        let (requests, probation, drain) = swap.unwrap_or_default();
         GroupManifest {
             namespaces,
             routes,
@@ -165,6 +166,7 @@ fn group(entry: &Entry<'_>, claims: &mut Claims, patterns: &mut Patterns) -> Opt
             grants,
             drain: drain.unwrap_or(Limits::DEFAULT_DRAIN),
             requests: requests.unwrap_or_default(),
+            probation,
         }
     })?;
     Some((name.to_owned(), group))
@@ -282,16 +284,28 @@ fn limits(section: &mut Section<'_>) -> Limits {
     }
 }
 
-/// What is written of `requests` and `drain`.
-fn swap(section: &mut Section<'_>) -> (Option<Requests>, Option<Duration>) {
+/// What is written of `requests`, `probation` and `drain`.
+fn swap(section: &mut Section<'_>) -> (Option<Requests>, Option<Probation>, Option<Duration>) {
     let requests = section.get("requests").and_then(|value| requests(&value));
-    section
+    let probation = section
         .get("probation")
-        .and_then(|value| later::probation(&value));
+        .and_then(|value| value.section(probation));
     let drain = section
         .get("drain")
         .and_then(|value| value.duration(Limits::DRAIN));
-    (requests, drain)
+    (requests, probation, drain)
+}
+
+fn probation(section: &mut Section<'_>) -> Probation {
+    let default = Probation::default();
+    let mut count = |key, range, default| {
+        let count = section.get(key).and_then(|value| value.number(range));
+        count.unwrap_or(default)
+    };
+    let requests = count("requests", Limits::PROBATION, default.requests);
+    // More could never come together.
+    let traps = count("traps", 1..=requests, default.traps);
+    Probation { requests, traps }
 }
 
 fn requests(value: &Value<'_>) -> Option<Requests> {

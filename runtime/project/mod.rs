@@ -197,6 +197,22 @@ pub struct Refusal {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+/// A new generation is reverted where it traps so often within its first requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probation {
+    pub requests: u64,
+    pub traps: u64,
+}
+
+impl Default for Probation {
+    fn default() -> Self {
+        Self {
+            requests: 100,
+            traps: 1,
+        }
+    }
+}
+
 /// One group, complete: what a generation of it is made from.
 #[derive(Clone, Debug)]
 pub struct GroupSpec {
@@ -217,6 +233,8 @@ pub struct GroupSpec {
     pub drain: Duration,
     /// What a request does that comes while something has changed.
     pub requests: Requests,
+    /// What a new generation has to show before the one before is let go.
+    pub probation: Option<Probation>,
     /// Over all of the above but the paths of components; the order of routes does not count either.
     pub digest: Digest,
     /// Where the lines of `wire` stand, by importer and interface as written; no part of the content.
@@ -258,6 +276,7 @@ impl GroupSpec {
             grants: Grants::default(),
             drain: Limits::DEFAULT_DRAIN,
             requests: Requests::default(),
+            probation: None,
             digest: Digest::of(&[]),
             wire_places: BTreeMap::new(),
         };

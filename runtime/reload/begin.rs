@@ -9,7 +9,7 @@ use super::{
     Reloader, Wanted,
     control::{Sight, State},
     look,
-    serving::Candidate,
+    serving::{Candidate, Instead},
 };
 use crate::{
     diagnostic::Diagnostic,
@@ -48,13 +48,18 @@ impl Reloader {
     ) -> Result<(), Vec<Diagnostic>> {
         let served = kept.groups();
         let mut beginning = Beginning::default();
-        let (mut specs, mut restore) = (Vec::new(), Vec::new());
+        let (mut specs, mut chosen, mut restore) = (Vec::new(), Vec::new(), Vec::new());
         match project {
             Ok(project) => {
-                let gone = served.iter().filter(|name| !project.groups.contains_key(*name));
-                gone.for_each(|name| self.serving.gone(name));
+                for name in served.iter().filter(|name| !project.groups.contains_key(*name)) {
+                    match kept.standing(name).keeps_from(None) {
+                        true => restore.push(name.clone()),
+                        false => self.serving.gone(name),
+                    }
+                }
                 for (name, group) in project.groups {
                     match group {
+                        Ok(spec) if kept.standing(&name).keeps_from(Some(spec.digest)) => chosen.push(spec),
                         Ok(spec) => specs.push(spec),
                         Err(refusal) => drop(beginning.unread.insert(name, refusal)),
                     }
@@ -68,7 +73,16 @@ impl Reloader {
         if !self.patient && served.is_empty() && !(beginning.unread.is_empty() && beginning.tree.is_empty()) {
             return Err(beginning.reasons());
         }
-        (beginning.candidates, beginning.refused) = self.prepare_all(specs).await;
+        for spec in chosen {
+            // Something else was chosen in another life.
+            match self.restore(kept, &spec.name).await {
+                Some(candidate) => beginning.candidates.push(candidate),
+                None => specs.push(spec),
+            }
+        }
+        let (candidates, refused) = self.prepare_all(specs).await;
+        beginning.candidates.extend(candidates);
+        beginning.refused = refused;
         restore.extend(beginning.refused.iter().map(|(spec, _)| spec.name.clone()));
         restore.extend(beginning.unread.keys().cloned());
         for name in restore {
@@ -84,14 +98,28 @@ impl Reloader {
                 reasons
             });
         }
-        self.begin(beginning);
+        self.begin(beginning, kept);
         Ok(())
     }
 
-    fn begin(&mut self, beginning: Beginning) {
-        for candidate in &beginning.candidates {
+    fn begin(&mut self, mut beginning: Beginning, kept: &Kept) {
+        for candidate in &mut beginning.candidates {
             let spec = &candidate.prepared.spec;
             self.control.begin(&spec.name, sight(spec), true);
+            let standing = kept.standing(&spec.name);
+            self.serving.begin_standing(&spec.name, standing);
+            if standing.pinned {
+                self.control.begin_pinned(&spec.name);
+            }
+            // It is what serves by now, where what was chosen cannot be served any more.
+            let withdrawn = standing.withdrawn;
+            if let Some(withdrawn) = withdrawn.filter(|withdrawn| !withdrawn.is(Some(spec.digest))) {
+                self.control.begin_withdrawn(&spec.name, withdrawn);
+                candidate.instead = Some(Instead {
+                    withdrawn,
+                    is_bad: false,
+                });
+            }
         }
         for (spec, _) in &beginning.refused {
             self.control.begin(&spec.name, sight(spec), false);

@@ -21,11 +21,16 @@ use std::{
 pub use super::subject::{GONE, UNFINISHED};
 use super::{
     asked::Asked,
+    build::Build,
     debounce::{Burst, QUIET},
     judge::{Group, Verdict},
+    reversal::Reversals,
     subject::{Pending, Subject},
 };
-use crate::project::{ContentId, Digest};
+use crate::{
+    kept::Withdrawn,
+    project::{ContentId, Digest},
+};
 
 /// When content that is being built is looked at for the second time.
 pub const CONFIRM: Duration = Duration::from_millis(10);
@@ -70,6 +75,12 @@ pub enum Input {
         build: u64,
         taken: BTreeMap<String, bool>,
     },
+    /// Something else than what lies on disk is wanted of a group: a content that served before.
+    GoBack { group: String },
+    /// It serves now; `None` where it does not, and all is as it was.
+    WentBack { group: String, content: Option<Sight> },
+    /// What serves of a group is to stay, whatever lies on disk; or not any more.
+    Pin { group: String, pinned: bool },
     /// It is as late as was wanted.
     Woken,
 }
@@ -97,6 +108,8 @@ pub enum Deed {
     /// Hand the state of these groups over to what a build came to. What serves of them answers nobody from
     /// then on, until that is committed, so it is not given up any more.
     HandOver { build: u64, groups: BTreeSet<String> },
+    /// Serve the content of this group that was asked for. Nothing else becomes of the group meanwhile.
+    GoBack(String),
     /// Nobody wants this build any more.
     GiveUp { build: u64 },
     /// Publish the ready groups of a build and forget the removed ones, in one step; refuse the others.
@@ -133,6 +146,9 @@ pub struct Control {
     looks: u64,
     builds: u64,
     asked: Asked,
+    reversals: Reversals,
+    /// Groups that stay as they are.
+    pinned: BTreeSet<String>,
     /// Only what is asked for is taken.
     frozen: bool,
 }
@@ -145,18 +161,6 @@ struct Look {
     is_for_request: bool,
 }
 
-#[derive(Debug)]
-struct Build {
-    number: u64,
-    groups: BTreeMap<String, Sight>,
-    /// A look that began after the build did found the same.
-    confirmed: bool,
-    /// The look from which on others confirm.
-    began_after: u64,
-    ready: Option<BTreeMap<String, Readiness>>,
-    handing_over: bool,
-}
-
 impl Control {
     /// Tells what serves, or was refused, from the start.
     pub fn begin(&mut self, group: &str, sight: Sight, serves: bool) {
@@ -165,6 +169,25 @@ impl Control {
             group.serve(sight);
         } else {
             group.subject.refused = Some(sight.digest);
+        }
+    }
+
+    /// Tells that something lies on disk that is not to be taken, from the start.
+    pub fn begin_withdrawn(&mut self, group: &str, withdrawn: Withdrawn) {
+        let group = self.groups.entry(group.to_owned()).or_default();
+        group.withdrawn = Some(withdrawn);
+    }
+
+    pub fn begin_pinned(&mut self, group: &str) {
+        self.pinned.insert(group.to_owned());
+    }
+
+    /// What was taken back of a group, or of all, may be taken once more.
+    pub fn forgive(&mut self, group: Option<&str>) {
+        for (name, other) in &mut self.groups {
+            if group.is_none_or(|group| group == name) {
+                other.withdrawn = None;
+            }
         }
     }
 
@@ -204,8 +227,12 @@ impl Control {
                     current.handed_over(&taken);
                 }
             }
+            Input::GoBack { group } => self.reversals.want(group),
+            Input::WentBack { group, content } => self.went_back(now, &group, content),
+            Input::Pin { group, pinned } => self.pin(now, group, pinned, &mut deeds),
             Input::Woken => {}
         }
+        self.go_back(now, &mut deeds);
         self.hand_over(&mut deeds);
         self.commit(now, &mut deeds);
         self.answer(&mut deeds);
@@ -259,7 +286,12 @@ impl Control {
         let (mut build, mut refuse, mut remove) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for name in names {
             let is_building = building.as_ref().is_some_and(|building| building.contains(&name));
-            if is_building || (self.frozen && !self.asked.means(&name)) {
+            let is_asked_for = !self.frozen || self.asked.means(&name);
+            if is_building || self.pinned.contains(&name) || !is_asked_for {
+                continue;
+            }
+            if self.reversals.concern(&name) {
+                self.passed_over.insert(name);
                 continue;
             }
             match self
@@ -402,7 +434,7 @@ impl Control {
                 group.serve(sight);
                 publish.insert(name);
             } else {
-                group.subject.refuse(sight.digest);
+                group.refuse(sight.digest);
                 refuse.insert(name);
             }
         }
@@ -414,6 +446,51 @@ impl Control {
         if !self.passed_over.is_empty() {
             self.wake_by(now);
         }
+    }
+
+    /// Has groups go back that nothing stands in the way of. A hand-over ends first.
+    fn go_back(&mut self, now: Instant, deeds: &mut Vec<Deed>) {
+        for group in self.reversals.wanted() {
+            if self.clear_way(now, &group, deeds) {
+                self.reversals.begin(&group);
+                deeds.push(Deed::GoBack(group));
+            }
+        }
+    }
+
+    fn went_back(&mut self, now: Instant, group: &str, content: Option<Sight>) {
+        self.reversals.end(group);
+        if let Some(content) = content {
+            self.groups.entry(group.to_owned()).or_default().go_back(content);
+        }
+        if !self.passed_over.is_empty() {
+            self.wake_by(now);
+        }
+    }
+
+    fn pin(&mut self, now: Instant, group: String, pinned: bool, deeds: &mut Vec<Deed>) {
+        if pinned {
+            self.clear_way(now, &group, deeds);
+            self.pinned.insert(group);
+        } else if self.pinned.remove(&group) {
+            self.wake_by(now);
+        }
+    }
+
+    /// Gives up what is being built of a group. False where it is too late for that.
+    fn clear_way(&mut self, now: Instant, group: &str, deeds: &mut Vec<Deed>) -> bool {
+        let Some(build) = self.build.take_if(|build| build.groups.contains_key(group)) else {
+            return true;
+        };
+        if build.handing_over {
+            self.build = Some(build);
+            return false;
+        }
+        deeds.push(Deed::GiveUp { build: build.number });
+        // They have their turn after that, and whoever waits for them waits for that.
+        self.passed_over.extend(build.groups.into_keys());
+        self.wake_by(now);
+        true
     }
 
     /// The tree as a whole makes no sense: all goes on as it was, and after a while that is said.
@@ -463,37 +540,6 @@ impl Control {
 
     fn wake_by(&mut self, at: Instant) {
         self.look_at = Some(self.look_at.map_or(at, |before| before.min(at)));
-    }
-}
-
-impl Build {
-    fn is_done(&self) -> bool {
-        self.is_whole() && self.heirs().is_empty()
-    }
-
-    fn is_whole(&self) -> bool {
-        self.confirmed && self.ready.is_some()
-    }
-
-    /// The groups that wait for the state of what serves.
-    fn heirs(&self) -> BTreeSet<String> {
-        let ready = self.ready.iter().flatten();
-        let heirs = ready.filter(|(_, readiness)| **readiness == Readiness::Inherits);
-        heirs.map(|(name, _)| name.clone()).collect()
-    }
-
-    fn handed_over(&mut self, taken: &BTreeMap<String, bool>) {
-        let heirs = self.heirs();
-        for (name, readiness) in self.ready.iter_mut().flatten() {
-            if heirs.contains(name) {
-                let is_taken = taken.get(name).copied().unwrap_or(false);
-                *readiness = if is_taken {
-                    Readiness::Ready
-                } else {
-                    Readiness::Refused
-                };
-            }
-        }
     }
 }
 
@@ -548,6 +594,7 @@ mod tests {
                     Deed::Look => format!("{ms} look"),
                     Deed::Build { groups, .. } => format!("{ms} build {groups:?}"),
                     Deed::HandOver { groups, .. } => format!("{ms} hand over {groups:?}"),
+                    Deed::GoBack(group) => format!("{ms} go back {group}"),
                     Deed::GiveUp { .. } => format!("{ms} give up"),
                     Deed::Commit { publish, refuse, .. } => {
                         format!("{ms} publish {publish:?} refuse {refuse:?}")
@@ -611,6 +658,21 @@ mod tests {
             self.step(ms, Input::HandedOver { build, taken })
         }
 
+        fn go_back(&mut self, ms: u64, group: &str) -> &mut Self {
+            let group = group.to_owned();
+            self.step(ms, Input::GoBack { group })
+        }
+
+        fn went_back(&mut self, ms: u64, group: &str, content: Option<&str>) -> &mut Self {
+            let (group, content) = (group.to_owned(), content.map(sight));
+            self.step(ms, Input::WentBack { group, content })
+        }
+
+        fn pin(&mut self, ms: u64, group: &str, pinned: bool) -> &mut Self {
+            let group = group.to_owned();
+            self.step(ms, Input::Pin { group, pinned })
+        }
+
         fn expect(&self, expected: &[&str]) {
             assert_eq!(self.log, expected);
         }
@@ -666,6 +728,110 @@ mod tests {
             "80 publish {} refuse {\"shop\"}",
         ]);
         assert_eq!(timeline.control.wake_at(), None, "at rest");
+    }
+
+    #[test]
+    fn what_was_taken_back_is_not_taken_again_before_it_changes() {
+        let mut timeline = Timeline::new(&[("shop", "a=2")]);
+        timeline.go_back(0, "shop").went_back(5, "shop", Some("a=1"));
+        timeline.hint(10).woken(30).looked(31, &[("shop", "a=2")]);
+        timeline.hint(40).woken(60).looked(61, &[("shop", "a=3")]);
+        timeline.built(65, 1, &[("shop", true)]).woken(71);
+        timeline.looked(72, &[("shop", "a=3")]);
+        timeline.hint(80).woken(100).looked(101, &[("shop", "a=2")]);
+        timeline.expect(&[
+            "0 go back shop",
+            "30 look",
+            "60 look",
+            "61 build {\"shop\"}",
+            "71 look",
+            "72 publish {\"shop\"} refuse {}",
+            "100 look",
+            "101 build {\"shop\"}",
+        ]);
+    }
+
+    #[test]
+    fn a_group_that_goes_back_gives_its_build_up_and_takes_what_is_newer_after_that() {
+        let mut timeline = Timeline::new(&[("shop", "a=2"), ("api", "b=1")]);
+        let now = [("shop", "a=3"), ("api", "b=2")];
+        timeline.hint(0).woken(20).looked(21, &now);
+        timeline.go_back(25, "shop").looked(26, &now);
+        timeline.built(30, 2, &[("api", true)]);
+        timeline
+            .went_back(31, "shop", Some("a=1"))
+            .woken(36)
+            .looked(37, &now);
+        timeline.looked(38, &now);
+        timeline.expect(&[
+            "20 look",
+            "21 build {\"api\", \"shop\"}",
+            "25 give up",
+            "25 go back shop",
+            "25 look",
+            "26 build {\"api\"}",
+            "31 look",
+            "37 publish {\"api\"} refuse {}",
+            "37 look",
+            "38 build {\"shop\"}",
+        ]);
+    }
+
+    #[test]
+    fn a_group_goes_back_after_its_hand_over_and_stays_where_it_cannot() {
+        let mut timeline = Timeline::new(&[("shop", "a=2")]);
+        timeline.hint(0).woken(20).looked(21, &[("shop", "a=3")]);
+        timeline.built_heir(25, 1, "shop").woken(31);
+        timeline.looked(32, &[("shop", "a=3")]).go_back(33, "shop");
+        timeline.handed_over(40, 1, "shop", true).woken(41);
+        timeline.went_back(50, "shop", None);
+        timeline.hint(60).woken(80).looked(81, &[("shop", "a=3")]);
+        timeline.expect(&[
+            "20 look",
+            "21 build {\"shop\"}",
+            "31 look",
+            "32 hand over {\"shop\"}",
+            "40 publish {\"shop\"} refuse {}",
+            "41 go back shop",
+            "80 look",
+        ]);
+    }
+
+    #[test]
+    fn a_group_that_is_gone_can_serve_again() {
+        let mut timeline = Timeline::new(&[("shop", "a=1"), ("api", "b=1")]);
+        let without = [("api", "b=1")];
+        timeline.hint(0).woken(20).looked(21, &without);
+        timeline.woken(271).looked(272, &without);
+        timeline.go_back(300, "shop").went_back(301, "shop", Some("a=1"));
+        timeline.hint(400).woken(420).looked(421, &without);
+        timeline.expect(&[
+            "20 look",
+            "271 look",
+            "272 remove {\"shop\"}",
+            "300 go back shop",
+            "420 look",
+        ]);
+        assert_eq!(timeline.control.wake_at(), None, "at rest");
+    }
+
+    #[test]
+    fn a_pinned_group_stays_whatever_comes_until_it_is_not() {
+        let mut timeline = Timeline::new(&[("shop", "a=1")]);
+        timeline.hint(0).woken(20).looked(21, &[("shop", "a=2")]);
+        timeline.pin(22, "shop", true).looked(23, &[("shop", "a=2")]);
+        timeline.hint(30).woken(50).looked(51, &[]);
+        timeline.woken(400).pin(500, "shop", false);
+        timeline.looked(501, &[("shop", "a=3")]);
+        timeline.expect(&[
+            "20 look",
+            "21 build {\"shop\"}",
+            "22 give up",
+            "22 look",
+            "50 look",
+            "500 look",
+            "501 build {\"shop\"}",
+        ]);
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! What is known of one group that serves, or would.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use super::causes::Contents;
 use crate::{
-    generation::{Generation, Retirement},
-    project::{ComponentId, Digest, Known, Route, StaticFile},
+    generation::{Generation, Retirement, Snapshots},
+    kept::Expected,
+    prepare::Built,
+    project::{ComponentId, Known, Route},
     router::{GroupRoutes, Serving},
 };
 
@@ -26,15 +28,37 @@ pub struct Group {
 pub struct Running {
     pub generation: Arc<Generation>,
     pub retirement: Retirement,
-    pub digest: Digest,
+    /// What it was started from, without the bytes of its components.
+    pub built: Built,
     pub contents: Contents,
     /// The contents of its components' files, which need not be held.
     pub known: Known,
-    pub files: BTreeMap<String, StaticFile>,
-    pub routes: Vec<Route>,
-    pub exports: Vec<String>,
-    pub drain: Duration,
+    /// Its content stays on disk.
+    pub expected: Option<Arc<Expected>>,
+    /// What serves again where its probation fails, as long as that may be.
+    pub standby: Option<Standby>,
     pub waits: Option<Duration>,
+}
+
+/// A generation that was replaced, ready to be started once more.
+#[derive(Clone)]
+pub struct Standby {
+    pub built: Built,
+    pub expected: Option<Arc<Expected>>,
+    /// What it handed over.
+    pub snapshots: Option<Arc<Snapshots>>,
+}
+
+impl Running {
+    /// This generation as it can be started once more, after it has handed this over. Where it is on probation
+    /// itself, it is the one that has proven its worth before.
+    pub fn standby(&self, snapshots: Option<Arc<Snapshots>>) -> Standby {
+        self.standby.clone().unwrap_or_else(|| Standby {
+            built: self.built.clone(),
+            expected: self.expected.clone(),
+            snapshots,
+        })
+    }
 }
 
 impl Group {
@@ -42,14 +66,14 @@ impl Group {
         match &self.running {
             Some(Running {
                 generation,
-                routes,
+                built,
                 waits,
                 ..
             }) => GroupRoutes {
                 name,
                 serving: Serving::Live(generation.clone()),
                 waits: *waits,
-                routes,
+                routes: &built.spec.routes,
                 down: &[],
                 files: generation.files() > 0,
             },

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use super::{Built, Outcome, Reloader, control::Input, serving::Candidate};
 use crate::{
-    generation::{self, Generation},
+    generation::{self, Generation, HandedOver},
     prepare,
 };
 
@@ -54,11 +54,12 @@ impl Reloader {
 }
 
 /// The candidate with what `old` hands over; refused, where it cannot be.
-async fn take_over(mut candidate: Candidate, old: Option<Arc<Generation>>) -> Outcome {
+pub(super) async fn take_over(mut candidate: Candidate, old: Option<Arc<Generation>>) -> Outcome {
     let began = Instant::now();
     match generation::hand_over(old.as_deref(), &candidate.prepared.generation).await {
-        Ok(held) => {
+        Ok(HandedOver { held, snapshots }) => {
             candidate.held = held;
+            candidate.snapshots = Some(snapshots);
             candidate.stages.load = began.elapsed();
             Ok(candidate)
         }

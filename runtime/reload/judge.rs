@@ -7,13 +7,18 @@ use super::{
     subject::{Pending, Subject},
     unsettled::Unsettled,
 };
-use crate::project::{ContentId, Digest};
+use crate::{
+    kept::Withdrawn,
+    project::{ContentId, Digest},
+};
 
 #[derive(Debug, Default)]
 pub struct Group {
     pub serving: Option<Content>,
     pub subject: Subject,
     pub unsettled: Unsettled,
+    /// What lies on disk and is not taken: what serves was chosen instead.
+    pub withdrawn: Option<Withdrawn>,
 }
 
 #[derive(Debug)]
@@ -34,6 +39,13 @@ pub enum Verdict {
 
 impl Group {
     pub fn judge(&mut self, now: Instant, sight: Option<&Sight>) -> Verdict {
+        if self
+            .withdrawn
+            .is_some_and(|withdrawn| withdrawn.is(sight.map(|sight| sight.digest)))
+        {
+            self.subject.patience = None;
+            return Verdict::Rest;
+        }
         let Some(sight) = sight else {
             return match self.subject.wait(now, Pending::Gone, GONE) {
                 Some(until) => Verdict::Wait(until),
@@ -46,6 +58,7 @@ impl Group {
             .is_some_and(|serving| serving.digest == sight.digest)
         {
             self.subject = Subject::default();
+            self.withdrawn = None;
             return Verdict::Rest;
         }
         if self.subject.refused == Some(sight.digest) {
@@ -65,7 +78,7 @@ impl Group {
             (Some(until), _) => Verdict::Wait(until),
             (None, State::Whole) => Verdict::Build,
             (None, State::Unfinished | State::Wrong) => {
-                self.subject.refuse(sight.digest);
+                self.refuse(sight.digest);
                 Verdict::Refuse
             }
         }
@@ -84,6 +97,22 @@ impl Group {
             contents: sight.contents,
         });
         self.subject = Subject::default();
+        self.withdrawn = None;
+    }
+
+    pub fn refuse(&mut self, content: Digest) {
+        self.subject.refuse(content);
+        self.withdrawn = None;
+    }
+
+    /// `content` serves in the place of what lies on disk, which is not taken before it changes.
+    pub fn go_back(&mut self, content: Sight) {
+        let before = self.serving.take();
+        // Nothing is said thereby of what lies on disk.
+        let subject = std::mem::take(&mut self.subject);
+        self.serve(content);
+        self.subject = subject;
+        self.withdrawn = Some(Withdrawn::of(before.map(|before| before.digest)));
     }
 
     /// Neither served nor refused nor there.

@@ -8,7 +8,9 @@
 //! ```
 
 mod asked;
+mod back;
 mod begin;
+mod build;
 mod causes;
 pub mod control;
 pub mod debounce;
@@ -19,8 +21,10 @@ mod handover;
 mod judge;
 mod look;
 mod ordered;
+mod past;
 mod preparation;
 mod refusals;
+mod reversal;
 mod serving;
 mod subject;
 mod unsettled;
@@ -35,12 +39,13 @@ use std::{
 
 use tokio::{
     sync::{mpsc, oneshot},
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::watch::{Mode, Watch};
 use self::{
+    back::{Back, WentBack},
     control::{Control, Deed, Input, Readiness},
     look::{Group as SeenGroup, KnownContents, Seen},
     preparation::{Preparation, Wanted},
@@ -48,10 +53,11 @@ use self::{
 };
 use crate::{
     artifact::Builder,
+    generation::{GenerationId, Verdict},
     kept::Keeper,
     metrics::Metrics,
     orders::Order,
-    prepare::{Refused, Succession},
+    prepare::Refused,
     router::Publisher,
     status::{Ask, ReadyGroup, Reporter, Stages},
 };
@@ -73,6 +79,11 @@ pub struct Reloader {
     built: Option<Built>,
     /// That build, while what serves hands its state over to it.
     handing_over: Option<JoinHandle<Built>>,
+    /// Why groups are to go back, or are about to.
+    backs: BTreeMap<String, Back>,
+    going_back: JoinSet<WentBack>,
+    /// How probations ended.
+    judged: mpsc::UnboundedReceiver<(GenerationId, Verdict)>,
     /// Contents that were refused: they need not be taken apart again.
     refused: KnownContents,
     /// Requests that wait to be answered by what lies on disk.
@@ -110,17 +121,22 @@ impl Reloader {
         metrics: Metrics,
         keeper: Keeper,
     ) -> Self {
+        // One of each generation at most.
+        let (judge, judged) = mpsc::unbounded_channel();
         Self {
             root,
             builder: Arc::new(builder),
             control: Control::default(),
-            serving: Serving::new(publisher, reporter, metrics, keeper),
+            serving: Serving::new(publisher, reporter, metrics, keeper, judge),
             looking: None,
             seen: None,
             building: None,
             given_up: None,
             built: None,
             handing_over: None,
+            backs: BTreeMap::new(),
+            going_back: JoinSet::new(),
+            judged,
             refused: KnownContents::new(),
             asking: BTreeMap::new(),
             asked: 0,
@@ -174,6 +190,8 @@ impl Reloader {
                     self.handing_over = None;
                     (Instant::now(), self.handed_over(built))
                 }
+                Some(went) = self.going_back.join_next() => (Instant::now(), self.went_back(went)),
+                Some((id, verdict)) = self.judged.recv() => (Instant::now(), self.judged(&id, verdict)),
                 Some(ask) = inbox.recv() => (Instant::now(), self.ask(ask)),
                 Some(order) = orders.recv() => (Instant::now(), self.take_order(order)),
                 () = sleep_until(wake) => (Instant::now(), Input::Woken),
@@ -204,6 +222,7 @@ impl Reloader {
                 self.built = None;
             }
             Deed::HandOver { .. } => self.hand_over(),
+            Deed::GoBack(group) => self.go_back(group),
             Deed::Commit { .. } => self.commit(),
             Deed::Remove(groups) => self.serving.remove(groups.iter()),
             Deed::Refuse(groups) => groups.iter().for_each(|name| self.refuse(name)),
@@ -230,6 +249,7 @@ impl Reloader {
         let mut known: KnownContents = self
             .serving
             .contents()
+            .chain(self.serving.withdrawn())
             .map(|(name, digest)| (name.clone(), digest))
             .collect();
         // Not what is being built: it may be given up, and then it is to be built again.
@@ -318,10 +338,7 @@ impl Reloader {
         }
         Preparation {
             builder: self.builder.clone(),
-            succession: Succession {
-                number: self.serving.next_number(&wanted.spec().name),
-                has_predecessor: self.serving.running(&wanted.spec().name).is_some(),
-            },
+            succession: self.serving.succession(&wanted.spec().name),
             wanted,
             observer: self.serving.observer(),
             kept: self.serving.kept(),

@@ -1,11 +1,14 @@
 //! What the control task is told from outside: hints, requests that ask, and operators' orders. Decides nothing
 //! but who is not heard while the server is frozen.
 
+use std::time::Instant;
+
 use tokio::sync::oneshot;
 
-use super::{Reloader, control::Input};
+use super::{Reloader, back::Back, control::Input};
 use crate::{
-    orders::{NoWatch, Order, Running},
+    diagnostic::Diagnostic,
+    orders::{NoWatch, Order, Reply, RolledBack, Running},
     status::Ask,
 };
 
@@ -38,7 +41,9 @@ impl Reloader {
 
     pub(super) fn take_order(&mut self, order: Order) -> Input {
         match order {
-            Order::Swap { group, reply } => self.asked(group, reply),
+            Order::Swap { group, reply } => self.swap(group, reply),
+            Order::RollBack { group, to, reply } => self.order_back(group, to, reply),
+            Order::Pin { group, pinned, reply } => self.pin(group, pinned, reply),
             Order::Status(reply) => {
                 // Whoever asked may be gone.
                 let _ = reply.send(Running {
@@ -58,6 +63,59 @@ impl Reloader {
                 input
             }
         }
+    }
+
+    /// What was taken back is taken once more: someone wants it.
+    fn swap(&mut self, group: Option<String>, reply: Reply<Result<(), Vec<Diagnostic>>>) -> Input {
+        if let Some(group) = &group
+            && self.serving.standing(group).pinned
+        {
+            let message = format!("{group} is pinned: what serves stays");
+            let help = format!("first `wasmhost unpin {group}`");
+            // Whoever asked may be gone.
+            let _ = reply.send(Err(vec![Diagnostic::new("group-pinned", message).help(help)]));
+            return Input::Woken;
+        }
+        self.control.forgive(group.as_deref());
+        let (done, answer) = oneshot::channel();
+        tokio::spawn(async move {
+            if answer.await.is_ok() {
+                let _ = reply.send(Ok(()));
+            }
+        });
+        self.asked(group, done)
+    }
+
+    fn order_back(
+        &mut self,
+        group: String,
+        to: Option<String>,
+        reply: Reply<Result<RolledBack, Vec<Diagnostic>>>,
+    ) -> Input {
+        if let Some(Back::RollBack { .. }) = self.backs.get(&group) {
+            let message = format!("{group} is being rolled back already");
+            let _ = reply.send(Err(vec![Diagnostic::new("rollback-twice", message)]));
+            return Input::Woken;
+        }
+        let since = Instant::now();
+        self.backs
+            .insert(group.clone(), Back::RollBack { to, reply, since });
+        Input::GoBack { group }
+    }
+
+    fn pin(&mut self, group: String, pinned: bool, reply: Reply<Result<(), Vec<Diagnostic>>>) -> Input {
+        let is_known = match pinned {
+            true => self.serving.running(&group).is_some(),
+            false => self.serving.knows(&group),
+        };
+        if !is_known {
+            let message = format!("nothing serves for a group {group}");
+            let _ = reply.send(Err(vec![Diagnostic::new("group-unknown", message)]));
+            return Input::Woken;
+        }
+        self.serving.pin(&group, pinned);
+        let _ = reply.send(Ok(()));
+        Input::Pin { group, pinned }
     }
 
     pub(super) fn freeze(&mut self, frozen: bool) -> Result<(), NoWatch> {

@@ -82,8 +82,10 @@ impl Preparation {
         Ok(Candidate {
             prepared,
             stages,
-            expected,
+            expected: expected.map(Arc::new),
             held: None,
+            snapshots: None,
+            instead: None,
         })
     }
 }

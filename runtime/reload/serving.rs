@@ -7,27 +7,34 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::{
+    sync::mpsc::UnboundedSender,
+    task::{AbortHandle, JoinSet},
+};
 
 use super::{
     begin::Beginning,
     causes,
     control::Sight,
-    group::{Group, Running},
+    group::{Group, Running, Standby},
+    past::Past,
     refusals::Refusals,
     unsettled::UNSETTLED,
 };
 use crate::{
+    artifact::Cost,
     diagnostic::Diagnostic,
-    generation::{Generation, GenerationId, Incident, Observer, Paused, drain},
-    kept::{Expected, Folder, Keeper},
+    generation::{Generation, GenerationId, Incident, Observer, Paused, Snapshots, Verdict, drain},
+    kept::{Expected, Folder, Keeper, Standing, Withdrawn},
     metrics::Metrics,
-    orders::{DrainingStatus, GroupStatus},
-    prepare::{Exports, Prepared, Refused},
-    project::{ComponentId, ContentId, Digest, GroupSpec, Known, Refusal, StaticFile},
-    router::{Publisher, RouteTable, Shadowed, patterns},
-    status::{Event, ReadyGroup, Reporter, RouteLine, Stages, Swapped},
+    prepare::{Built, Exports, Prepared, Refused, Succession},
+    project::{Digest, GroupSpec, Known, Refusal, StaticFile},
+    router::{Publisher, RouteTable, Shadowed},
+    status::{Event, Reporter, Stages, Swapped},
 };
+
+mod back;
+mod status;
 
 pub struct Serving {
     publisher: Publisher,
@@ -45,6 +52,11 @@ pub struct Serving {
     /// Requests wait for a swap that is pending where the manifest does not say.
     pub waits_usually: bool,
     refused: Refusals,
+    /// What was decided about groups beside their content, whether or not they run.
+    standings: BTreeMap<String, Standing>,
+    past: BTreeMap<String, Past>,
+    /// Who is told how probations end.
+    judge: UnboundedSender<(GenerationId, Verdict)>,
 }
 
 /// An old generation that still answers requests.
@@ -59,13 +71,31 @@ pub struct Candidate {
     pub prepared: Prepared,
     pub stages: Stages,
     /// Its components on disk, as long as no record names them.
-    pub expected: Option<Expected>,
+    pub expected: Option<Arc<Expected>>,
     /// What serves, and answers nobody since it handed its state over.
     pub held: Option<Paused>,
+    /// What it handed over.
+    pub snapshots: Option<Arc<Snapshots>>,
+    /// What is not served for it.
+    pub instead: Option<Instead>,
+}
+
+/// What a content that served before takes the place of.
+#[derive(Clone, Copy)]
+pub struct Instead {
+    pub withdrawn: Withdrawn,
+    /// It is no good content.
+    pub is_bad: bool,
 }
 
 impl Serving {
-    pub fn new(publisher: Publisher, reporter: Reporter, metrics: Metrics, keeper: Keeper) -> Self {
+    pub fn new(
+        publisher: Publisher,
+        reporter: Reporter,
+        metrics: Metrics,
+        keeper: Keeper,
+        judge: UnboundedSender<(GenerationId, Verdict)>,
+    ) -> Self {
         Self {
             publisher,
             reporter,
@@ -78,13 +108,16 @@ impl Serving {
             draining: Vec::new(),
             waits_usually: false,
             refused: Refusals::default(),
+            standings: BTreeMap::new(),
+            past: BTreeMap::new(),
+            judge,
         }
     }
 
     /// Says of what was refused that it is gone: `found` is the content of each group on disk.
     pub fn mend(&mut self, found: &BTreeMap<String, Sight>) {
         let groups = &self.groups;
-        let serves = |name: &str| Some(groups.get(name)?.running.as_ref()?.digest);
+        let serves = |name: &str| Some(groups.get(name)?.running.as_ref()?.built.spec.digest);
         for group in self.refused.mended(found, serves) {
             self.reporter.publish(Event::Mended { group });
         }
@@ -100,11 +133,21 @@ impl Serving {
         self.newest.get(group).copied().unwrap_or(0) + 1
     }
 
+    /// What the next generation of a group follows.
+    pub fn succession(&self, group: &str) -> Succession {
+        let serves = self.running(group).is_some();
+        Succession {
+            number: self.next_number(group),
+            inherits: serves,
+            on_probation: serves,
+        }
+    }
+
     /// What every group that runs exports.
     pub fn exports(&self) -> Exports {
         self.groups
             .iter()
-            .filter_map(|(name, group)| Some((name.clone(), group.running.as_ref()?.exports.clone())))
+            .filter_map(|(name, group)| Some((name.clone(), group.running.as_ref()?.built.exports.clone())))
             .collect()
     }
 
@@ -115,14 +158,14 @@ impl Serving {
 
     /// The static files of what serves for a group.
     pub fn files(&self, group: &str) -> Option<&BTreeMap<String, StaticFile>> {
-        Some(&self.groups.get(group)?.running.as_ref()?.files)
+        Some(&self.groups.get(group)?.running.as_ref()?.built.spec.files)
     }
 
     /// What serves, by content.
     pub fn contents(&self) -> impl Iterator<Item = (&String, Digest)> {
         self.groups
             .iter()
-            .filter_map(|(name, group)| Some((name, group.running.as_ref()?.digest)))
+            .filter_map(|(name, group)| Some((name, group.running.as_ref()?.built.spec.digest)))
     }
 
     /// What serves, file by file.
@@ -194,13 +237,9 @@ impl Serving {
     }
 
     fn install(&mut self, candidates: Vec<Candidate>, since: Instant) -> Vec<(Swapped, Option<Running>)> {
-        let specs: Vec<GroupSpec> = candidates
-            .iter()
-            .map(|candidate| candidate.prepared.spec.clone())
-            .collect();
         let committing = Instant::now();
         // Before anyone is answered by it: a kill loses nothing that was seen.
-        self.keeper.keep(specs);
+        candidates.iter().for_each(|candidate| self.keep(candidate));
         let (mut swaps, mut held) = (Vec::new(), Vec::new());
         for mut candidate in candidates {
             held.extend(candidate.held.take());
@@ -224,13 +263,14 @@ impl Serving {
             stages,
             expected,
             held: _,
+            snapshots,
+            instead,
         } = candidate;
-        // They are announced by now.
-        drop(expected);
         let Prepared {
-            spec,
+            mut spec,
             generation,
             retirement,
+            artifact,
             exports,
             cost,
             ..
@@ -251,19 +291,33 @@ impl Serving {
             functions_compiled: cost.effort.functions_compiled,
             ms: stages,
         };
+        let standby = old.as_ref().map(|old| old.standby(snapshots));
+        // What has proven its worth is not put to the test again.
+        let is_new = |standby: &Standby| instead.is_none() && standby.built.spec.digest != spec.digest;
+        let standby = standby.filter(|standby| spec.probation.is_some() && is_new(standby));
+        let known = Known::of(spec.components.values());
+        // As large as they are, they stay where they lie.
+        for component in spec.components.values_mut() {
+            *component = component.left();
+        }
+        let (name, digest) = (spec.name.clone(), spec.digest);
         group.running = Some(Running {
             generation,
             retirement,
-            digest: spec.digest,
+            built: Built {
+                spec,
+                artifact,
+                exports,
+                cost: Cost::default(),
+            },
             contents,
-            known: Known::of(spec.components.values()),
-            files: spec.files,
-            routes: spec.routes,
-            exports,
-            drain: spec.drain,
+            known,
+            expected,
+            standby,
             waits,
         });
-        self.newest.insert(spec.name, number);
+        self.past.entry(name.clone()).or_default().add(number, digest);
+        self.newest.insert(name, number);
         (swapped, old)
     }
 
@@ -306,10 +360,12 @@ impl Serving {
         let Running {
             generation,
             retirement,
-            drain: deadline,
+            built,
             ..
         } = old;
-        drop(generation);
+        let deadline = built.spec.drain;
+        generation.give_way();
+        drop((generation, built));
         let reporter = self.reporter.clone();
         let id = retirement.id.clone();
         let (draining, generation) = (id.clone(), retirement.generation());
@@ -392,10 +448,15 @@ impl Serving {
 
     /// Incidents of a generation become events.
     pub fn observer(&self) -> Observer {
-        let reporter = self.reporter.clone();
+        let (reporter, judge) = (self.reporter.clone(), self.judge.clone());
         Arc::new(move |id: &GenerationId, incident| {
             let (group, generation) = (id.group.to_string(), id.number);
             reporter.publish(match incident {
+                Incident::Judged(verdict) => {
+                    // The control plane may have ended, and then nothing is reverted any more.
+                    let _ = judge.send((id.clone(), verdict));
+                    return;
+                }
                 Incident::Trapped { name, message } => Event::Trapped {
                     group,
                     generation,
@@ -413,76 +474,5 @@ impl Serving {
     fn waits(&self, spec: &GroupSpec) -> Option<Duration> {
         let waits = spec.requests.wait(self.waits_usually);
         waits.then_some(spec.limits.request_time)
-    }
-
-    /// All groups as the `ready` event shows them.
-    pub fn ready(&self) -> Vec<ReadyGroup> {
-        self.groups
-            .iter()
-            .map(|(name, group)| self.ready_group(name, group))
-            .collect()
-    }
-
-    /// All groups as they are at this moment.
-    pub fn status(&self) -> BTreeMap<String, GroupStatus> {
-        let groups = self.groups.iter();
-        groups
-            .map(|(name, group)| (name.clone(), self.group_status(name, group)))
-            .collect()
-    }
-
-    fn group_status(&self, name: &str, group: &Group) -> GroupStatus {
-        let running = group.running.as_ref().map(|running| &running.generation);
-        let draining = self
-            .draining
-            .iter()
-            .filter(|draining| &*draining.id.group == name && !draining.task.is_finished());
-        let draining = draining.map(|Draining { id, generation, .. }| DrainingStatus {
-            generation: id.number,
-            in_flight: generation
-                .upgrade()
-                .map_or(0, |generation| generation.in_flight()),
-        });
-        GroupStatus {
-            serving: self.ready_group(name, group),
-            in_flight: running.map_or(0, |generation| generation.in_flight()),
-            queued: running.map_or(0, |generation| generation.queued()),
-            memory: running.map_or(0, |generation| generation.memory()),
-            draining: draining.collect(),
-        }
-    }
-
-    fn ready_group(&self, name: &str, group: &Group) -> ReadyGroup {
-        let (components, routes) = match &group.running {
-            Some(Running {
-                generation,
-                contents,
-                routes,
-                ..
-            }) => {
-                let mut lines = patterns(routes, generation.pages());
-                lines.retain(|(pattern, page)| !self.is_shadowed(pattern, page));
-                let routes = lines.into_iter().map(|(pattern, component)| RouteLine {
-                    pattern,
-                    component: component.clone(),
-                });
-                let components = contents.keys().filter_map(ContentId::component);
-                (components.cloned().collect(), routes.collect())
-            }
-            None => (group.components.clone(), Vec::new()),
-        };
-        ReadyGroup {
-            group: name.to_owned(),
-            generation: group.serving(),
-            components,
-            routes,
-            files: group.running.as_ref().map_or(0, |running| running.files.len()),
-        }
-    }
-
-    fn is_shadowed(&self, pattern: &str, page: &ComponentId) -> bool {
-        self.shadowed
-            .iter()
-            .any(|route| route.pattern == pattern && route.component.as_ref() == Some(page))
     }
 }

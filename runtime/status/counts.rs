@@ -31,6 +31,7 @@ pub fn count(metrics: &Metrics, tracer: &Tracer, event: &Event) {
             group, ms, aborted, ..
         } => swaps.retired(group, *ms, *aborted),
         Event::Trapped { group, .. } => swaps.trapped(group),
+        Event::Reverted { group, .. } => swaps.reverted(group),
         Event::Recovered { group, .. } => swaps.recovered(group),
         Event::Lost { count } => swaps.lost(*count),
         Event::Ready { .. } | Event::Mended { .. } => {}

@@ -20,6 +20,8 @@ pub struct GroupHistory {
     pub rejected: Option<Value>,
     /// The last trap since.
     pub trapped: Option<Value>,
+    /// Why that swap was taken back.
+    pub reverted: Option<Value>,
 }
 
 /// All groups that the records name and that are not gone, by name.
@@ -160,7 +162,10 @@ impl Histories {
                 };
             }
             "trapped" => group.trapped = Some(record.clone()),
-            "reverted" => group.generation = record["to"].as_u64(),
+            "reverted" => {
+                group.generation = record["to"].as_u64();
+                group.reverted = Some(record.clone());
+            }
             _ => {}
         }
     }

@@ -71,6 +71,15 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         trace: Option<String>,
     },
+    /// A generation failed its probation; the content before it serves again.
+    Reverted {
+        group: String,
+        /// The same as `to`.
+        generation: u64,
+        from: u64,
+        to: u64,
+        reason: String,
+    },
     /// A new store of the same generation replaced a dead one.
     Recovered {
         group: String,

@@ -59,6 +59,16 @@ impl Paint {
                 let title = self.with(RED, format!("{group}@{generation} {component} trapped"));
                 format!("{title}\n{message}")
             }
+            Event::Reverted {
+                group,
+                from,
+                to,
+                reason,
+                ..
+            } => {
+                let title = self.with(RED, format!("{group}@{from} was reverted"));
+                format!("{title}: {reason}\n{group}@{to} has the content before it")
+            }
             Event::Lost { count } => format!("{count} events were not printed"),
             Event::Retired { .. } | Event::Recovered { .. } => return None,
         })

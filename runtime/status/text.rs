@@ -56,6 +56,13 @@ pub fn render(event: &Event) -> String {
             let request = request.as_deref().unwrap_or("unknown");
             format!("trapped {group}@{generation}: {component}, request {request}: {message}")
         }
+        Event::Reverted {
+            group,
+            from,
+            to,
+            reason,
+            ..
+        } => format!("reverted {group}@{from} -> {to}: {reason}"),
         Event::Recovered { group, generation } => format!("recovered {group}@{generation} with a new store"),
         Event::Lost { count } => format!("lost: {count} events were not printed"),
     }

@@ -110,8 +110,8 @@ fn a_manifest_with_mistakes() {
          config = { d = { file = \"d\", env = \"D\" } }\n",
     );
     manifest(
-        "not-yet",
-        "[groups.shop.swap]\nprobation = { requests = 1, traps = 1 }\n",
+        "probation",
+        "[groups.shop.swap]\nprobation = { requests = 1, traps = 2 }\n",
     );
     manifest(
         "not-shared",

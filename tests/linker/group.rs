@@ -106,7 +106,7 @@ impl Running {
         let starting = Generation::start(
             id,
             artifact,
-            Plan::of(spec, false),
+            Plan::of(spec, false, None),
             Files::new(&spec.name, spec.files.clone()),
             observer,
         );

@@ -46,6 +46,8 @@ struct Group {
     /// What was refused last, as long as nothing else was there.
     last_refused: Option<Snapshot>,
     refused: Vec<Snapshot>,
+    /// What was taken back, and what else was seen since did not come to anything.
+    withdrawn: Option<Snapshot>,
 }
 
 pub struct Monitor {
@@ -94,9 +96,12 @@ impl Monitor {
 
     /// A look found this of a group: a refusal of something else may be said again.
     pub fn seen(&mut self, group: usize, snapshot: Option<Snapshot>) {
-        let known = &mut self.groups[group].last_refused;
-        if *known != snapshot {
-            *known = None;
+        let known = &mut self.groups[group];
+        if known.last_refused != snapshot {
+            known.last_refused = None;
+        }
+        if snapshot.is_some() && known.serving == snapshot {
+            known.withdrawn = None;
         }
     }
 
@@ -106,6 +111,10 @@ impl Monitor {
         let same = self.groups[group].serving == Some(snapshot);
         self.must(!same, ContentDecides, || {
             format!("g{group} was swapped for the same: {snapshot}")
+        });
+        let withdrawn = self.groups[group].withdrawn == Some(snapshot);
+        self.must(!withdrawn, ContentDecides, || {
+            format!("g{group} serves what was taken back: {snapshot}")
         });
         self.must(snapshot.is_good(), LastGood, || {
             format!("g{group} serves {snapshot}")
@@ -119,6 +128,19 @@ impl Monitor {
             format!("g{group} was not {snapshot} since {began}")
         });
         self.groups[group].serving = Some(snapshot);
+        self.groups[group].withdrawn = None;
+    }
+
+    /// What served before serves again, in the place of what trapped.
+    pub fn reverted(&mut self, group: usize, snapshot: Snapshot) {
+        let known = &mut self.groups[group];
+        let before = known.serving.replace(snapshot);
+        known.withdrawn = before;
+        // Whoever waits for that is told.
+        known.refused.extend(before);
+        self.must(before != Some(snapshot), Guarantee::ContentDecides, || {
+            format!("g{group} was reverted to the same: {snapshot}")
+        });
     }
 
     pub fn removed(&mut self, disk: &Disk, group: usize, looked: Time) {
@@ -127,6 +149,7 @@ impl Monitor {
             format!("g{group} was removed and is there")
         });
         self.groups[group].serving = None;
+        self.groups[group].withdrawn = None;
     }
 
     /// It was said why this is not served.
@@ -160,6 +183,7 @@ impl Monitor {
             format!("g{group}: {snapshot} was refused too early")
         });
         self.groups[group].last_refused = Some(snapshot);
+        self.groups[group].withdrawn = None;
         self.groups[group].refused.push(snapshot);
     }
 
@@ -274,7 +298,7 @@ impl Monitor {
         let serving = self.groups[group].serving;
         let done = match (lies.is_there(), lies.is_good()) {
             (false, _) => serving.is_none(),
-            (_, true) => serving == Some(lies),
+            (_, true) => serving == Some(lies) || self.groups[group].withdrawn == Some(lies),
             _ => self.groups[group].refused.contains(&lies),
         };
         self.must(done, Guarantee::Newest, || {

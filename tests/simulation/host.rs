@@ -42,6 +42,8 @@ pub struct Generation {
     pub retired: Option<Time>,
     pub leases: usize,
     began: Time,
+    /// What serves again if it traps on probation.
+    standby: Option<Snapshot>,
 }
 
 pub struct Request {
@@ -64,6 +66,8 @@ enum Event {
     LookDone,
     BuildDone(u64),
     HandedOver(u64),
+    /// What served before does again, unless there is no candidate.
+    WentBack(usize, Option<usize>),
     Wake,
     Arrival,
     /// A request that waits for a swap waits no longer.
@@ -110,6 +114,8 @@ pub struct Host {
     lossy: bool,
     /// Groups whose state is handed over.
     migrates: [bool; GROUPS],
+    /// Groups with a probation.
+    tries: [bool; GROUPS],
     watched: [bool; GROUPS],
     noticed: Option<(Time, Time)>,
     polling: bool,
@@ -157,6 +163,7 @@ impl Host {
             control: Steered::new(mutant),
             lossy: random.percent(40),
             migrates: std::array::from_fn(|_| random.percent(40)),
+            tries: std::array::from_fn(|_| random.percent(40)),
             watched: [false; GROUPS],
             noticed: None,
             polling: false,
@@ -260,6 +267,7 @@ impl Host {
             Event::LookDone => self.look_done(),
             Event::BuildDone(number) => self.build_done(number),
             Event::HandedOver(number) => self.handed_over(number),
+            Event::WentBack(group, candidate) => self.went_back(group, candidate),
             Event::Wake => {
                 self.wake = None;
                 self.step(self.now, Input::Woken);
@@ -453,6 +461,7 @@ impl Host {
                 let takes = self.random.mostly(20 * MS, 3000 * MS);
                 self.at(takes, Event::HandedOver(build));
             }
+            Deed::GoBack(group) => self.go_back(number(&group)),
             Deed::GiveUp { .. } => self.give_up(),
             Deed::Commit { publish, refuse, .. } => {
                 for candidate in self.built(&publish) {
@@ -566,6 +575,7 @@ impl Host {
             retired: None,
             leases: 0,
             began: self.now,
+            standby: None,
         });
         self.generations.len() - 1
     }
@@ -638,6 +648,39 @@ impl Host {
         self.step(self.now, Input::HandedOver { build: number, taken });
     }
 
+    fn go_back(&mut self, group: usize) {
+        let serves = self.table[group].map(|serves| &self.generations[serves]);
+        // Another generation may have taken its place, and proven its worth.
+        let standby = serves.and_then(|serves| serves.standby);
+        let candidate = standby.map(|snapshot| self.candidate(group, snapshot));
+        let takes = self.random.mostly(5 * MS, 500 * MS);
+        self.at(takes, Event::WentBack(group, candidate));
+    }
+
+    fn went_back(&mut self, group: usize, candidate: Option<usize>) {
+        let starts = self.random.percent(90);
+        let candidate = match candidate {
+            Some(candidate) if !starts => {
+                self.generations[candidate].alive = false;
+                None
+            }
+            candidate => candidate,
+        };
+        let content = candidate.map(|candidate| {
+            self.generations[candidate].started = true;
+            self.monitor.decided(group, Some(candidate));
+            let Generation { number, snapshot, .. } = self.generations[candidate];
+            self.newest[group] = number;
+            let old = self.table[group].replace(candidate);
+            self.monitor.reverted(group, snapshot);
+            self.say(|_| format!("g{group}@{number} serves {snapshot} again"));
+            old.into_iter().for_each(|old| self.retire(old));
+            snapshot.sight(group, snapshot.digest(group))
+        });
+        let group = name(group);
+        self.step(self.now, Input::WentBack { group, content });
+    }
+
     /// What was built of these groups.
     fn built(&self, names: &BTreeSet<String>) -> Vec<usize> {
         let candidates = self.build.iter().flat_map(|build| &build.candidates);
@@ -684,6 +727,11 @@ impl Host {
         });
         self.newest[group] = number;
         let old = self.table[group].replace(candidate);
+        if self.tries[group] {
+            let before = old.map(|old| &self.generations[old]);
+            let standby = before.map(|old| old.standby.unwrap_or(old.snapshot));
+            self.generations[candidate].standby = standby.filter(|standby| *standby != snapshot);
+        }
         self.monitor.published(&self.disk, group, snapshot, began);
         self.say(|_| format!("g{group}@{number} serves {snapshot}"));
         old.into_iter().for_each(|old| self.retire(old));
@@ -802,6 +850,10 @@ impl Host {
         if let Some(generation) = request.and_then(|request| request.generation) {
             self.say(|host| format!("request {id} traps in {}", host.generations[generation].name()));
             self.generations[generation].alive &= self.control.survives_traps();
+            let group = self.generations[generation].group;
+            if self.table[group] == Some(generation) && self.generations[generation].standby.is_some() {
+                self.step(self.now, Input::GoBack { group: name(group) });
+            }
         }
         self.end_request(id);
     }
@@ -846,6 +898,7 @@ fn say(deed: &Deed) -> String {
         Deed::Look => "look".into(),
         Deed::Build { build, groups, .. } => format!("build {build} of {groups:?}"),
         Deed::HandOver { build, groups } => format!("hand over {groups:?} to build {build}"),
+        Deed::GoBack(group) => format!("go back in {group}"),
         Deed::GiveUp { build } => format!("give up build {build}"),
         Deed::Commit {
             build,

@@ -28,6 +28,8 @@ pub enum Mutant {
     TrapEndsGeneration,
     /// Keeps the lease of a client that went away.
     KeepsLease,
+    /// Takes what was taken back for new.
+    ForgetsWhatWasReverted,
     /// Hears no hint before all has been quiet for a while.
     WaitsForQuiet,
 }
@@ -102,8 +104,13 @@ impl Steered {
             }
             _ => None,
         };
+        let went_back = matches!(input, Input::WentBack { .. });
         let mut deeds = self.control.step(now, input);
         deeds.extend(early);
+        if self.mutant == Some(Mutant::ForgetsWhatWasReverted) && went_back {
+            self.control.forgive(None);
+            deeds.extend(self.control.step(now, Input::Hint));
+        }
         for deed in &deeds {
             match deed {
                 Deed::Build { .. } => self.building = true,

@@ -74,3 +74,15 @@ pub fn version(client: &mut Client, group: &str) -> u64 {
     assert_eq!(reply.status, 200, "{reply:?}");
     reply.body[0].into()
 }
+
+/// A page that traps in each store after so many requests.
+pub fn trapping_page(version: u64, after: u32) -> String {
+    let module = "(core module $code";
+    let answer = "(i32.store8 (i32.const 64)";
+    let left = format!("{module} (global $left (mut i32) (i32.const {after}))");
+    let trap = "(if (i32.eqz (global.get $left)) (then unreachable)) \
+                (global.set $left (i32.sub (global.get $left) (i32.const 1)))";
+    page(version, "")
+        .replacen(module, &left, 1)
+        .replacen(answer, &format!("{trap} {answer}"), 1)
+}

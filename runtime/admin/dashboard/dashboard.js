@@ -173,7 +173,8 @@ function card(name, group, open) {
   const down = group.generation == null;
   const [memory, unit] = bytes(group.memory ?? 0);
   const fact = (term, value, kind) => h("div", { class: kind ?? "" }, h("dt", {}, term), h("dd", {}, value));
-  const [word, kind] = down ? ["down", "bad"] : rejected ? ["newest refused", "bad"] : group.pinned ? ["pinned", "warn"]
+  const [word, kind] = down ? ["down", "bad"] : rejected ? ["newest refused", "bad"] : group.reverted ? ["reverted", "bad"]
+    : group.pinned ? ["pinned", "warn"] : group.on_probation ? ["on probation", "warn"]
     : group.draining.length ? ["draining", "warn"] : ["serving", "good"];
   const button = (id, text, act) => h("button", { type: "button", id: `${id}-${name}`, onclick: act }, text);
   return h("article", { class: `card ${state.fresh.has(name) ? "fresh" : ""}`, "data-group": name },
@@ -186,6 +187,8 @@ function card(name, group, open) {
         fact("in flight", group.in_flight), fact("queued", group.queued), fact("memory", `${memory} ${unit}`),
         fact("files", group.files))),
     rejected ? refusal(rejected) : null,
+    group.reverted ? h("div", { class: "refused" }, h("h3", {}, `Reverted from @${group.reverted.from} ${ago(group.reverted.time)}`),
+      h("p", { class: "diagnostic" }, group.reverted.reason)) : null,
     group.trapped ? h("div", { class: "refused" }, h("h3", {}, `Trapped ${ago(group.trapped.time)}`),
       h("p", { class: "diagnostic" }, h("code", {}, group.trapped.component), " ", group.trapped.message)) : null,
     h("div", { class: "last" }, lastSwap(group),

@@ -487,18 +487,23 @@ fn only_a_group_of_one_store_has_a_state_to_hand_over() {
 }
 
 #[test]
-fn what_comes_later_is_refused_by_name() {
+fn a_probation_counts_traps_among_its_requests() {
+    let probation = |written: &str| {
+        let manifest = good(&format!("[groups.shop.swap]\nprobation = {written}\n"));
+        manifest.groups["shop"].probation
+    };
+    let counts = |requests, traps| Some(Probation { requests, traps });
+    assert_eq!(probation("{}"), counts(100, 1));
+    assert_eq!(probation("{ requests = 10, traps = 3 }"), counts(10, 3));
+    assert_eq!(good("[groups.shop]\n").groups["shop"].probation, None);
     check(
-        r#"[groups.shop.swap]
-requests = "wait"
-probation = { requests = 100, traps = 1 }
-"#,
-        &["3:13 manifest-not-yet: probation is not supported yet; a new generation is never reverted"],
+        "[groups.shop.swap]\nprobation = { requests = 2, traps = 3 }\n",
+        &["2:37 manifest-value: groups.shop.swap.probation.traps must be a number from 1 to 2, not 3"],
     );
 }
 
 #[test]
-fn what_comes_later_is_checked_all_the_same() {
+fn what_a_swap_does_is_checked() {
     check(
         r#"[groups.shop]
 state = "frsh"
