@@ -14,6 +14,7 @@ mod support;
 mod admin;
 mod bad_input;
 mod bodies;
+mod book;
 mod broken_files;
 mod caches;
 mod check;

@@ -203,6 +203,26 @@ fn what_is_deployed_is_well_formed() {
 }
 
 #[test]
+fn systemd_understands_the_units() {
+    let Some(analyze) = Tool::new("systemd-analyze") else {
+        return;
+    };
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("runtime/deploy");
+    let folder = tempfile::tempdir().unwrap();
+    let program = wasmhost().get_program().to_str().unwrap().to_owned();
+    let mut arguments = vec!["verify".to_owned(), "--man=no".to_owned()];
+    for unit in ["wasmhost.service", "wasmhost.socket"] {
+        let text = fs::read_to_string(deploy.join(unit)).unwrap();
+        let here = folder.path().join(unit);
+        // It looks whether the program is there.
+        fs::write(&here, text.replace("/usr/local/bin/wasmhost", &program)).unwrap();
+        arguments.push(here.to_str().unwrap().to_owned());
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    analyze.run(&arguments);
+}
+
+#[test]
 fn the_manual_and_completions_come_from_the_commands() {
     let folder = tempfile::tempdir().unwrap();
     let written = wasmhost().arg("manual").arg(folder.path()).status().unwrap();

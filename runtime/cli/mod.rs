@@ -12,6 +12,7 @@ mod new;
 mod progress;
 mod records;
 mod serve;
+mod settings;
 mod signals;
 mod state;
 mod status;
@@ -51,6 +52,9 @@ enum Command {
     Kv(kv::Arguments),
     Swap(steer::Swap),
     Drain(steer::Drain),
+    Freeze(settings::Freeze),
+    Unfreeze(settings::Unfreeze),
+    Log(settings::Log),
     Test(test::Arguments),
     Completions(manual::Completions),
     Manual(manual::Manual),
@@ -85,6 +89,9 @@ pub fn run() -> ExitCode {
         Command::Kv(arguments) => kv::run(arguments),
         Command::Swap(arguments) => steer::swap(arguments),
         Command::Drain(arguments) => steer::drain(arguments),
+        Command::Freeze(arguments) => settings::freeze(&arguments),
+        Command::Unfreeze(arguments) => settings::unfreeze(&arguments),
+        Command::Log(arguments) => settings::log(&arguments),
         Command::Test(arguments) => test::run(arguments),
         Command::Completions(arguments) => manual::completions(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Manual(arguments) => manual::manual(arguments).map(|()| ExitCode::SUCCESS),

@@ -34,6 +34,7 @@ pub fn text(record: &Value) -> String {
             field("message")
         ),
         Some("recovered") => of,
+        Some("mended") => format!("{of}: what lies on disk is what serves"),
         Some("lost") => format!("{} events are missing here", field("count")),
         Some("reverted") => format!(
             "{of} from {} to {}: {}",

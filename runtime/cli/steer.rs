@@ -74,7 +74,7 @@ pub fn drain(arguments: Drain) -> Result<ExitCode, Vec<Diagnostic>> {
 }
 
 /// Errors: no server answers.
-async fn connect(state_dir: &StateDir) -> Result<Client, Vec<Diagnostic>> {
+pub async fn connect(state_dir: &StateDir) -> Result<Client, Vec<Diagnostic>> {
     let folder = state_dir.path();
     let client = Client::connect(&folder).await.map_err(|error| vec![error])?;
     client.ok_or_else(|| {

@@ -77,6 +77,7 @@ impl Histories {
             "lost" => {}
             "ready" => self.begin(record),
             "rejected" => self.reject(record),
+            "mended" => self.mend(record),
             kind => {
                 self.refusals.clear();
                 if let Some(name) = record["group"].as_str() {
@@ -118,6 +119,22 @@ impl Histories {
             None => {
                 let groups = self.groups.values_mut();
                 groups.for_each(|group| group.rejected = Some(refusal.clone()));
+            }
+        }
+    }
+
+    fn mend(&mut self, mended: &Value) {
+        self.refusals
+            .retain(|refusal| refusal["group"] != mended["group"]);
+        for (name, group) in &mut self.groups {
+            let is_mended = |refusal: &mut Value| match mended["group"].as_str() {
+                Some(mended) => name == mended,
+                None => refusal["group"].is_null(),
+            };
+            if group.rejected.take_if(is_mended).is_some() {
+                // What was refused of the group itself, before the tree was.
+                let of_this = |refusal: &&Value| refusal["group"].as_str() == Some(name);
+                group.rejected = self.refusals.iter().find(of_this).cloned();
             }
         }
     }
@@ -186,7 +203,7 @@ mod tests {
         let groups = histories(&records);
         assert_eq!(groups["shop"].generation, Some(2));
         assert_eq!(groups["shop"].swapped, Some(swapped));
-        assert_eq!(groups["shop"].rejected, Some(rejected));
+        assert_eq!(groups["shop"].rejected.as_ref(), Some(&rejected));
         assert!(groups["api"].rejected.is_none());
 
         records.push(json!({ "event": "rejected", "kept": null, "time": "t3" }));
@@ -194,6 +211,17 @@ mod tests {
             histories(&records)["api"].rejected.as_ref().unwrap()["time"],
             "t3"
         );
+
+        records.push(json!({ "event": "mended", "time": "t4" }));
+        let groups = histories(&records);
+        assert_eq!(
+            groups["shop"].rejected,
+            Some(rejected),
+            "that is still what lies there"
+        );
+        assert_eq!(groups["api"].rejected, None);
+        records.push(json!({ "event": "mended", "group": "shop", "time": "t4" }));
+        assert_eq!(histories(&records)["shop"].rejected, None);
 
         records.push(retired(2));
         assert!(!histories(&records).contains_key("shop"), "no component is left");

@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Write};
 
-use super::{Change, Event, ReadyGroup, Swapped};
+use super::{Change, Event, ReadyGroup, Swapped, text::counted};
 use crate::diagnostic::Diagnostic;
 
 /// Paints for a terminal, or not.
@@ -71,13 +71,13 @@ impl Paint {
                 Some(generation) => self.with(BOLD, format!("{}@{generation}", group.group)),
                 None => self.with(RED, format!("{} (down)", group.group)),
             };
-            let count = match group.components.len() {
-                1 => "1 component".to_owned(),
-                many => format!("{many} components"),
-            };
+            let count = counted(group.components.len(), "component");
             let files = match group.files {
                 0 => String::new(),
-                files => format!(", {files} static files below /{}/static/", group.group),
+                files => {
+                    let files = counted(files, "static file");
+                    format!(", {files} below /{}/static/", group.group)
+                }
             };
             let _ = writeln!(text, "  {name}  {}", self.with(DIM, count + &files));
             let width = group.routes.iter().map(|route| route.pattern.len()).max();

@@ -99,6 +99,12 @@ fn render_swapped(swapped: &Swapped) -> String {
     )
 }
 
+/// "1 file", "2 files".
+pub(super) fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
 fn table(groups: &[ReadyGroup]) -> Table {
     let mut table = Table::new();
     table
@@ -125,7 +131,7 @@ fn table(groups: &[ReadyGroup]) -> Table {
         if group.files > 0 {
             table.add_row([
                 name,
-                format!("{} static files", group.files),
+                counted(group.files, "static file"),
                 format!("/{}/static/", group.group),
             ]);
         }
