@@ -402,9 +402,15 @@ fn a_body_that_the_guest_does_not_finish_looks_broken() {
             .try_request("GET", &format!("/odd/streams?{what}"), &[], b"");
         assert_broken(answer);
     }
+    let long = streams(&mut server.client(), "long");
+    assert_eq!(
+        (long.status, long.text().as_str()),
+        (200, "be"),
+        "what is past its length is no part of it"
+    );
     assert_eq!(
         streams(&mut server.client(), "count").text(),
-        "4",
+        "5",
         "that is no trap"
     );
 }

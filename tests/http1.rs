@@ -100,6 +100,30 @@ fn of_two_lengths_the_coding_counts_and_the_connection_ends() {
 }
 
 #[test]
+fn a_bare_line_feed_ends_a_line_of_a_head_wherever_it_stands() {
+    let (_tree, server) = site();
+    let check = |request: &str, expected: &[u16]| {
+        let said = say(&server, request.as_bytes());
+        assert_eq!(statuses(&said), expected, "{request:?} was answered with {said}");
+    };
+    check("GET /shop/page HTTP/1.1\nhost: a\nconnection: close\n\n", &[200]);
+    // What another could take for a part of a value is a line of its own here, and judged as one.
+    check(
+        "GET /shop/page HTTP/1.1\r\nhost: a\r\nx: y\nhost: b\r\n\r\n",
+        &[400],
+    );
+    check(
+        "POST /shop/page HTTP/1.1\r\nhost: a\r\nx: y\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nxx",
+        &[400],
+    );
+    check(
+        "POST /shop/page HTTP/1.1\r\nhost: a\r\nx: y\ncontent-length: 1\r\n\r\nx\
+         GET /shop/page HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+        &[200, 200],
+    );
+}
+
+#[test]
 fn a_body_that_is_broken_ends_its_connection() {
     let (_tree, server) = site();
     for body in [
@@ -108,6 +132,11 @@ fn a_body_that_is_broken_ends_its_connection() {
         "1\r\nxx\r\n0\r\n\r\n",
         "fffffffffffffffff\r\n",
         "1 \rx\r\n0\r\n\r\n",
+        // Bare line feeds, and what could hide behind them.
+        "1\nx\r\n0\r\n\r\n",
+        "1\r\nx\n0\r\n\r\n",
+        "1;a\nb\r\nx\r\n0\r\n\r\n",
+        "1\r\nx\r\n0\n\r\n",
     ] {
         let request = format!(
             "POST /shop/page HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{body}\

@@ -90,7 +90,7 @@ pub type OnDemand = Box<dyn Fn() -> Result<Artifact, Vec<Diagnostic>> + Send + S
 impl Artifact {
     /// True where its stores are from a pool.
     pub fn is_pooled(&self) -> bool {
-        self.kind == Kind::Pooled
+        self.kind.pooled
     }
 
     /// The component whose code trapped, as far as the error has a backtrace.
@@ -151,25 +151,25 @@ pub struct Builder {
     compiler: Compiler,
     compositions: Cache<(Kind, Digest), Composition>,
     skeletons: Cache<(Kind, Digest), Skeleton>,
-    plain: Linker<Host>,
-    /// Made when it is first needed.
-    pooled: OnceLock<Linker<Host>>,
-    concurrent: Linker<Host>,
+    /// Each made when it is first needed.
+    linkers: BTreeMap<Kind, OnceLock<Linker<Host>>>,
 }
 
 impl Builder {
     /// Errors: the host's own interfaces cannot be linked, or threads cannot be started.
     pub fn new(engines: &Engines, caches: Caches) -> wasmtime::Result<Self> {
-        Ok(Self {
+        let linkers = Kind::ALL.map(|kind| (kind, OnceLock::new()));
+        let builder = Self {
             engines: engines.clone(),
             reader: Reader::new(Splitting::default()),
             compiler: Compiler::new(engines.clone(), caches)?,
             compositions: Cache::default(),
             skeletons: Cache::default(),
-            plain: host::linker(engines, Kind::Plain)?,
-            pooled: OnceLock::new(),
-            concurrent: host::linker(engines, Kind::Concurrent)?,
-        })
+            linkers: linkers.into_iter().collect(),
+        };
+        builder.linker(Kind::PLAIN)?;
+        builder.linker(Kind::CONCURRENT)?;
+        Ok(builder)
     }
 
     /// With components taken apart as far as `splitting` says.
@@ -218,8 +218,8 @@ impl Builder {
         let kind = kind(spec, parts);
         match self.build_for(kind, spec, parts, world, give_up) {
             // It may be too large for the pool. What was compiled is found in the caches.
-            Err(_) if kind == Kind::Pooled && !give_up.is_cancelled() => {
-                self.build_for(Kind::Plain, spec, parts, world, give_up)
+            Err(_) if kind.pooled && !give_up.is_cancelled() => {
+                self.build_for(kind.on_demand(), spec, parts, world, give_up)
             }
             built => built,
         }
@@ -376,16 +376,13 @@ impl Builder {
 
     /// With what the host offers. Errors: none that a user could cause.
     fn linker(&self, kind: Kind) -> wasmtime::Result<&Linker<Host>> {
-        match kind {
-            Kind::Plain => Ok(&self.plain),
-            Kind::Concurrent => Ok(&self.concurrent),
-            Kind::Pooled => match self.pooled.get() {
-                Some(linker) => Ok(linker),
-                None => {
-                    let linker = host::linker(&self.engines, kind)?;
-                    Ok(self.pooled.get_or_init(|| linker))
-                }
-            },
+        let place = &self.linkers[&kind];
+        match place.get() {
+            Some(linker) => Ok(linker),
+            None => {
+                let linker = host::linker(&self.engines, kind)?;
+                Ok(place.get_or_init(|| linker))
+            }
         }
     }
 
@@ -420,9 +417,9 @@ impl Builder {
 
 /// The engine for the stores of a group. Those of isolated requests come and go with each.
 fn kind(spec: &GroupSpec, parts: &Parts) -> Kind {
-    match parts.kind() {
-        Kind::Plain if spec.instances == Instances::Isolated => Kind::Pooled,
-        kind => kind,
+    match spec.instances {
+        Instances::Isolated => parts.kind().from_pool(),
+        Instances::Shared | Instances::Pool(_) => parts.kind(),
     }
 }
 

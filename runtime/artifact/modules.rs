@@ -84,9 +84,7 @@ impl Compiler {
     /// True where a module with this digest is in use.
     pub fn has(&self, digest: Digest) -> bool {
         let is_in_use = |kind| self.modules.get(&(kind, digest)).is_some();
-        [Kind::Plain, Kind::Pooled, Kind::Concurrent]
-            .into_iter()
-            .any(is_in_use)
+        Kind::ALL.into_iter().any(is_in_use)
     }
 
     /// How many modules are in use.

@@ -183,7 +183,7 @@ impl Parts {
     /// it may meet in a store.
     pub(super) fn kind(&self) -> Kind {
         let kinds = self.members.iter().map(|part| part.member.kind);
-        kinds.max().unwrap_or(Kind::Plain)
+        kinds.max().unwrap_or_default()
     }
 
     /// The components that answer requests.
@@ -233,9 +233,9 @@ fn kind(skeleton: &[u8], interface: &Interface) -> Kind {
         .into_iter()
         .any(|import| host::is_concurrent(&import.name));
     if imports_it || !Parser::new(0).parse_all(skeleton).all(is_plain) {
-        Kind::Concurrent
+        Kind::CONCURRENT
     } else {
-        Kind::Plain
+        Kind::PLAIN
     }
 }
 
@@ -305,14 +305,14 @@ mod tests {
     #[test]
     fn only_what_needs_the_event_loop_gets_it() {
         for (text, expected) in [
-            (r#"(import "wasi:io/error@0.2.0" (instance))"#, Kind::Plain),
-            (r#"(core module (func unreachable))"#, Kind::Plain),
+            (r#"(import "wasi:io/error@0.2.0" (instance))"#, Kind::PLAIN),
+            (r#"(core module (func unreachable))"#, Kind::PLAIN),
             (
                 r#"(import "wasi:cli/environment@0.3.0" (instance))"#,
-                Kind::Concurrent,
+                Kind::CONCURRENT,
             ),
-            ("(type (stream u8))", Kind::Concurrent),
-            ("(type (func async))", Kind::Concurrent),
+            ("(type (stream u8))", Kind::CONCURRENT),
+            ("(type (func async))", Kind::CONCURRENT),
         ] {
             let component = wat::parse_str(format!("(component {text})")).unwrap();
             let interface = compose::interface(&component, &[]).unwrap();

@@ -60,7 +60,7 @@ pub struct Ticking {
 pub struct Engines {
     plain: Engine,
     concurrent: Engine,
-    pooled: Arc<Pooled>,
+    pools: Arc<Pools>,
     /// Of the stores of all.
     pub memory: Arc<TotalMemory>,
     /// For guests that compute for long.
@@ -71,22 +71,52 @@ pub struct Engines {
     pub clock: GuestClock,
 }
 
-/// Made when it is first asked for: most servers have no isolated group.
-struct Pooled {
-    engine: OnceLock<Engine>,
+/// Made when they are first asked for: most servers have no isolated group.
+struct Pools {
+    plain: OnceLock<Engine>,
+    concurrent: OnceLock<Engine>,
     caches: Caches,
 }
 
-/// What an engine does with calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// A call runs by itself. It knows no asynchronous functions, streams and futures.
-    Plain,
-    /// As plain, with stores whose memories, tables and stacks are taken from a pool and given back: that
-    /// costs a fraction of mapping them anew. The pool can be exhausted, and not everything fits into it.
-    Pooled,
+/// What an engine does with calls, and where its stores come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Kind {
     /// Every call runs in the event loop of its store, which costs as much again as the call of a small page.
-    Concurrent,
+    /// Otherwise it runs by itself, and the engine knows no asynchronous functions, streams and futures.
+    pub concurrent: bool,
+    /// The memories, tables and stacks of stores are taken from a pool and given back: that costs a fraction of
+    /// mapping them anew. The pool can be exhausted, and not everything fits into it.
+    pub pooled: bool,
+}
+
+impl Kind {
+    pub const PLAIN: Self = Self {
+        concurrent: false,
+        pooled: false,
+    };
+    pub const CONCURRENT: Self = Self {
+        concurrent: true,
+        pooled: false,
+    };
+    pub const ALL: [Self; 4] = [
+        Self::PLAIN,
+        Self::PLAIN.from_pool(),
+        Self::CONCURRENT,
+        Self::CONCURRENT.from_pool(),
+    ];
+
+    /// The same with stores from a pool.
+    pub const fn from_pool(self) -> Self {
+        Self { pooled: true, ..self }
+    }
+
+    /// The same with stores that are made on demand.
+    pub const fn on_demand(self) -> Self {
+        Self {
+            pooled: false,
+            ..self
+        }
+    }
 }
 
 /// What is compiled already, whole modules and single functions.
@@ -113,25 +143,29 @@ pub struct Tally {
 
 impl Engines {
     pub fn of(&self, kind: Kind) -> &Engine {
-        match kind {
-            Kind::Plain => &self.plain,
-            Kind::Pooled => self.pooled.engine.get_or_init(|| self.pool()),
-            Kind::Concurrent => &self.concurrent,
+        let (on_demand, pool) = match kind.concurrent {
+            false => (&self.plain, &self.pools.plain),
+            true => (&self.concurrent, &self.pools.concurrent),
+        };
+        match kind.pooled {
+            false => on_demand,
+            true => pool.get_or_init(|| self.pool(kind)),
         }
     }
 
     /// Where the machine has no room for a pool, stores are made on demand.
-    fn pool(&self) -> Engine {
-        engine(Kind::Pooled, &self.pooled.caches).unwrap_or_else(|error| {
+    fn pool(&self, kind: Kind) -> Engine {
+        engine(kind, &self.pools.caches).unwrap_or_else(|error| {
             tracing::warn!("no pool for the stores of isolated requests: {error:#}");
-            self.plain.clone()
+            self.of(kind.on_demand()).clone()
         })
     }
 
     fn tick(&self) {
         self.plain.increment_epoch();
         self.concurrent.increment_epoch();
-        if let Some(pooled) = self.pooled.engine.get() {
+        let pools = [&self.pools.plain, &self.pools.concurrent];
+        for pooled in pools.into_iter().filter_map(OnceLock::get) {
             pooled.increment_epoch();
         }
     }
@@ -147,10 +181,11 @@ pub fn start(cache: Option<&Path>) -> wasmtime::Result<Ticking> {
 pub fn start_within(cache: Option<&Path>, limits: DiskLimits) -> wasmtime::Result<Ticking> {
     let caches = Caches::open(cache, limits);
     let engine = Engines {
-        plain: engine(Kind::Plain, &caches)?,
-        concurrent: engine(Kind::Concurrent, &caches)?,
-        pooled: Arc::new(Pooled {
-            engine: OnceLock::new(),
+        plain: engine(Kind::PLAIN, &caches)?,
+        concurrent: engine(Kind::CONCURRENT, &caches)?,
+        pools: Arc::new(Pools {
+            plain: OnceLock::new(),
+            concurrent: OnceLock::new(),
             caches: caches.clone(),
         }),
         memory: Arc::default(),
@@ -174,14 +209,15 @@ fn engine(kind: Kind, caches: &Caches) -> wasmtime::Result<Engine> {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
-        .concurrency_support(kind == Kind::Concurrent)
+        .concurrency_support(kind.concurrent)
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .cache(caches.modules.as_ref().map(|modules| modules.cache.clone()))
         .enable_incremental_compilation(caches.functions.clone())?;
-    match kind {
-        Kind::Plain => {}
-        Kind::Pooled => drop(config.allocation_strategy(pool::config())),
-        Kind::Concurrent => drop(config.wasm_component_model_async(true)),
+    if kind.concurrent {
+        config.wasm_component_model_async(true);
+    }
+    if kind.pooled {
+        config.allocation_strategy(pool::config());
     }
     Engine::new(&config)
 }
@@ -277,6 +313,11 @@ thread_local! {
 /// Notes that the clock has interrupted a guest on this thread.
 pub fn note_tick() {
     TICKS.set(TICKS.get() + 1);
+}
+
+/// True where the clock has interrupted a guest on this thread since its ticks were taken.
+pub fn has_ticked() -> bool {
+    TICKS.get() > 0
 }
 
 /// How often the clock has interrupted guests on this thread since this was asked.

@@ -71,11 +71,10 @@ pub type WasiHttp03Function = TypedFunc<http03::Params, http03::Results>;
 
 /// A handler's function, its types checked.
 #[derive(Clone, Copy)]
-enum Function {
+pub enum Function {
     Page(PageFunction),
     WasiHttp02(WasiHttpFunction),
-    /// The store's event loop has its own.
-    WasiHttp03,
+    WasiHttp03(WasiHttp03Function),
 }
 
 /// A store and the instance of a slice in it.
@@ -85,7 +84,7 @@ pub struct Live {
     /// What it was made from.
     artifact: Arc<Artifact>,
     /// Those that were called, by their place: to check the types takes as long as a small call.
-    functions: Vec<Option<Function>>,
+    pub(super) functions: Vec<Option<Function>>,
     /// The lifecycle functions of its components; few have any.
     pub(super) lifecycle: Vec<Arc<Functions>>,
     /// Its components were told of the start, and are to be told of the end.
@@ -133,6 +132,13 @@ impl Live {
         self.function(component, entry).map(drop)
     }
 
+    /// As [`Self::check`], of all that can be called in it.
+    pub fn check_all(&mut self, slice: usize) -> wasmtime::Result<()> {
+        let artifact = self.artifact.clone();
+        let mut entries = artifact.entries.iter().filter(|(_, entry)| entry.slice == slice);
+        entries.try_for_each(|(component, entry)| self.check(component, entry))
+    }
+
     fn function(&mut self, component: &ComponentId, entry: &Entry) -> wasmtime::Result<Function> {
         if let Some(Some(known)) = self.functions.get(entry.place) {
             return Ok(*known);
@@ -148,10 +154,7 @@ impl Live {
         let function = match entry.handler {
             Handler::Page => Function::Page(instance.get_typed_func(store, entry.function)?),
             Handler::WasiHttp02 => Function::WasiHttp02(instance.get_typed_func(store, entry.function)?),
-            Handler::WasiHttp03 => {
-                let _: WasiHttp03Function = instance.get_typed_func(store, entry.function)?;
-                Function::WasiHttp03
-            }
+            Handler::WasiHttp03 => Function::WasiHttp03(instance.get_typed_func(store, entry.function)?),
         };
         if self.functions.len() <= entry.place {
             self.functions.resize(entry.place + 1, None);
@@ -187,7 +190,7 @@ impl Live {
             Function::Page(handle) => deadlined.call_page(handle, call).await,
             // Boxed, so that calls of pages do not carry their size.
             Function::WasiHttp02(handle) => Box::pin(deadlined.call_wasi_http(handle, call)).await,
-            Function::WasiHttp03 => {
+            Function::WasiHttp03(_) => {
                 let terms = Terms {
                     request_time: limit,
                     most: 1,

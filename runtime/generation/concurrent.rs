@@ -17,20 +17,23 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use wasmtime::{
     AsContextMut,
-    component::{Accessor, GuestTaskId, Instance, TypedFunc},
+    component::{Accessor, GuestTaskId},
 };
 
 use super::{
     RequestError,
     call::{
-        Call, Death, Fell, Live, PageFunction, WasiHttp03Function, WasiHttpFunction, forward, page_answer,
+        Call, Death, Fell, Function, Live, PageFunction, WasiHttp03Function, WasiHttpFunction, forward,
+        page_answer,
     },
     intake::{Calls, Intake, Next, next, runs_in_line},
     paused::Pause,
     registry::Registry,
+    turns::Turns,
 };
 use crate::{
-    host::{self, Handler, Host, exchange::Exchange, http03, page},
+    artifact::Entry,
+    host::{self, Host, exchange::Exchange, http03, page},
     project::ComponentId,
 };
 
@@ -94,17 +97,19 @@ pub async fn serve(
     fell: Fell<'_>,
 ) -> Result<Option<Pause>, Death> {
     let Visit { registry, lingering } = visit;
-    let instance = live.instance;
+    let (functions, turns) = (live.functions.clone(), Turns::default());
     let turning = live.store.run_concurrent(async |accessor| {
         let store = Loop {
             accessor,
-            instance,
+            functions: &functions,
             registry,
+            turns: &turns,
             most: terms.most,
             answered: terms.answered,
         };
         store.turn(intake, lingering, fell).await
     });
+    let turning = turns.take(turning, || registry.turned());
     let result = tokio::select! {
         biased;
         result = turning => result.flatten().map_err(Death::trap),
@@ -132,8 +137,10 @@ pub async fn serve(
 /// The inside of a store's event loop.
 struct Loop<'a> {
     accessor: &'a Accessor<Host>,
-    instance: Instance,
+    /// Of all that can be called, by place.
+    functions: &'a [Option<Function>],
     registry: &'a Arc<Registry>,
+    turns: &'a Turns,
     most: usize,
     answered: &'a (dyn Fn(&ComponentId) + Sync),
 }
@@ -223,18 +230,16 @@ impl Loop<'_> {
         }
     }
 
-    /// Ready when the guest of at least one has finished, or one has gone. It is looked at with every turn of
-    /// the loop.
+    /// Ready when the guest of at least one has finished, or one has gone. It is looked at when the store has
+    /// nothing else to do.
     async fn some_have_ended(&self, lingering: &mut Vec<Lingering>) {
         poll_fn(|context| {
+            if !self.turns.may_look() {
+                return Poll::Pending;
+            }
             let before = lingering.len();
-            let mut one_finished = false;
+            let one_finished = self.note_finished(lingering);
             lingering.retain_mut(|call| {
-                if call.is_alive && !self.is_alive(call.task) {
-                    call.is_alive = false;
-                    one_finished = true;
-                    self.registry.guest_is_done(call.id);
-                }
                 let stays = call.exchange.poll_read(context).is_pending() || call.is_alive;
                 if !stays {
                     self.registry.end(call.id);
@@ -250,12 +255,24 @@ impl Loop<'_> {
         .await;
     }
 
-    fn is_alive(&self, task: GuestTaskId) -> bool {
+    /// True where the guest of at least one has finished since this was asked.
+    fn note_finished(&self, lingering: &mut [Lingering]) -> bool {
+        let mut one_finished = false;
         self.accessor.with(|mut access| {
             let mut store = access.as_context_mut();
-            let tasks = store.concurrent_resource_table();
-            tasks.is_some_and(|tasks| tasks.get_any_mut(number(task)).is_ok())
-        })
+            let mut tasks = store.concurrent_resource_table();
+            for call in lingering.iter_mut().filter(|call| call.is_alive) {
+                let task = number(call.task);
+                call.is_alive = tasks
+                    .as_mut()
+                    .is_some_and(|tasks| tasks.get_any_mut(task).is_ok());
+                if !call.is_alive {
+                    one_finished = true;
+                    self.registry.guest_is_done(call.id);
+                }
+            }
+        });
+        one_finished
     }
 
     /// Runs one call until its function has returned. Errors: a trap, which is the end of the store.
@@ -292,19 +309,18 @@ impl Loop<'_> {
         let exchange = Exchange::default();
         let calling = self.with_host(|host| host.calling(&name));
         let id = self.registry.begin(name, calling, exchange.clone(), reply);
-        let kind = match entry.handler {
-            Handler::Page => {
+        let kind = match self.function(&entry)? {
+            Function::Page(function) => {
                 let (parts, body) = request.into_parts();
                 match body.collect().await {
                     Ok(body) => {
                         let request = page::request(&parts, params, &body.to_bytes());
-                        Ok(Kind::Page(self.function(&entry)?, request))
+                        Ok(Kind::Page(function, request))
                     }
                     Err(error) => Err(error.to_string()),
                 }
             }
-            Handler::WasiHttp02 => {
-                let function = self.function(&entry)?;
+            Function::WasiHttp02(function) => {
                 // It is answered from here: a guest that blocks keeps this loop from turning.
                 let (registry, own) = (self.registry.clone(), exchange.clone());
                 let answer = move |answer| registry.answer(id, forward(answer, &own));
@@ -313,12 +329,10 @@ impl Loop<'_> {
                     .map(|params| Kind::WasiHttp02(function, params))
                     .map_err(|error| error.to_string())
             }
-            Handler::WasiHttp03 => {
-                let function = self.function(&entry)?;
-                self.with_host(|host| http03::incoming(host, request.map(|body| exchange.upload(body))))
-                    .map(|(params, sent)| Kind::WasiHttp03(function, params, sent))
-                    .map_err(|error| error.to_string())
-            }
+            Function::WasiHttp03(function) => self
+                .with_host(|host| http03::incoming(host, request.map(|body| exchange.upload(body))))
+                .map(|(params, sent)| Kind::WasiHttp03(function, params, sent))
+                .map_err(|error| error.to_string()),
         };
         match kind {
             Ok(kind) => Ok(Some(Begun { id, exchange, kind })),
@@ -366,21 +380,20 @@ impl Loop<'_> {
             .with(|mut access| function.start_call_concurrent(access.as_context_mut(), params))?;
         let task = call.task();
         let (response,) = function.finish_call_concurrent(self.accessor, call).await?;
-        let answer = match response {
+        let response = match response {
             Ok(response) => self
                 .accessor
-                .with(|mut access| http03::outgoing(access.as_context_mut(), response, sent, &exchange))
-                .map_err(RequestError::BadResponse),
+                .with(|mut access| http03::outgoing(access.as_context_mut(), response, sent, &exchange)),
             // `Debug` escapes the guest's own words.
-            Err(code) => {
-                let reason = format!("it answered with the error {code:?}");
-                Err(RequestError::BadResponse(reason))
-            }
+            Err(code) => Err(format!("it answered with the error {code:?}")),
         };
-        if answer.is_err() {
-            exchange.is_read();
+        match response {
+            Ok(response) => self.registry.answer_soon(id, response),
+            Err(reason) => {
+                exchange.is_read();
+                self.registry.answer(id, Err(RequestError::BadResponse(reason)));
+            }
         }
-        self.registry.answer(id, answer);
         Ok(After::Lingering(Lingering {
             id,
             exchange,
@@ -393,15 +406,9 @@ impl Loop<'_> {
         self.accessor.with(|mut access| run(access.get()))
     }
 
-    fn function<P, R>(&self, entry: &crate::artifact::Entry) -> wasmtime::Result<TypedFunc<P, R>>
-    where
-        P: wasmtime::component::ComponentNamedList + wasmtime::component::Lower,
-        R: wasmtime::component::ComponentNamedList + wasmtime::component::Lift,
-    {
-        self.accessor.with(|mut access| {
-            self.instance
-                .get_typed_func(access.as_context_mut(), entry.function)
-        })
+    fn function(&self, entry: &Entry) -> wasmtime::Result<Function> {
+        let known = self.functions.get(entry.place).copied().flatten();
+        known.ok_or_else(|| wasmtime::Error::msg("its handler was not looked up"))
     }
 }
 

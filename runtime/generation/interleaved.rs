@@ -153,7 +153,12 @@ async fn serve(setting: Arc<Setting>, live: Live, intake: Intake) {
 
 /// A new store of the same generation.
 async fn successor(setting: &Setting) -> Option<Live> {
-    match setting.start_again(0).await {
+    let started = setting.start_again(0).await;
+    let checked = started.and_then(|mut live| match live.check_all(0) {
+        Ok(()) => Ok(live),
+        Err(error) => Err(Death::trap(error)),
+    });
+    match checked {
         Ok(live) => {
             (setting.observer)(&setting.id, Incident::Recovered);
             Some(live)

@@ -32,6 +32,7 @@ mod shared;
 mod stores;
 mod tasks;
 mod traces;
+mod turns;
 
 use std::{
     collections::BTreeMap,

@@ -5,6 +5,8 @@
 //!  caller's thread ─▶ serving threads ◀─(it waits)── background
 //!                            └──(two ticks)──────────────▲
 //! ```
+//!
+//! An event loop, in which many calls run, goes on where it is woken: see [`Pace::carry`].
 
 use std::{
     future::poll_fn,
@@ -15,7 +17,8 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::{runtime::Handle, sync::oneshot};
+use async_task::Runnable;
+use tokio::{runtime::Handle, task::unconstrained};
 
 use crate::{
     artifact::{Artifact, Entry},
@@ -48,6 +51,39 @@ struct Way {
     ticks: u32,
     /// It was interrupted at least once.
     computed: bool,
+}
+
+/// A turn of an event loop. One whose thread ends before it was taken goes home: dropped, it would end the loop.
+struct Turn {
+    runnable: Option<Runnable>,
+    home: Option<Handle>,
+}
+
+impl Turn {
+    fn new(runnable: Runnable, home: &Handle) -> Self {
+        Self {
+            runnable: Some(runnable),
+            home: Some(home.clone()),
+        }
+    }
+
+    async fn take(mut self) {
+        if let Some(runnable) = self.runnable.take() {
+            runnable.run();
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let (Some(runnable), Some(home)) = (self.runnable.take(), self.home.take()) {
+            let last = Self {
+                runnable: Some(runnable),
+                home: None,
+            };
+            home.spawn(last.take());
+        }
+    }
 }
 
 impl Pace {
@@ -85,15 +121,41 @@ impl Pace {
         }
     }
 
-    /// Runs what is not of one page to its end.
+    /// Runs an event loop to its end. Its turns are taken by whoever wakes it: by the thread of the connection
+    /// that has a call for it, or has read from it, so that neither waits for another thread to wake up.
     pub async fn carry(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
-        let (over, ended) = oneshot::channel::<()>();
-        self.way(None).go_on(Box::pin(async move {
-            work.await;
-            drop(over);
-        }));
-        // It ends without a word.
-        let _ = ended.await;
+        let computes = Arc::new(AtomicBool::new(false));
+        // It gives its thread back by the clock, not by how much it finds to do.
+        let work: Work = Box::pin(unconstrained(work));
+        let (mut way, mut work) = (self.way(None), work);
+        let (pace, own) = (self.clone(), computes.clone());
+        let turns = poll_fn(move |context| {
+            let _entered = pace.runtime.enter();
+            let (turn, ticks) = way.turn(&mut work, context);
+            let long = way.ticks >= LONG;
+            if long && ticks == 0 {
+                way.ticks = 0;
+            }
+            own.store(long && ticks > 0, Relaxed);
+            turn
+        });
+        let pace = self.clone();
+        let place = move |turn| pace.place(Turn::new(turn, &pace.runtime), computes.load(Relaxed));
+        let (first, task) = async_task::spawn(turns, place);
+        first.schedule();
+        // Nothing is left of one that panicked.
+        task.fallible().await.unwrap_or_default();
+    }
+
+    /// Has a turn of an event loop be taken: here, or in the background while its guests compute for long.
+    fn place(&self, turn: Turn, computes: bool) {
+        let turn = turn.take();
+        if computes {
+            let _entered = self.runtime.enter();
+            return self.background.spawn(&self.group, Box::pin(turn));
+        }
+        let here = Handle::try_current();
+        here.as_ref().unwrap_or(&self.runtime).spawn(turn);
     }
 
     fn way(self: &Arc<Self>, page: Option<Page>) -> Way {

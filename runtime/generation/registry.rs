@@ -28,7 +28,11 @@ use super::{
     RequestError,
     call::{Answer, Death},
 };
-use crate::host::{CallName, Calling, exchange::Exchange};
+use crate::host::{
+    CallName, Calling,
+    body::{self, Body},
+    exchange::Exchange,
+};
 
 /// What a guest has to finish in once it is cut loose from its client, and what its store has to show in
 /// that it is not stuck.
@@ -85,6 +89,7 @@ pub struct Registry {
 struct State {
     next: u64,
     entries: BTreeMap<u64, Entry>,
+    held: Vec<(oneshot::Sender<Answer>, http::Response<Body>)>,
 }
 
 struct Entry {
@@ -158,6 +163,24 @@ impl Registry {
             .and_then(|entry| entry.reply.take());
         if let Some(reply) = reply {
             let _ = reply.send(answer);
+        }
+    }
+
+    /// Answers at the end of the store's turn: until then the guest may have written its body.
+    pub fn answer_soon(&self, id: u64, response: http::Response<Body>) {
+        let State { entries, held, .. } = &mut *self.state();
+        let entry = entries.get_mut(&id);
+        if let Some(reply) = entry.and_then(|entry| entry.reply.take()) {
+            held.push((reply, response));
+        }
+    }
+
+    /// The store's turn is over.
+    pub fn turned(&self) {
+        let held = std::mem::take(&mut self.state().held);
+        for (reply, response) in held {
+            // The client may be gone, which is all the same here.
+            let _ = reply.send(Ok(response.map(body::settled)));
         }
     }
 

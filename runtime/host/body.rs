@@ -1,14 +1,15 @@
 //! What crosses between a client and a guest, whatever the handler's kind.
 
 use std::{
+    collections::VecDeque,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
 use http::{Request, uri::Scheme};
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 
 use crate::engine::{Exhausted, MemoryShare, Taker, TotalMemory};
@@ -23,7 +24,11 @@ pub enum Body {
     /// All of it, until it is taken; `None` also where it is empty.
     Whole(Option<Bytes>),
     Streamed(UnsyncBoxBody<Bytes, BodyError>),
+    /// With what was taken of it before.
+    Begun(VecDeque<Part>, UnsyncBoxBody<Bytes, BodyError>),
 }
+
+type Part = Result<Frame<Bytes>, BodyError>;
 
 /// Notes what a request came by, which is the connection's to say: nothing that a client writes is believed.
 pub fn came_by<B>(request: &mut Request<B>, scheme: &Scheme) {
@@ -110,6 +115,32 @@ pub fn streamed(body: impl http_body::Body<Data = Bytes, Error = BodyError> + Se
     Body::Streamed(body.boxed_unsync())
 }
 
+/// The same body, as a whole where all of it has come already in one part: that costs a client and a server less than
+/// parts whose number nobody knows. To be asked where what comes is bounded.
+pub fn settled(body: Body) -> Body {
+    let Body::Streamed(mut rest) = body else {
+        return body;
+    };
+    let mut begun: VecDeque<Part> = VecDeque::new();
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        match Pin::new(&mut rest).poll_frame(&mut context) {
+            Poll::Ready(Some(part)) => begun.push_back(part),
+            Poll::Ready(None) => break,
+            Poll::Pending => return Body::Begun(begun, rest),
+        }
+    }
+    match begun.pop_front().map(|part| part.map(Frame::into_data)) {
+        None => full(""),
+        Some(Ok(Ok(bytes))) if begun.is_empty() => full(bytes),
+        Some(first) => {
+            let first = first.map(|frame| frame.map_or_else(|frame| frame, Frame::data));
+            begun.push_front(first);
+            Body::Begun(begun, rest)
+        }
+    }
+}
+
 impl http_body::Body for Body {
     type Data = Bytes;
     type Error = BodyError;
@@ -121,6 +152,10 @@ impl http_body::Body for Body {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Streamed(body) => Pin::new(body).poll_frame(context),
+            Self::Begun(begun, rest) => match begun.pop_front() {
+                Some(part) => Poll::Ready(Some(part)),
+                None => Pin::new(rest).poll_frame(context),
+            },
         }
     }
 
@@ -128,6 +163,7 @@ impl http_body::Body for Body {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
             Self::Streamed(body) => body.is_end_stream(),
+            Self::Begun(begun, rest) => begun.is_empty() && rest.is_end_stream(),
         }
     }
 
@@ -135,13 +171,45 @@ impl http_body::Body for Body {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Self::Streamed(body) => body.size_hint(),
+            // What has begun is part of no hint.
+            Self::Begun(begun, rest) if begun.is_empty() => rest.size_hint(),
+            Self::Begun(..) => SizeHint::default(),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures::{FutureExt, StreamExt};
+    use http_body_util::StreamBody;
+
     use super::*;
+
+    #[test]
+    fn what_has_come_as_a_whole_is_a_whole() {
+        let parts = |parts: Vec<Part>| streamed(StreamBody::new(futures::stream::iter(parts)));
+        let data = |text: &'static str| Ok(Frame::data(Bytes::from_static(text.as_bytes())));
+        assert!(matches!(settled(parts(vec![])), Body::Whole(None)));
+        let one = settled(parts(vec![data("all")]));
+        assert!(
+            matches!(&one, Body::Whole(Some(bytes)) if bytes == "all"),
+            "{one:?}"
+        );
+        let rest = |body: Body| body.collect().now_or_never();
+        let two = settled(parts(vec![data("one"), data("two")]));
+        assert_eq!(rest(two).unwrap().unwrap().to_bytes(), "onetwo");
+        let mut trailers = http::HeaderMap::new();
+        trailers.insert("x-sum", http::HeaderValue::from_static("1"));
+        let trailed = settled(parts(vec![data("one"), Ok(Frame::trailers(trailers.clone()))]));
+        assert_eq!(rest(trailed).unwrap().unwrap().trailers(), Some(&trailers));
+        let broken = settled(parts(vec![data("one"), Err(BodyError::Ended)]));
+        assert!(rest(broken).unwrap().is_err());
+        let more = futures::stream::iter([data("one")]).chain(futures::stream::pending());
+        let mut unfinished = settled(streamed(StreamBody::new(more)));
+        let first = unfinished.frame().now_or_never().flatten().unwrap().unwrap();
+        assert_eq!(first.into_data().unwrap(), "one");
+        assert!(unfinished.frame().now_or_never().is_none());
+    }
 
     #[tokio::test]
     async fn what_is_held_as_a_whole_is_counted_while_it_is_held() {

@@ -247,7 +247,7 @@ pub fn linker(engines: &Engines, kind: Kind) -> wasmtime::Result<Linker<Host>> {
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     files::limit(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-    if kind == Kind::Concurrent {
+    if kind.concurrent {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
         files::limit_03(&mut linker)?;
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;

@@ -10,6 +10,7 @@ use std::task::{Poll, Waker};
 
 use exports::wasi::http::handler::Guest;
 use wasi::cli::environment::get_environment;
+use wasi::clocks::monotonic_clock::wait_for;
 use wasi::config::store;
 use wasi::filesystem::preopens::get_directories;
 use wasi::filesystem::types::{DescriptorFlags, OpenFlags, PathFlags};
@@ -46,6 +47,7 @@ impl Guest for Flows {
         match what.as_str() {
             "count" => text(&CALLS.get().to_string()),
             "describe" => text(&describe(&request)),
+            "sleep" => sleep(how.parse().unwrap_or_default()).await,
             "barrier" => barrier(how.parse().unwrap_or_default()).await,
             "lockstep" => lockstep(Upload::open(request)),
             "echo" => echo(request),
@@ -115,6 +117,12 @@ async fn hold_files(path: String) -> Answer {
     let count = files.len();
     std::mem::forget(files);
     text(&count.to_string())
+}
+
+/// Answers after so many milliseconds.
+async fn sleep(ms: u64) -> Answer {
+    wait_for(ms * 1_000_000).await;
+    text("awake")
 }
 
 /// Answers when `most` requests are inside at once.

@@ -70,6 +70,7 @@ impl Guest for Streams {
             "unfinished" => drop(Download::begun(response)),
             "forgotten" => forget(Download::begun(response)),
             "short" => Download::open(response, &[("content-length", "100")]).write(b"begun"),
+            "long" => Download::open(response, &[("content-length", "2")]).write(b"begun"),
             _ => answer(response, "nothing to do"),
         }
     }
