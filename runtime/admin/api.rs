@@ -325,7 +325,7 @@ async fn advance(
 ) -> Result<Json<Value>, Failure> {
     let clock = desk.clock.ok_or_else(|| {
         let diagnostic = Diagnostic::new("clock-fixed", "the guests' clock is the system's here");
-        Failure(
+        Failure::one(
             StatusCode::CONFLICT,
             diagnostic.help("only a server that was started by a test can move it"),
         )
