@@ -104,11 +104,7 @@ impl Config {
             keyvalue: ticking.engine.keyvalue.clone(),
             clock: self.movable_clock.then(|| ticking.engine.clock.clone()),
             logging: self.logging,
-            gauges: Probe {
-                metrics: metrics.clone(),
-                memory: ticking.engine.memory.clone(),
-                caches: ticking.caches.clone(),
-            },
+            gauges: probe(&metrics, &ticking),
             root,
             state_dir,
             url: listeners.url(),
@@ -250,6 +246,14 @@ fn start_reporting(
     let started = status::start(format, open_journal(state_dir), metrics.clone(), tracer.clone());
     let (reporter, writer) = started?;
     Ok((reporter.with_tap(browser.cloned().map(tap)), writer))
+}
+
+fn probe(metrics: &Metrics, ticking: &Ticking) -> Probe {
+    Probe {
+        metrics: metrics.clone(),
+        memory: ticking.engine.memory.clone(),
+        caches: ticking.caches.clone(),
+    }
 }
 
 fn start_engine(state_dir: &Path, limits: &ServerLimits) -> Result<(Ticking, Builder), Diagnostic> {
