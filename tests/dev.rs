@@ -389,6 +389,36 @@ fn what_a_machine_lacks_is_told_with_what_to_install() {
 }
 
 #[test]
+fn a_mistake_in_a_script_is_told_with_its_place() {
+    if Command::new("npm").arg("--version").output().is_err() {
+        return skipped("dev", "npm does not run here");
+    }
+    let tree = SourceTree::new();
+    tree.make(&["mistaken.js", "--lang", "js"]);
+    tree.make(&["mistaken.python", "--lang", "python"]);
+    tree.save(
+        "mistaken/js/component.js",
+        "export const handler = {\n  handle( {\n};\n",
+    );
+    tree.save("mistaken/python/app.py", "class Handler:\n    def handle(:\n");
+    let built = wasmhost()
+        .current_dir(tree.folder())
+        .arg("build")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&built.stderr);
+    assert_eq!(built.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("--> ./components/mistaken/js/component.js:3"),
+        "{said}"
+    );
+    assert!(
+        said.contains("--> ./components/mistaken/python/app.py:2"),
+        "{said}"
+    );
+}
+
+#[test]
 fn without_a_network_it_is_told_what_cannot_be_had() {
     if Command::new("npm").arg("--version").output().is_err() {
         return skipped("dev", "npm does not run here");

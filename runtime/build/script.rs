@@ -88,8 +88,14 @@ async fn make(project: &ScriptProject, setting: &Setting) -> Result<PathBuf, Una
         }
         Language::Python => python(project, &folder, &output, setting).await?,
     };
-    run(project, command, setting).await?;
-    Ok(output)
+    let made = run(project, command, setting).await;
+    if made.is_err() && project.language == Language::JavaScript && !setting.stop.is_cancelled() {
+        // The component's engine names no place in what it cannot parse.
+        let mut check = Command::new("node");
+        check.arg("--check").arg(folder.join(&project.entry));
+        run(project, check, setting).await?;
+    }
+    made.map(|()| output)
 }
 
 /// Installs what the project depends on, and runs its own script `build`.

@@ -222,10 +222,7 @@ impl<'s> Stage<'s> {
             }
             Action::Remove(files) => self.each(files, |stage, file| stage.sandbox.project.remove(file)),
             Action::Touch(files) => self.each(files, |stage, file| stage.sandbox.project.touch(file)),
-            Action::Advance(by) => {
-                self.host.advance(*by)?;
-                Ok(())
-            }
+            Action::Advance(by) => Ok(self.host.advance(*by).map(drop)?),
             Action::Wait {
                 event,
                 group,
