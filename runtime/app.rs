@@ -270,14 +270,6 @@ fn start_reporting(
     Ok((reporter.with_tap(browser.cloned().map(tap)), writer))
 }
 
-fn probe(metrics: &Metrics, ticking: &Ticking) -> Probe {
-    Probe {
-        metrics: metrics.clone(),
-        memory: ticking.engine.memory.clone(),
-        caches: ticking.caches.clone(),
-    }
-}
-
 fn start_engine(state_dir: &Path, limits: &ServerLimits) -> Result<(Ticking, Builder), Diagnostic> {
     let unavailable = |error| engine::unavailable(&error);
     let mut ticking = engine::start(Some(&state_dir.join("cache"))).map_err(unavailable)?;
