@@ -132,22 +132,24 @@ impl TestHost {
         Ok(host)
     }
 
-    /// Follows both outputs, each with a thread that ends with it.
+    /// Follows both outputs, each with a thread that ends with it. It has ended when both have: why is in the log.
     fn listen(&mut self) {
+        let logging = self.child.stderr.take().map(|stderr| {
+            let told = self.told.clone();
+            thread::spawn(move || {
+                let lines = BufReader::new(stderr).lines().map_while(Result::ok);
+                lines.for_each(|line| told.tell(|telling| telling.log(&line)));
+            })
+        });
         if let Some(stdout) = self.child.stdout.take() {
             let told = self.told.clone();
             thread::spawn(move || {
                 let lines = BufReader::new(stdout).lines().map_while(Result::ok);
                 let events = lines.filter_map(|line| serde_json::from_str(&line).ok());
                 events.for_each(|event| told.tell(|telling| telling.event(event)));
-                told.tell(|telling| telling.ended = true);
-            });
-        }
-        if let Some(stderr) = self.child.stderr.take() {
-            let told = self.told.clone();
-            thread::spawn(move || {
-                let lines = BufReader::new(stderr).lines().map_while(Result::ok);
-                lines.for_each(|line| told.tell(|telling| telling.log(&line)));
+                // One that panicked has logged what it could.
+                let _ = logging.map(thread::JoinHandle::join);
+                told.end();
             });
         }
     }
