@@ -107,6 +107,27 @@ fn orders_are_given_by_clicks_and_confirmed() {
 }
 
 #[test]
+fn a_group_is_rolled_back_and_pinned_by_a_click() {
+    let Some(browser) = Browser::start() else { return };
+    let tree = site(1);
+    let (mut server, url) = serve(&tree);
+    tree.put("api/page.wat", page(2, ""));
+    server.wait("swapped");
+    open(&browser, &url);
+    browser.wait_text("[data-group=api] h2", "api@2");
+    browser.click("#rollback-api");
+    browser.click("#confirm-yes");
+    browser.wait_text("#toasts", "Roll back api: done");
+    browser.wait_text("[data-group=api] h2", "api@3");
+    assert_eq!(server.client().get("/api/page").body, [1]);
+    browser.click("#pin-api");
+    browser.click("#confirm-yes");
+    browser.wait_text("[data-group=api] .pill", "pinned");
+    assert_eq!(status(&tree)["groups"]["api"]["pinned"], true);
+    assert_eq!(browser.console(), [""; 0]);
+}
+
+#[test]
 fn without_the_token_nothing_is_shown() {
     let Some(browser) = Browser::start() else { return };
     let tree = site(1);

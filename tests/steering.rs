@@ -176,3 +176,105 @@ fn the_socket_is_for_its_owner_and_answers_what_it_does_not_know() {
         );
     }
 }
+
+#[test]
+fn a_group_is_rolled_back_and_forward() {
+    let tree = site();
+    let mut server = Server::start(tree.root());
+    let page_is = |server: &Server, version: u8, generation: &str| {
+        let reply = server.client().get("/shop/page");
+        assert_eq!((reply.body[0], reply.generation()), (version, generation));
+    };
+    tree.put("shop/page.wat", page(2, ""));
+    server.wait("swapped");
+    let older = "shop@3 serves an older content, in the place of shop@2\n".to_owned();
+    assert_eq!(said(&tree, &["rollback", "shop"]), (older, 0));
+    page_is(&server, 1, "shop@3");
+    // What lies there was taken back, until someone asks for it.
+    tree.overwrite("shop/page.wat", page(2, ""));
+    tree.put("api/page.wat", page(2, ""));
+    server.wait_for("swapped", |swapped| swapped["group"] == "api");
+    page_is(&server, 1, "shop@3");
+    let forward = "shop@4 serves, in the place of shop@3\n".to_owned();
+    assert_eq!(said(&tree, &["swap", "shop"]), (forward, 0));
+    page_is(&server, 2, "shop@4");
+
+    let (text, code) = said(&tree, &["rollback", "shop", "1", "--json"]);
+    let told: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (code, &told["from"], &told["generation"]),
+        (0, &4.into(), &5.into())
+    );
+    page_is(&server, 1, "shop@5");
+    for (wanted, part) in [
+        (
+            "shop@3",
+            "error[rollback-nothing]: shop serves that content already",
+        ),
+        (
+            "7",
+            "error[rollback-unknown]: no content of shop is kept under the name \"7\"",
+        ),
+    ] {
+        let (text, code) = said(&tree, &["rollback", "shop", wanted]);
+        assert_eq!(code, 1, "{text}");
+        assert!(
+            text.contains(part) && text.contains("help: kept are @5 ("),
+            "{text}"
+        );
+    }
+    let (text, code) = said(&tree, &["rollback", "shpo"]);
+    assert!(
+        code == 1 && text.contains("no other content of shpo is kept"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_roll_back_works_after_a_restart_and_without_the_files() {
+    let tree = site();
+    let mut server = Server::start(tree.root());
+    tree.put("shop/page.wat", page(2, ""));
+    server.wait("swapped");
+    server.signal("TERM");
+    server.ended();
+    tree.remove("shop/page.wat");
+    let server = Server::start(tree.root());
+    assert_eq!(server.client().get("/shop/page").status, 404);
+    assert_eq!(
+        said(&tree, &["rollback", "shop"]),
+        ("shop@1 serves\n".to_owned(), 0)
+    );
+    assert_eq!(server.client().get("/shop/page").body, [2]);
+    let older = "shop@2 serves an older content, in the place of shop@1\n".to_owned();
+    assert_eq!(said(&tree, &["rollback", "shop"]), (older, 0));
+    server.signal("TERM");
+    server.ended();
+    // It was chosen, and there are still no files.
+    let server = Server::start(tree.root());
+    assert_eq!(server.client().get("/shop/page").body, [1]);
+}
+
+#[test]
+fn a_pinned_group_stays_also_after_a_restart() {
+    let tree = site();
+    let mut server = Server::start(tree.root());
+    let pinned = "shop is pinned: what serves stays\n".to_owned();
+    assert_eq!(said(&tree, &["pin", "shop"]), (pinned, 0));
+    assert_eq!(status(&tree)["groups"]["shop"]["pinned"], true);
+    tree.put("shop/page.wat", page(2, ""));
+    tree.put("api/page.wat", page(2, ""));
+    assert_eq!(server.wait("swapped")["group"], "api");
+    let (text, code) = said(&tree, &["swap", "shop"]);
+    assert!(code == 1 && text.contains("error[group-pinned]"), "{text}");
+    server.signal("TERM");
+    server.ended();
+    let mut server = Server::start(tree.root());
+    assert_eq!(server.client().get("/shop/page").body, [1]);
+    let follows = "shop follows what lies on disk\n".to_owned();
+    assert_eq!(said(&tree, &["unpin", "shop"]), (follows, 0));
+    assert_eq!(server.wait("swapped")["group"], "shop");
+    assert_eq!(server.client().get("/shop/page").body, [2]);
+    let (text, code) = said(&tree, &["pin", "shpo"]);
+    assert!(code == 1 && text.contains("error[group-unknown]"), "{text}");
+}

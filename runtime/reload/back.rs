@@ -118,7 +118,9 @@ impl Reloader {
         };
         let (builder, observer) = (self.builder.clone(), self.serving.observer());
         let exports = Arc::new(self.serving.exports());
-        let withdrawn = Withdrawn::of(self.serving.content(&group));
+        // Where it went back before, that is what lies on disk.
+        let withdrawn = self.serving.standing(&group).withdrawn;
+        let withdrawn = withdrawn.unwrap_or_else(|| Withdrawn::of(self.serving.content(&group)));
         self.going_back.spawn(async move {
             let outcome = async {
                 let spec = read_kept(folder.clone(), group.clone(), content).await?;

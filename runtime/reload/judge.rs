@@ -109,10 +109,11 @@ impl Group {
     pub fn go_back(&mut self, content: Sight) {
         let before = self.serving.take();
         // Nothing is said thereby of what lies on disk.
-        let subject = std::mem::take(&mut self.subject);
+        let (subject, withdrawn) = (std::mem::take(&mut self.subject), self.withdrawn);
         self.serve(content);
         self.subject = subject;
-        self.withdrawn = Some(Withdrawn::of(before.map(|before| before.digest)));
+        // Where it went back before, what lies on disk is older than what served.
+        self.withdrawn = withdrawn.or(Some(Withdrawn::of(before.map(|before| before.digest))));
     }
 
     /// Neither served nor refused nor there.

@@ -14,6 +14,7 @@ mod build;
 mod causes;
 pub mod control;
 pub mod debounce;
+mod deeds;
 mod elsewhere;
 mod fingerprint;
 mod group;
