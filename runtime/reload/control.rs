@@ -451,6 +451,7 @@ impl Control {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::project::ContentId;
 
     /// A group's content as the tests write it: its components, and `?` or `!` where it is not whole.
     fn sight(text: &str) -> Sight {
