@@ -28,17 +28,23 @@ use crate::{
 /// Whether a streamed body passed its limit.
 type TooLarge = Arc<AtomicBool>;
 
+/// A permit to be in flight, and one of the room for those that are or wait to be.
+pub struct Place {
+    pub _in_flight: OwnedSemaphorePermit,
+    pub _room: OwnedSemaphorePermit,
+}
+
 /// While it lives, its generation does not retire.
 pub struct Lease {
     generation: Arc<Generation>,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Lease {
-    pub(super) fn new(generation: Arc<Generation>, permit: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(generation: Arc<Generation>, place: Place) -> Self {
         Self {
             generation,
-            _permit: permit,
+            _place: place,
         }
     }
 

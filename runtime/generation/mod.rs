@@ -45,7 +45,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{OnceCell, Semaphore},
+    sync::{OnceCell, OwnedSemaphorePermit, Semaphore},
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
@@ -139,8 +139,9 @@ pub struct Generation {
     memory: Arc<AtomicU64>,
     /// What stores and bodies of all groups take their memory from.
     server_memory: Arc<TotalMemory>,
-    /// One for each request that waits to be in flight.
-    queue: Arc<Semaphore>,
+    /// One for each request that is in flight or waits to be: whoever was given a permit and does not know it yet
+    /// takes no place of the queue from others.
+    room: Arc<Semaphore>,
     /// Held by what no store has taken yet.
     waits: Waits,
     gate: Arc<Gate>,
@@ -240,7 +241,7 @@ impl Generation {
             in_flight: Arc::new(Semaphore::new(limits.in_flight)),
             memory,
             server_memory,
-            queue: Arc::new(Semaphore::new(limits.queue)),
+            room: Arc::new(Semaphore::new(limits.in_flight + limits.queue)),
             limits,
             waits: Waits::default(),
             gate,
@@ -280,7 +281,8 @@ impl Generation {
 
     /// Requests that wait to be in flight.
     pub fn queued(&self) -> usize {
-        self.limits.queue.saturating_sub(self.queue.available_permits())
+        let all = self.limits.in_flight + self.limits.queue - self.room.available_permits();
+        all.saturating_sub(self.in_flight())
     }
 
     /// Bytes that its stores take.
@@ -305,21 +307,26 @@ impl Generation {
     /// Admits a request: at once, or after a wait in the queue.
     /// Errors: a queue that is full, or a wait longer than the request-time.
     pub async fn admit(self: Arc<Self>) -> Result<Lease, RequestError> {
-        if let Ok(permit) = self.in_flight.clone().try_acquire_owned() {
-            return Ok(Lease::new(self, permit));
+        let room = self.room.clone().try_acquire_owned();
+        let room = room.map_err(|_| RequestError::QueueFull)?;
+        match self.in_flight.clone().try_acquire_owned() {
+            Ok(permit) => Ok(self.lease(permit, room)),
+            Err(_) => Box::pin(self.admit_later(room)).await,
         }
-        Box::pin(self.admit_later()).await
     }
 
-    async fn admit_later(self: Arc<Self>) -> Result<Lease, RequestError> {
+    fn lease(self: Arc<Self>, in_flight: OwnedSemaphorePermit, room: OwnedSemaphorePermit) -> Lease {
+        let place = lease::Place {
+            _in_flight: in_flight,
+            _room: room,
+        };
+        Lease::new(self, place)
+    }
+
+    async fn admit_later(self: Arc<Self>, room: OwnedSemaphorePermit) -> Result<Lease, RequestError> {
         let _waits = self.waits.clone();
-        let _place = self
-            .queue
-            .clone()
-            .try_acquire_owned()
-            .map_err(|_| RequestError::QueueFull)?;
         match tokio::time::timeout(self.limits.request_time, self.in_flight.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(Lease::new(self, permit)),
+            Ok(Ok(permit)) => Ok(self.lease(permit, room)),
             Ok(Err(_)) => Err(RequestError::Ended),
             Err(_) => Err(RequestError::QueueFull),
         }
