@@ -3,9 +3,13 @@
 
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{print, runtime, state::StateDir, steer::connect};
+use super::{
+    runtime,
+    state::StateDir,
+    steer::{connect, order, tell},
+};
 use crate::diagnostic::Diagnostic;
 
 /// Have the server take no change of the tree before it is asked for: what serves goes on.
@@ -43,13 +47,15 @@ pub struct Log {
 pub fn freeze(arguments: &Freeze) -> Result<ExitCode, Vec<Diagnostic>> {
     let Freeze { state_dir, json } = arguments;
     let text = "frozen: the tree is not followed; `wasmhost swap` takes what lies there";
-    tell(&post(state_dir, "/v1/freeze", &json!({}))?, *json, text)
+    tell(*json, &order(state_dir, "/v1/freeze", &json!({}))?, || {
+        text.into()
+    })
 }
 
 pub fn unfreeze(arguments: &Unfreeze) -> Result<ExitCode, Vec<Diagnostic>> {
     let Unfreeze { state_dir, json } = arguments;
-    let answer = post(state_dir, "/v1/unfreeze", &json!({}))?;
-    tell(&answer, *json, "the tree is followed again")
+    let answer = order(state_dir, "/v1/unfreeze", &json!({}))?;
+    tell(*json, &answer, || "the tree is followed again".into())
 }
 
 pub fn log(arguments: &Log) -> Result<ExitCode, Vec<Diagnostic>> {
@@ -59,22 +65,10 @@ pub fn log(arguments: &Log) -> Result<ExitCode, Vec<Diagnostic>> {
         json,
     } = arguments;
     let answer = match level {
-        Some(level) => post(state_dir, "/v1/log", &json!({ "level": level }))?,
+        Some(level) => order(state_dir, "/v1/log", &json!({ "level": level }))?,
         None => runtime()?.block_on(async { connect(state_dir).await?.get("/v1/log").await })?,
     };
-    let level = answer["level"].as_str().unwrap_or_default();
-    tell(&answer, *json, level)
-}
-
-fn post(state_dir: &StateDir, path: &str, body: &Value) -> Result<Value, Vec<Diagnostic>> {
-    runtime()?.block_on(async { connect(state_dir).await?.post(path, body).await })
-}
-
-fn tell(answer: &Value, json: bool, text: &str) -> Result<ExitCode, Vec<Diagnostic>> {
-    print(&if json {
-        format!("{answer}\n")
-    } else {
-        format!("{text}\n")
-    })?;
-    Ok(ExitCode::SUCCESS)
+    tell(*json, &answer, || {
+        answer["level"].as_str().unwrap_or_default().into()
+    })
 }

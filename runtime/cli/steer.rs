@@ -140,11 +140,13 @@ pub fn unpin(arguments: Unpin) -> Result<ExitCode, Vec<Diagnostic>> {
     tell(json, &answer, || format!("{group} follows what lies on disk"))
 }
 
-fn order(state_dir: &StateDir, path: &str, body: &Value) -> Result<Value, Vec<Diagnostic>> {
+/// One order, and its answer. Errors: no server answers, or it cannot carry it out.
+pub fn order(state_dir: &StateDir, path: &str, body: &Value) -> Result<Value, Vec<Diagnostic>> {
     runtime()?.block_on(async { connect(state_dir).await?.post(path, body).await })
 }
 
-fn tell(json: bool, answer: &Value, text: impl FnOnce() -> String) -> Result<ExitCode, Vec<Diagnostic>> {
+/// What came of an order: the answer as it is, or a line about it.
+pub fn tell(json: bool, answer: &Value, text: impl FnOnce() -> String) -> Result<ExitCode, Vec<Diagnostic>> {
     print(&if json {
         format!("{answer}\n")
     } else {
