@@ -30,16 +30,17 @@ pub async fn start(state_dir: &Path, reference: Reference, every: Duration) -> R
     let registry = Registry::new(reference)?;
     let store = Store::new(state_dir);
     let last = store.current();
-    match (pull(&registry, &store).await, last) {
-        (Ok(pulled), _) => tell(&registry.reference, &pulled),
-        (Err(error), Some(last)) => tracing::warn!("{error}\nthe last release serves: {last}"),
-        (Err(error), None) => return Err(error),
-    }
-    Ok(Follower {
+    let follower = Follower {
         registry,
         store,
         every,
-    })
+    };
+    match (follower.look().await, last) {
+        (Ok(_), _) => {}
+        (Err(error), Some(last)) => tracing::warn!("{error}\nthe last release serves: {last}"),
+        (Err(error), None) => return Err(error),
+    }
+    Ok(follower)
 }
 
 impl Follower {

@@ -39,9 +39,9 @@ impl Store {
         self.folder.join("current")
     }
 
-    /// The digest of the release that is served.
+    /// The digest of the release that is served; `None` also where its tree is gone.
     pub fn current(&self) -> Option<String> {
-        let tree = fs::read_link(self.root()).ok()?;
+        let tree = fs::read_link(self.root()).ok().filter(|_| self.root().is_dir())?;
         Some(format!("sha256:{}", tree.file_name()?.to_str()?))
     }
 
