@@ -21,6 +21,7 @@ mod isolated;
 mod lasting;
 mod lease;
 mod lifecycle;
+mod line;
 mod memory;
 mod pace;
 mod paused;
