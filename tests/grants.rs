@@ -107,7 +107,8 @@ fn a_store_has_so_many_files_open_and_no_more() {
 }
 
 /// All but the compiler, which tells of each instruction.
-const LOUD: &str = "trace,cranelift_codegen=info,cranelift_frontend=info,wasmtime_cranelift=info,regalloc2=info";
+const LOUD: &str =
+    "trace,cranelift_codegen=info,cranelift_frontend=info,wasmtime_cranelift=info,regalloc2=info";
 
 #[test]
 fn a_secret_reaches_its_guest_and_nothing_else() {

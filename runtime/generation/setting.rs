@@ -278,7 +278,7 @@ impl Setting {
             return;
         }
         if let Some(blamed) = self.blamed(death) {
-            name.component = blamed.clone();
+            name = name.of(blamed);
         }
         if let Death::Trap(error, _) = death {
             let find = || self.artifacts().find_map(|artifact| artifact.backtrace(error));

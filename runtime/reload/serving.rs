@@ -462,7 +462,7 @@ impl Serving {
                     generation,
                     request: name.request().map(str::to_owned),
                     trace: name.trace().map(str::to_owned),
-                    component: name.component,
+                    component: name.component.clone(),
                     message,
                 },
                 Incident::Recovered => Event::Recovered { group, generation },
