@@ -58,6 +58,7 @@ mod static_files;
 mod steering;
 mod takeover;
 mod tidy;
+mod time;
 mod tls;
 mod tutorial;
 mod wasi03;

@@ -66,6 +66,7 @@ pub use self::{
 };
 use crate::{
     artifact::{Artifact, Entry},
+    clock,
     engine::TotalMemory,
     files::Files,
     host::{CallName, Provision, body::Body},
@@ -325,7 +326,7 @@ impl Generation {
 
     async fn admit_later(self: Arc<Self>, room: OwnedSemaphorePermit) -> Result<Lease, RequestError> {
         let _waits = self.waits.clone();
-        match tokio::time::timeout(self.limits.request_time, self.in_flight.clone().acquire_owned()).await {
+        match clock::timeout(self.limits.request_time, self.in_flight.clone().acquire_owned()).await {
             Ok(Ok(permit)) => Ok(self.lease(permit, room)),
             Ok(Err(_)) => Err(RequestError::Ended),
             Err(_) => Err(RequestError::QueueFull),

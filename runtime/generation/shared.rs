@@ -16,6 +16,7 @@ use super::{
     setting::{FailedStart, Setting},
     tasks::{self, Alive, Caller},
 };
+use crate::clock;
 
 pub struct Shared {
     setting: Arc<Setting>,
@@ -118,7 +119,7 @@ impl Shared {
         let Some(store) = self.store.clone() else {
             return Some(Paused::nothing(id.clone(), gate.clone()));
         };
-        let turn = tokio::time::timeout(limits.request_time, store.lock_owned());
+        let turn = clock::timeout(limits.request_time, store.lock_owned());
         let mut store = tokio::select! {
             () = end.cancelled() => return None,
             turn = turn => turn.ok()?,
