@@ -19,6 +19,7 @@ mod broken_files;
 mod caches;
 mod check;
 mod conformance;
+mod container;
 mod crash;
 mod dashboard;
 mod detection;
