@@ -19,7 +19,10 @@ use super::{
     paused::{Pause, Paused, attend},
     setting::{FailedStart, Setting},
 };
-use crate::host::{CallName, Handler};
+use crate::{
+    clock,
+    host::{CallName, Handler},
+};
 
 /// Where the stores take their calls from; the last one ends when this is gone, or at the drain deadline.
 pub struct Interleaved {
@@ -57,7 +60,7 @@ impl Interleaved {
             self.pauses.try_send(pause).ok()?;
             (paused, setting.limits.request_time, begins)
         };
-        tokio::time::timeout(limit, begins).await.ok()?.ok()?;
+        clock::timeout(limit, begins).await.ok()?.ok()?;
         Some(paused)
     }
 }

@@ -17,6 +17,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{Generation, GenerationId, RequestError, call::Call};
 use crate::{
+    clock,
     host::{
         CallName, Handler,
         body::{self, Body, BodyError},
@@ -66,7 +67,7 @@ impl Lease {
         let Generation {
             in_flight, limits, ..
         } = &*self.generation;
-        match tokio::time::timeout(limits.request_time, in_flight.acquire()).await {
+        match clock::timeout(limits.request_time, in_flight.acquire()).await {
             Ok(Ok(permit)) => permit.forget(),
             Ok(Err(_)) => return Err(RequestError::Ended),
             Err(_) => return Err(RequestError::QueueFull),
@@ -165,7 +166,7 @@ impl Lease {
         let (parts, body) = request.into_parts();
         let whole = tokio::select! {
             whole = body::whole(body, &self.generation.server_memory) => whole,
-            () = tokio::time::sleep(self.generation.limits.request_time) => return Err(RequestError::TimeOver),
+            () = clock::sleep(self.generation.limits.request_time) => return Err(RequestError::TimeOver),
             () = self.generation.end.cancelled() => return Err(RequestError::Ended),
         };
         match whole {

@@ -14,7 +14,7 @@ use super::{
     setting::{FailedStart, Setting},
     tasks::{self, Alive, Caller},
 };
-use crate::engine::Work;
+use crate::{clock, engine::Work};
 
 /// Calls of others that a connection's thread answers before its own connections have a turn.
 const AT_ONCE: usize = 16;
@@ -157,7 +157,7 @@ impl Shared {
         self.go_on(turn);
         let held = tokio::select! {
             () = end.cancelled() => None,
-            held = tokio::time::timeout(limits.request_time, held) => held.ok().and_then(Result::ok),
+            held = clock::timeout(limits.request_time, held) => held.ok().and_then(Result::ok),
         };
         let Some(mut held) = held else {
             // It may have come at the last moment, and be free again.

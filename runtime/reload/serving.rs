@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     artifact::Cost,
+    clock,
     diagnostic::Diagnostic,
     generation::{Generation, GenerationId, Incident, Observer, Paused, Snapshots, Verdict, drain},
     kept::{Expected, Folder, Keeper, Standing, Withdrawn},
@@ -187,7 +188,7 @@ impl Serving {
         for (spec, _) in &refused {
             self.describe(spec);
         }
-        self.install(candidates, Instant::now());
+        self.install(candidates, clock::now());
         // Only now is it known who serves all the same.
         for (spec, diagnostics) in refused {
             self.report_rejection(Some(spec.name), diagnostics);
@@ -251,7 +252,7 @@ impl Serving {
         let commit = committing.elapsed();
         for (swapped, _) in &mut swaps {
             swapped.ms.commit = commit;
-            swapped.ms.total = since.elapsed();
+            swapped.ms.total = clock::now().saturating_duration_since(since);
         }
         swaps
     }
@@ -369,8 +370,9 @@ impl Serving {
         let reporter = self.reporter.clone();
         let id = retirement.id.clone();
         let (draining, generation) = (id.clone(), retirement.generation());
+        let drained = drain(retirement, deadline);
         let task = self.retiring.spawn(async move {
-            let drained = drain(retirement, deadline).await;
+            let drained = drained.await;
             reporter.publish(Event::Retired {
                 group: id.group.to_string(),
                 generation: id.number,
