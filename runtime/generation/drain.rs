@@ -14,13 +14,15 @@ pub struct Drained {
 }
 
 /// Waits until nobody holds the generation and its stores are gone; at `deadline` ends what is left.
-pub async fn drain(mut retirement: Retirement, deadline: Duration) -> Drained {
+pub async fn drain(mut retirement: Retirement, deadline: impl Future<Output = ()>) -> Drained {
     let began = Instant::now();
     let mut aborted = 0;
-    if tokio::time::timeout(deadline, &mut retirement.stores)
-        .await
-        .is_err()
-    {
+    let is_over = tokio::select! {
+        biased;
+        _ = &mut retirement.stores => true,
+        () = deadline => false,
+    };
+    if !is_over {
         aborted = retirement.begun();
         retirement.end.cancel();
         // A store task ends by itself or by the line above; how it ended was reported by itself.
