@@ -57,7 +57,7 @@ use self::{
 };
 pub use self::{
     drain::{Drained, drain},
-    handover::{HandedOver, Unwilling, hand_over, load},
+    handover::{HandedOver, Unwilling, hand_over, load, save},
     held::HeldBody,
     lease::{Lease, LeasedBody},
     lifecycle::{Failure, Snapshot, Snapshots, Step},
@@ -159,19 +159,22 @@ pub struct Plan {
     pub state: State,
     /// It begins with what the generation before hands over, and not before.
     pub inherits: bool,
+    /// Where it does not inherit, it begins with what was saved in another life.
+    pub begins_with: Option<Arc<Snapshots>>,
     /// What its first requests have to show.
     pub probation: Option<Probation>,
 }
 
 impl Plan {
-    pub fn of(spec: &GroupSpec, inherits: bool, probation: Option<Probation>) -> Self {
+    pub fn of(spec: &GroupSpec) -> Self {
         Self {
             instances: spec.instances,
             limits: spec.limits.clone(),
             grants: spec.grants.clone(),
             state: spec.state,
-            inherits,
-            probation,
+            inherits: false,
+            begins_with: None,
+            probation: None,
         }
     }
 }
@@ -201,6 +204,7 @@ impl Generation {
             grants,
             state,
             inherits,
+            begins_with,
             probation,
         } = plan;
         let probation = probation.map(|terms| Arc::new(Probationer::new(terms)));
@@ -229,7 +233,7 @@ impl Generation {
             probation: probation.clone(),
             migrates: state == State::Migrate,
             inherits,
-            memory: Memory::default(),
+            memory: Memory::new(begins_with),
         };
         let setting = Arc::new(setting);
         let (stores, over) = Stores::start(instances, setting.clone()).await?;

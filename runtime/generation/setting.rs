@@ -187,6 +187,9 @@ impl Setting {
                 })?;
             }
             if !self.inherits {
+                if let Some(newest) = self.memory.newest() {
+                    self.say_what_is_fresh(&live, &newest);
+                }
                 let begun = self.begin_first(&mut live).await;
                 begun.map_err(|failure| failed(died(failure)))?;
             }

@@ -153,27 +153,39 @@ impl Shared {
         let Some(line) = self.line.clone() else {
             return Some(Paused::nothing(id.clone(), gate.clone()));
         };
+        let _unheld = Unheld {
+            shared: &self,
+            line: &line,
+        };
         let (held, turn) = line.ask();
         self.go_on(turn);
-        let held = tokio::select! {
-            () = end.cancelled() => None,
-            held = clock::timeout(limits.request_time, held) => held.ok().and_then(Result::ok),
-        };
-        let Some(mut held) = held else {
-            // It may have come at the last moment, and be free again.
-            self.go_on(line.resume());
-            return None;
+        let mut held = tokio::select! {
+            () = end.cancelled() => return None,
+            held = clock::timeout(limits.request_time, held) => held.ok()?.ok()?,
         };
         let (paused, pause, begins) = Paused::new(id.clone(), gate.clone());
         let shared = self.clone();
+        let kept = line.clone();
         tokio::spawn(async move {
             if let Some(store) = held.store() {
                 store.pause(pause).await;
             }
             held.keep();
-            shared.go_on(line.next());
+            shared.go_on(kept.next());
         });
         begins.await.ok()?;
         Some(paused)
+    }
+}
+
+/// One who waits for the store and may give up: where the store has come meanwhile, those behind go on.
+struct Unheld<'a> {
+    shared: &'a Arc<Shared>,
+    line: &'a Arc<Line>,
+}
+
+impl Drop for Unheld<'_> {
+    fn drop(&mut self) {
+        self.shared.go_on(self.line.resume());
     }
 }
