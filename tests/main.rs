@@ -25,6 +25,8 @@ mod detection;
 mod dev;
 mod engines;
 mod events;
+mod fleet;
+mod fleet_simulation;
 mod fuzz;
 mod grants;
 mod handlers;

@@ -76,6 +76,7 @@ fn server_spec() -> ServerSpec {
             ..ServerLimits::default()
         },
         admin: None,
+        fleet: FleetSpec::default(),
     }
 }
 

@@ -225,6 +225,10 @@ memory = "2GiB"
 [server.admin]
 listen = "127.0.0.1:9180"
 token = { env = "ADMIN" }
+
+[server.fleet]
+lease = "2s"
+quorum = 3
 "#,
     );
     let ServerSpec {
@@ -232,7 +236,14 @@ token = { env = "ADMIN" }
         tls,
         limits,
         admin,
+        fleet,
     } = manifest.server;
+    let expected = FleetSpec {
+        lease: Duration::from_secs(2),
+        quorum: Some(3),
+        patience: Duration::from_secs(60),
+    };
+    assert_eq!(fleet, expected);
     let expected = AdminSpec {
         listen: "127.0.0.1:9180".parse().unwrap(),
         token: Source::Env("ADMIN".into()),

@@ -1,0 +1,499 @@
+//! This server as a node of its fleet: does what `node` decides, one thing at a time, and tells it what came of it.
+
+use std::{
+    collections::hash_map::RandomState,
+    hash::BuildHasher,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{Mutex, mpsc, oneshot},
+    task::{AbortHandle, JoinSet},
+    time::sleep,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    address::FleetAddress,
+    nats::{self, Nats},
+    node::{Deed, Input, Node, Outcome, Published, Said, Settings, Stale, What, Wrote},
+    record::{Refusal, Release},
+};
+use crate::{
+    diagnostic::Diagnostic,
+    orders::{Orders, Uncommitted},
+    project::FleetSpec,
+    release::{Reference, Source},
+    status::{Event, Reporter},
+};
+
+/// What the network may say before it is heard.
+const INPUTS: usize = 1024;
+/// Of what keeps a release from being served, what others are told.
+const MOST_REASONS: usize = 8;
+const LONGEST_MESSAGE: usize = 2000;
+
+/// A server that has found its fleet, or what it served of it last.
+pub struct Member {
+    nats: Arc<Nats>,
+    source: Arc<Source>,
+    every: Duration,
+    /// What lies at the root.
+    begins_with: Release,
+    /// It was committed, if perhaps not last.
+    was_committed: bool,
+}
+
+/// Finds out what to serve at first: what was served last, or else what the fleet has committed, or else what the
+/// tag stands for, and has it lie at the root.
+/// Errors: nothing is to be had.
+pub async fn join(
+    address: &FleetAddress,
+    credentials: Option<&Path>,
+    state_dir: &Path,
+    reference: Reference,
+    every: Duration,
+) -> Result<Member, Diagnostic> {
+    let source = Source::new(state_dir, reference)?;
+    let last = source.committed();
+    let nats = Nats::connect(address, credentials, last.is_some()).await?;
+    let (begins_with, was_committed) = match last {
+        Some(last) => {
+            if !nats.is_connected() {
+                tracing::warn!("the fleet {address} is not reached: the last release serves: {last}");
+            }
+            (last, true)
+        }
+        None => first(&nats, &source).await?,
+    };
+    source.put(&begins_with).await?;
+    Ok(Member {
+        nats: Arc::new(nats),
+        source: Arc::new(source),
+        every,
+        begins_with,
+        was_committed,
+    })
+}
+
+/// What a server without a past begins with: what is committed, or else wanted.
+async fn first(nats: &Nats, source: &Source) -> Result<(Release, bool), Diagnostic> {
+    loop {
+        let (revision, record) = nats.record().await?.unwrap_or_default();
+        if let Some(committed) = record.committed {
+            return Ok((committed, true));
+        }
+        let followed = source.followed().await;
+        let is_new = |release: &Release| record.tag.as_ref() != Some(release);
+        match (followed, &record.wanted) {
+            (Ok(release), _) if is_new(&release) => {
+                let Some(next) = record.propose(&release, true) else {
+                    return Ok((release, false));
+                };
+                if let Wrote::Done(_) = nats.swap(nats::RECORD, &next, revision).await {
+                    return Ok((release, false));
+                }
+                // Another was first.
+            }
+            (_, Some(wanted)) => return Ok((wanted.release.clone(), false)),
+            (Err(error), None) => return Err(error),
+            (Ok(release), None) => {
+                let message = format!("the fleet has refused its first release, {release}, and has no other");
+                let reasons = record
+                    .refused
+                    .first()
+                    .map(|refusal| refusal.diagnostics.as_slice());
+                let reasons: Vec<_> = reasons
+                    .unwrap_or_default()
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect();
+                let help = format!(
+                    "push one that can be served; it was refused for: {}",
+                    reasons.join("; ")
+                );
+                return Err(Diagnostic::new("fleet-refused", message).help(help));
+            }
+        }
+    }
+}
+
+/// What runs of a member.
+struct Running {
+    node: Node,
+    nats: Arc<Nats>,
+    source: Arc<Source>,
+    orders: Orders,
+    reporter: Reporter,
+    every: Duration,
+    jobs: JoinSet<Option<Input>>,
+    /// Whoever moves the root or the control plane has it.
+    turn: Arc<Mutex<()>>,
+    preparing: Option<AbortHandle>,
+    peers: Option<AbortHandle>,
+    inputs: mpsc::Sender<Input>,
+    /// What the server has begun with and never was committed: it serves already.
+    begun_with: Option<Release>,
+    /// Opened when what is to be served at first is.
+    gate: Option<oneshot::Sender<()>>,
+}
+
+impl Member {
+    pub fn root(&self) -> PathBuf {
+        self.source.root()
+    }
+
+    /// True where it never served: then it begins with a whole release or not at all.
+    pub fn is_new(&self) -> bool {
+        self.source.committed().is_none()
+    }
+
+    /// Until it is stopped. `gate` is opened when the server may accept requests; `reverted` tells of what was taken
+    /// back here.
+    pub async fn run(
+        self,
+        spec: FleetSpec,
+        orders: Orders,
+        reporter: Reporter,
+        mut reverted: mpsc::UnboundedReceiver<String>,
+        gate: oneshot::Sender<()>,
+        stop: CancellationToken,
+    ) {
+        let settings = Settings {
+            lease: spec.lease,
+            quorum: spec.quorum.and_then(|quorum| usize::try_from(quorum).ok()),
+            patience: spec.patience,
+        };
+        let begins_with = Some(self.begins_with);
+        let (serves, prepared) = match self.was_committed {
+            true => (begins_with, None),
+            false => (None, begins_with),
+        };
+        let (inputs, mut heard) = mpsc::channel(INPUTS);
+        let mut running = Running {
+            node: Node::new(id(), name(), settings, serves.clone(), prepared.clone()),
+            nats: self.nats,
+            source: self.source,
+            orders,
+            reporter,
+            every: self.every,
+            jobs: JoinSet::new(),
+            turn: Arc::default(),
+            preparing: None,
+            peers: None,
+            inputs,
+            begun_with: prepared,
+            gate: Some(gate),
+        };
+        if serves.is_some() && !running.nats.is_connected() {
+            running.open();
+        }
+        if let Some(serves) = serves {
+            running.keep(&serves);
+        }
+        running.begin();
+        loop {
+            let wake = running.node.wake_at();
+            let input = tokio::select! {
+                Some(input) = heard.recv() => input,
+                Some(done) = running.jobs.join_next() => match done {
+                    Ok(Some(input)) => input,
+                    _ => continue,
+                },
+                Some(reason) = reverted.recv() => Input::Reverted(vec![Diagnostic::new("release-reverted", reason)]),
+                () = sleep_until(wake) => Input::Woken,
+                () = stop.cancelled() => return running.leave().await,
+            };
+            running.step(input);
+        }
+    }
+}
+
+impl Running {
+    fn begin(&mut self) {
+        let (nats, inputs) = (self.nats.clone(), self.inputs.clone());
+        self.job(async move {
+            nats.follow(inputs).await;
+            None
+        });
+        let (nats, source, every) = (self.nats.clone(), self.source.clone(), self.every);
+        self.job(async move {
+            follow_tag(&nats, &source, every).await;
+            None
+        });
+        self.step(Input::Woken);
+    }
+
+    fn job(&mut self, job: impl Future<Output = Option<Input>> + Send + 'static) -> AbortHandle {
+        self.jobs.spawn(job)
+    }
+
+    fn step(&mut self, input: Input) {
+        tracing::trace!(?input);
+        for deed in self.node.step(Instant::now(), input) {
+            self.act(deed);
+        }
+    }
+
+    fn act(&mut self, deed: Deed) {
+        let nats = self.nats.clone();
+        match deed {
+            Deed::Prepare { job, release } => self.prepare(job, release),
+            Deed::GiveUp => self.give_up(),
+            Deed::Publish { release, .. } => self.publish(release),
+            Deed::Write(state) => {
+                let id = self.node.id.clone();
+                self.job(async move {
+                    let result = nats.write_state(&id, &state).await;
+                    Some(Input::Wrote {
+                        what: What::State,
+                        result,
+                    })
+                });
+            }
+            Deed::Decide { revision, record } => {
+                self.job(async move {
+                    let result = nats.swap(nats::RECORD, &record, revision).await;
+                    Some(Input::Wrote {
+                        what: What::Record,
+                        result,
+                    })
+                });
+            }
+            Deed::TakeLead { revision } => {
+                let id = self.node.id.clone();
+                self.job(async move {
+                    let result = nats.swap(nats::LEAD, &id, revision).await;
+                    Some(Input::Wrote {
+                        what: What::Lead,
+                        result,
+                    })
+                });
+            }
+            Deed::FollowPeers(true) => {
+                let inputs = self.inputs.clone();
+                self.peers = Some(self.job(async move {
+                    nats.follow_nodes(inputs).await;
+                    None
+                }));
+            }
+            Deed::FollowPeers(false) => self.peers.take().into_iter().for_each(|peers| peers.abort()),
+            Deed::Read => {
+                let inputs = self.inputs.clone();
+                self.job(async move {
+                    read(&nats, &inputs).await;
+                    None
+                });
+            }
+            Deed::Say(said) => self.say(said),
+        }
+    }
+
+    fn prepare(&mut self, job: u64, release: Release) {
+        self.begun_with = None;
+        self.preparing.take().into_iter().for_each(|job| job.abort());
+        let (turn, source, orders) = (self.turn.clone(), self.source.clone(), self.orders.clone());
+        let handle = self.job(async move {
+            let _turn = turn.lock().await;
+            let outcome = match source.put(&release).await {
+                Ok(()) => match orders.prepare().await {
+                    Ok(Ok(())) => Outcome::Ready,
+                    Ok(Err(reasons)) => Outcome::Refused(bounded(reasons)),
+                    Err(_) => Outcome::Failed(vec![no_control()]),
+                },
+                Err(reason) => Outcome::Failed(bounded(vec![reason])),
+            };
+            Some(Input::Prepared { job, outcome })
+        });
+        self.preparing = Some(handle);
+    }
+
+    fn give_up(&mut self) {
+        self.preparing.take().into_iter().for_each(|job| job.abort());
+        let (turn, source, orders) = (self.turn.clone(), self.source.clone(), self.orders.clone());
+        self.job(async move {
+            let _turn = turn.lock().await;
+            // Where the control plane is gone, nothing is committed any more.
+            let _ = orders.give_up().await;
+            if let Err(error) = source.put_back() {
+                tracing::warn!("{error}");
+            }
+            None
+        });
+    }
+
+    fn publish(&mut self, release: Release) {
+        let serves_already = self.begun_with.take().as_ref() == Some(&release);
+        let (turn, source, orders) = (self.turn.clone(), self.source.clone(), self.orders.clone());
+        let inputs = self.inputs.clone();
+        self.job(async move {
+            let _turn = turn.lock().await;
+            let committed = match serves_already {
+                true => Ok(Ok(())),
+                false => orders.commit().await,
+            };
+            let published = match committed {
+                Ok(Ok(())) => Published::Done,
+                Ok(Err(Uncommitted::Lost)) => Published::Lost,
+                Ok(Err(Uncommitted::Refused(reasons))) => Published::Failed(bounded(reasons)),
+                Err(_) => Published::Failed(vec![no_control()]),
+            };
+            let is_done = published == Published::Done;
+            // The disk is not waited for.
+            let _ = inputs.send(Input::Published(published)).await;
+            if is_done && let Err(error) = source.commit(&release) {
+                tracing::warn!("{error}\nafter a restart the release before serves at first");
+            }
+            None
+        });
+    }
+
+    /// What serves is what a restart begins with.
+    fn keep(&self, release: &Release) {
+        if let Err(error) = self.source.commit(release) {
+            tracing::warn!("{error}");
+        }
+    }
+
+    fn say(&mut self, said: Said) {
+        match said {
+            Said::Current { number, release } => {
+                self.open();
+                self.reporter.publish(Event::Committed { number, release });
+            }
+            Said::Stale(stale) => {
+                if self.node.state().serves.is_some() && !matches!(stale, Stale::Behind { .. }) {
+                    self.open();
+                }
+                let (reason, diagnostics) = told(stale);
+                tracing::warn!("{reason}");
+                self.reporter.publish(Event::Stale { reason, diagnostics });
+            }
+            Said::Refused(refusal) => {
+                let Refusal {
+                    release,
+                    node,
+                    diagnostics,
+                    ..
+                } = refusal;
+                self.reporter.publish(Event::Refused {
+                    release,
+                    node,
+                    diagnostics,
+                });
+            }
+        }
+    }
+
+    fn open(&mut self) {
+        // Who waits for it may be gone.
+        self.gate.take().into_iter().for_each(|gate| drop(gate.send(())));
+    }
+
+    async fn leave(mut self) {
+        self.jobs.abort_all();
+        self.nats.leave(&self.node.id, self.node.leads()).await;
+    }
+}
+
+fn told(stale: Stale) -> (String, Vec<Diagnostic>) {
+    let goes_on = "what serves goes on";
+    match stale {
+        Stale::OutOfTouch => (format!("out of touch with the fleet: {goes_on}"), Vec::new()),
+        Stale::Behind { number } => (
+            format!("commit {number} of the fleet is prepared here: {goes_on} until then"),
+            Vec::new(),
+        ),
+        Stale::Unable { number, diagnostics } => (
+            format!("commit {number} of the fleet cannot be served here: {goes_on}"),
+            diagnostics,
+        ),
+        Stale::NoRecord => (format!("the fleet has committed nothing: {goes_on}"), Vec::new()),
+    }
+}
+
+async fn read(nats: &Nats, inputs: &mpsc::Sender<Input>) {
+    match nats.record().await {
+        Ok(read) => {
+            let (revision, record) = read.map_or((0, None), |(revision, record)| (revision, Some(record)));
+            let _ = inputs.send(Input::Record { revision, record }).await;
+        }
+        Err(error) => return tracing::debug!("{error}"),
+    }
+    if let Ok((revision, id)) = nats.lead().await {
+        let _ = inputs.send(Input::Lead { revision, id }).await;
+    }
+}
+
+/// Has the fleet want what the tag comes to stand for. Whoever sees it first says so.
+async fn follow_tag(nats: &Nats, source: &Source, every: Duration) {
+    let mut failure: Option<Diagnostic> = None;
+    loop {
+        sleep(every).await;
+        // Read before the tag is: whoever changed it since knows better.
+        let Ok(Some((revision, record))) = nats.record().await else {
+            continue;
+        };
+        match source.followed().await {
+            Ok(release) => {
+                failure = None;
+                if record.tag.as_ref() == Some(&release) {
+                    continue;
+                }
+                if let Some(next) = record.propose(&release, true) {
+                    nats.swap(nats::RECORD, &next, revision).await;
+                }
+            }
+            Err(error) if failure.as_ref() == Some(&error) => {}
+            Err(error) => {
+                tracing::warn!("{error}\nwhat serves goes on, and it is tried again");
+                failure = Some(error);
+            }
+        }
+    }
+}
+
+/// As much of it as others need.
+fn bounded(mut reasons: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    reasons.truncate(MOST_REASONS);
+    for reason in &mut reasons {
+        for text in [Some(&mut reason.message), reason.help.as_mut()]
+            .into_iter()
+            .flatten()
+        {
+            text.truncate(text.floor_char_boundary(LONGEST_MESSAGE));
+        }
+    }
+    reasons
+}
+
+fn no_control() -> Diagnostic {
+    Diagnostic::new(
+        "internal",
+        "the control plane failed: nothing is swapped any more",
+    )
+}
+
+/// Of this process alone: who begins anew has nothing ready that it had before.
+fn id() -> String {
+    let chance = || RandomState::new().hash_one(std::process::id());
+    format!("{:016x}{:08x}", chance(), chance() as u32)
+}
+
+fn name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = match host.trim() {
+        "" => "localhost",
+        host => host,
+    };
+    format!("{host}:{}", std::process::id())
+}
+
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until(wake.into()).await,
+        None => std::future::pending().await,
+    }
+}
