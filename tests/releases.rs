@@ -16,15 +16,15 @@ use crate::support::{
 };
 
 /// A docker-registry of a test's own; ended with the value.
-struct Registry {
+pub struct Registry {
     folder: TempDir,
     child: Child,
-    address: String,
+    pub address: String,
 }
 
 impl Registry {
     /// `None`, and loudly so, where the machine has none.
-    fn start() -> Option<Self> {
+    pub fn start() -> Option<Self> {
         Tool::known_by("docker-registry", "--version")?;
         Some(Self::serve(tempfile::tempdir().unwrap(), "127.0.0.1:0", ""))
     }
@@ -58,7 +58,7 @@ impl Registry {
         }
     }
 
-    fn release(&self) -> String {
+    pub fn release(&self) -> String {
         format!("{}/shop/site:prod", self.address)
     }
 
@@ -93,7 +93,7 @@ fn push_as(tree: &Tree, release: &str, docker: &Path) -> Output {
     command.args([release, "--json"]).output().unwrap()
 }
 
-fn push(tree: &Tree, release: &str) -> Value {
+pub fn push(tree: &Tree, release: &str) -> Value {
     let output = push_as(tree, release, Path::new("/nowhere"));
     assert!(
         output.status.success(),

@@ -204,7 +204,7 @@ fn status(overview: &Overview) -> String {
 
 fn nodes(nodes: &[Listed]) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     table.set_header(["node", "serves", "commit", "is", "seen"]);
     for node in nodes {
         let serves = node.state.serves.as_deref().unwrap_or("-");

@@ -389,7 +389,7 @@ impl Running {
 
     fn open(&mut self) {
         // Who waits for it may be gone.
-        self.gate.take().into_iter().for_each(|gate| drop(gate.send(())));
+        let _ = self.gate.take().map(|gate| gate.send(()));
     }
 
     async fn leave(mut self) {

@@ -207,6 +207,7 @@ impl ServerSpec {
                 listen,
                 token: token.relative_to(folder),
             }),
+            fleet: self.fleet,
         }
     }
 }

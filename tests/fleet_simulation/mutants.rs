@@ -53,13 +53,23 @@ impl Steered {
     pub fn step(&mut self, now: Instant, mut input: Input) -> Vec<Deed> {
         match (self.mutant, &mut input) {
             (Some(Mutant::CountsItselfAlone), Input::Peer { .. }) => input = Input::Woken,
-            (Some(Mutant::CountsOldReadiness), Input::Peer { state: Some(state), .. }) => {
+            (
+                Some(Mutant::CountsOldReadiness),
+                Input::Peer {
+                    state: Some(state), ..
+                },
+            ) => {
                 if state.stage == Stage::Ready {
                     let wanted = self.node.record().and_then(|(_, record)| record.wanted.as_ref());
                     state.attempt = wanted.map_or(state.attempt, |wanted| wanted.attempt);
                 }
             }
-            (Some(Mutant::PassesOverRefusals), Input::Peer { state: Some(state), .. }) => {
+            (
+                Some(Mutant::PassesOverRefusals),
+                Input::Peer {
+                    state: Some(state), ..
+                },
+            ) => {
                 if matches!(state.stage, Stage::Refused(_)) {
                     state.stage = Stage::Ready;
                 }
@@ -69,7 +79,11 @@ impl Steered {
             }
             _ => {}
         }
-        if let Input::Prepared { outcome: Outcome::Ready, .. } = &input {
+        if let Input::Prepared {
+            outcome: Outcome::Ready,
+            ..
+        } = &input
+        {
             self.prepared = self.preparing.take();
         }
         let mut deeds = self.node.step(now, input);
@@ -81,7 +95,10 @@ impl Steered {
         }
         match self.mutant {
             Some(Mutant::PublishesUnprepared) => {
-                let commit = self.node.record().and_then(|(_, record)| Some((record.number, record.committed.clone()?)));
+                let commit = self
+                    .node
+                    .record()
+                    .and_then(|(_, record)| Some((record.number, record.committed.clone()?)));
                 if let Some((number, release)) = commit {
                     let is_prepare = |deed: &Deed| matches!(deed, Deed::Prepare { release: other, .. } if *other == release);
                     if deeds.iter().any(is_prepare) {

@@ -55,16 +55,43 @@ const END: u64 = TROUBLE + 150_000;
 
 enum Event {
     /// To the node of this incarnation.
-    Arrives { machine: usize, life: u64, input: Input },
-    Wake { machine: usize, life: u64 },
+    Arrives {
+        machine: usize,
+        life: u64,
+        input: Input,
+    },
+    Wake {
+        machine: usize,
+        life: u64,
+    },
     /// To the server.
-    Asks { machine: usize, life: u64, deed: Deed },
-    Prepared { machine: usize, life: u64, job: u64, release: String },
-    Publishes { machine: usize, life: u64, number: u64, release: String },
+    Asks {
+        machine: usize,
+        life: u64,
+        deed: Deed,
+    },
+    Prepared {
+        machine: usize,
+        life: u64,
+        job: u64,
+        release: String,
+    },
+    Publishes {
+        machine: usize,
+        life: u64,
+        number: u64,
+        release: String,
+    },
     Fate,
-    Begin { machine: usize },
-    Resume { machine: usize },
-    Mend { machine: usize },
+    Begin {
+        machine: usize,
+    },
+    Resume {
+        machine: usize,
+    },
+    Mend {
+        machine: usize,
+    },
     ServerBack,
 }
 
@@ -114,7 +141,11 @@ fn is_bad(release: &str, machine: usize, nodes: usize) -> bool {
 
 pub fn run(seed: u64, nodes: usize, mutant: Option<Mutant>, logs: bool) -> Run {
     let mut random = Random::new(seed);
-    let loses = if random.percent(50) { 0 } else { random.between(1, 20) };
+    let loses = if random.percent(50) {
+        0
+    } else {
+        random.between(1, 20)
+    };
     let mut world = World {
         loses,
         quorum: random.percent(20),
@@ -205,7 +236,9 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Arrives { machine, life, input } if self.is_live(machine, life) => self.step(machine, input),
+            Event::Arrives { machine, life, input } if self.is_live(machine, life) => {
+                self.step(machine, input)
+            }
             Event::Wake { machine, life } if self.is_live(machine, life) => {
                 if self.machines[machine].wake == Some(self.now) {
                     self.machines[machine].wake = None;
@@ -213,10 +246,20 @@ impl World {
                 }
             }
             Event::Asks { machine, life, deed } => self.ask(machine, life, deed),
-            Event::Prepared { machine, life, job, release } if self.is_live(machine, life) => {
+            Event::Prepared {
+                machine,
+                life,
+                job,
+                release,
+            } if self.is_live(machine, life) => {
                 self.prepared(machine, job, &release);
             }
-            Event::Publishes { machine, life, number, release } if self.is_live(machine, life) => {
+            Event::Publishes {
+                machine,
+                life,
+                number,
+                release,
+            } if self.is_live(machine, life) => {
                 self.publishes(machine, number, release);
             }
             Event::Fate => self.fate(),
@@ -229,7 +272,9 @@ impl World {
             }
             Event::ServerBack => {
                 self.server.is_down = false;
-                self.machines.iter_mut().for_each(|machine| machine.well_since = self.now);
+                self.machines
+                    .iter_mut()
+                    .for_each(|machine| machine.well_since = self.now);
                 self.note(|| "the server is back".into());
             }
             _ => {}
@@ -296,7 +341,15 @@ impl World {
                 place.held = None;
                 place.preparing = Some(job);
                 let ms = self.random.mostly(300, 8000);
-                self.after(ms, Event::Prepared { machine, life, job, release });
+                self.after(
+                    ms,
+                    Event::Prepared {
+                        machine,
+                        life,
+                        job,
+                        release,
+                    },
+                );
             }
             Deed::GiveUp => {
                 let place = &mut self.machines[machine];
@@ -304,7 +357,15 @@ impl World {
             }
             Deed::Publish { number, release } => {
                 let ms = self.random.between(0, 3);
-                self.after(ms, Event::Publishes { machine, life, number, release });
+                self.after(
+                    ms,
+                    Event::Publishes {
+                        machine,
+                        life,
+                        number,
+                        release,
+                    },
+                );
             }
             Deed::FollowPeers(follows) => {
                 self.machines[machine].follows_peers = follows;
@@ -323,7 +384,9 @@ impl World {
     fn is_lost(&mut self, machine: usize) -> bool {
         self.messages += 1;
         let in_trouble = self.now < TROUBLE;
-        self.machines[machine].is_cut || self.server.is_down || (in_trouble && self.random.percent(self.loses))
+        self.machines[machine].is_cut
+            || self.server.is_down
+            || (in_trouble && self.random.percent(self.loses))
     }
 
     fn ask_later(&mut self, machine: usize, life: u64, deed: Deed) {
@@ -365,7 +428,10 @@ impl World {
                 }
                 _ => return,
             };
-            let input = Input::Wrote { what, result: Wrote::Lost };
+            let input = Input::Wrote {
+                what,
+                result: Wrote::Lost,
+            };
             return self.after(LEASE / 2, Event::Arrives { machine, life, input });
         }
         let id = format!("n{machine}-{life}");
@@ -398,16 +464,37 @@ impl World {
             Deed::FollowPeers(_) if self.is_live(machine, life) => {
                 let states = self.server.states.clone();
                 for (id, state) in states {
-                    self.after(1, Event::Arrives { machine, life, input: Input::Peer { id, state: Some(state) } });
+                    self.after(
+                        1,
+                        Event::Arrives {
+                            machine,
+                            life,
+                            input: Input::Peer {
+                                id,
+                                state: Some(state),
+                            },
+                        },
+                    );
                 }
-                self.after(2, Event::Arrives { machine, life, input: Input::PeersKnown });
+                self.after(
+                    2,
+                    Event::Arrives {
+                        machine,
+                        life,
+                        input: Input::PeersKnown,
+                    },
+                );
             }
             _ => {}
         }
     }
 
     fn answer(&mut self, machine: usize, life: u64, what: What, result: Wrote) {
-        let result = if self.is_lost(machine) { Wrote::Lost } else { result };
+        let result = if self.is_lost(machine) {
+            Wrote::Lost
+        } else {
+            result
+        };
         let ms = self.random.mostly(5, 400);
         let input = Input::Wrote { what, result };
         self.after(ms, Event::Arrives { machine, life, input });
@@ -481,10 +568,21 @@ impl World {
         if self.machines[machine].is_stopped {
             // It goes on when the process does.
             let life = self.machines[machine].life;
-            return self.after(100, Event::Publishes { machine, life, number, release });
+            return self.after(
+                100,
+                Event::Publishes {
+                    machine,
+                    life,
+                    number,
+                    release,
+                },
+            );
         }
         if self.history.get(&number) != Some(&release) {
-            let how = format!("n{machine} serves {release} as {number}, which is {:?}", self.history.get(&number));
+            let how = format!(
+                "n{machine} serves {release} as {number}, which is {:?}",
+                self.history.get(&number)
+            );
             return self.breach(Breach::Uncommitted, how);
         }
         let place = &mut self.machines[machine];
