@@ -13,7 +13,8 @@ use async_nats::{
     connection::State,
     jetstream::{
         self,
-        kv::{Config, Entry, Operation, Store, UpdateErrorKind},
+        kv::{Entry, Operation, Store, UpdateErrorKind},
+        stream::{Config, DiscardPolicy},
     },
 };
 use futures::StreamExt;
@@ -101,14 +102,9 @@ impl Nats {
             if let Ok(store) = context.get_key_value(&bucket).await {
                 return Ok(store);
             }
-            let config = Config {
-                bucket,
-                description: "a fleet of wasmhost".into(),
-                history: 1,
-                max_value_size: MOST_BYTES,
-                ..Config::default()
-            };
-            let made = context.create_key_value(config).await;
+            let made = context.create_stream(bucket_of(&bucket)).await;
+            made.map_err(|error| self.failed(&said(&error)))?;
+            let made = context.get_key_value(&bucket).await;
             made.map_err(|error| self.failed(&said(&error)))
         };
         let stored = timeout(PATIENCE, self.store.get_or_try_init(make)).await;
@@ -279,7 +275,28 @@ impl Nats {
     }
 }
 
-pub fn record_input(entry: &Entry) -> Input {
+/// The stream of a bucket, as every client of NATS makes one. The library's own way asks for the account first,
+/// whose answer of servers before 2.10 it does not understand.
+fn bucket_of(bucket: &str) -> Config {
+    Config {
+        name: format!("KV_{bucket}"),
+        description: Some("a fleet of wasmhost".into()),
+        subjects: vec![format!("$KV.{bucket}.>")],
+        max_messages_per_subject: 1,
+        max_message_size: MOST_BYTES,
+        max_bytes: -1,
+        max_messages: -1,
+        max_consumers: -1,
+        discard: DiscardPolicy::New,
+        num_replicas: 1,
+        allow_rollup: true,
+        deny_delete: true,
+        allow_direct: true,
+        ..Config::default()
+    }
+}
+
+fn record_input(entry: &Entry) -> Input {
     let record = (entry.operation == Operation::Put).then(|| serde_json::from_slice(&entry.value).ok());
     Input::Record {
         revision: entry.revision,
