@@ -1,5 +1,7 @@
 //! Servers that swap as one, over a real NATS and a real registry; and what befalls them.
 
+mod cable;
+mod front;
 mod nats;
 
 use std::{path::Path, process::Command};
@@ -7,7 +9,7 @@ use std::{path::Path, process::Command};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use self::nats::Nats;
+use self::{cable::Cable, nats::Nats};
 use crate::{
     releases::{Registry, push},
     support::{
@@ -57,10 +59,14 @@ impl Place {
     }
 
     fn command(&self, state: &Path) -> Command {
+        self.command_over(state, &self.nats.fleet())
+    }
+
+    fn command_over(&self, state: &Path, fleet: &str) -> Command {
         let mut command = wasmhost();
         command.env("DOCKER_CONFIG", "/nowhere").arg("serve");
         command.arg(format!("oci://{}", self.registry.release()));
-        command.args(["--fleet", &self.nats.fleet(), "--poll", "50ms"]);
+        command.args(["--fleet", fleet, "--poll", "50ms"]);
         command.arg("--state-dir").arg(state);
         command
     }
@@ -193,6 +199,31 @@ fn who_is_stopped_or_killed_in_mid_swap_is_not_waited_for_and_catches_up() {
     let state = place.states[2].path();
     let back = Server::start_command(place.command(state));
     assert_eq!(version(&mut back.client(), "shop"), 2);
+}
+
+#[test]
+fn who_is_cut_off_serves_what_it_has_and_catches_up() {
+    let Some(mut place) = Place::new() else { return };
+    let cable = Cable::to(place.nats.address());
+    let state = tempfile::tempdir().unwrap();
+    let fleet = format!("nats://{}/site", cable.address());
+    // It begins first, so it leads: whoever decides may be cut off, too.
+    let mut apart = Server::start_command(place.command_over(state.path(), &fleet));
+    let mut servers = place.servers(2);
+    all_committed(&mut servers, 1, 1);
+    committed(&mut apart, 1);
+    cable.cut();
+    place.push(page(2, ""));
+    all_committed(&mut servers, 2, 2);
+    let stale = apart.wait("stale");
+    assert!(
+        stale["reason"].as_str().unwrap().contains("out of touch"),
+        "{stale}"
+    );
+    assert_eq!(version(&mut apart.client(), "shop"), 1);
+    cable.mend();
+    committed(&mut apart, 2);
+    assert_eq!(version(&mut apart.client(), "shop"), 2);
 }
 
 #[test]

@@ -4,7 +4,10 @@ use std::{
     collections::hash_map::RandomState,
     hash::BuildHasher,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -131,6 +134,8 @@ struct Running {
     jobs: JoinSet<Option<Input>>,
     /// Whoever moves the root or the control plane has it.
     turn: Arc<Mutex<()>>,
+    /// How often something was to be prepared or given up.
+    newest: Arc<AtomicU64>,
     preparing: Option<AbortHandle>,
     peers: Option<AbortHandle>,
     inputs: mpsc::Sender<Input>,
@@ -181,6 +186,7 @@ impl Member {
             every: self.every,
             jobs: JoinSet::new(),
             turn: Arc::default(),
+            newest: Arc::default(),
             preparing: None,
             peers: None,
             inputs,
@@ -293,6 +299,7 @@ impl Running {
 
     fn prepare(&mut self, job: u64, release: Release) {
         self.begun_with = None;
+        self.newest.fetch_add(1, Ordering::Relaxed);
         self.preparing.take().into_iter().for_each(|job| job.abort());
         let (turn, source, orders) = (self.turn.clone(), self.source.clone(), self.orders.clone());
         let handle = self.job(async move {
@@ -312,9 +319,15 @@ impl Running {
 
     fn give_up(&mut self) {
         self.preparing.take().into_iter().for_each(|job| job.abort());
+        let newest = self.newest.clone();
+        let this = newest.fetch_add(1, Ordering::Relaxed) + 1;
         let (turn, source, orders) = (self.turn.clone(), self.source.clone(), self.orders.clone());
         self.job(async move {
             let _turn = turn.lock().await;
+            if newest.load(Ordering::Relaxed) != this {
+                // What is prepared since took its place.
+                return None;
+            }
             // Where the control plane is gone, nothing is committed any more.
             let _ = orders.give_up().await;
             if let Err(error) = source.put_back() {

@@ -39,6 +39,10 @@ impl Nats {
         })
     }
 
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     pub fn fleet(&self) -> String {
         self.fleet_as("")
     }
