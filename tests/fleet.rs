@@ -2,6 +2,7 @@
 
 mod cable;
 mod front;
+mod growth;
 mod nats;
 
 use std::{path::Path, process::Command};
@@ -13,7 +14,7 @@ use self::{cable::Cable, nats::Nats};
 use crate::{
     releases::{Registry, push},
     support::{
-        Server, Tree, wasmhost,
+        Server, Tool, Tree, wasmhost,
         wat_site::{linked_page, page, trapping_page, version},
     },
 };
@@ -27,6 +28,8 @@ struct Place {
     nats: Nats,
     tree: Tree,
     states: Vec<TempDir>,
+    /// How often the registry is asked.
+    poll: &'static str,
 }
 
 impl Place {
@@ -45,6 +48,7 @@ impl Place {
             nats,
             tree,
             states,
+            poll: "50ms",
         })
     }
 
@@ -66,7 +70,7 @@ impl Place {
         let mut command = wasmhost();
         command.env("DOCKER_CONFIG", "/nowhere").arg("serve");
         command.arg(format!("oci://{}", self.registry.release()));
-        command.args(["--fleet", fleet, "--poll", "50ms"]);
+        command.args(["--fleet", fleet, "--poll", self.poll]);
         command.arg("--state-dir").arg(state);
         command
     }
@@ -318,4 +322,13 @@ fn who_is_not_let_in_is_told_so() {
         output.status.code() == Some(1) && said.contains("error[fleet-release]"),
         "{said}"
     );
+}
+
+#[test]
+fn the_example_for_kubernetes_is_what_it_understands() {
+    let Some(tool) = Tool::known_by("kubernetes-validate", "--help") else {
+        return;
+    };
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/runtime/deploy/kubernetes.yaml");
+    tool.run(&["--strict", example]);
 }

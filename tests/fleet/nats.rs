@@ -14,6 +14,7 @@ pub struct Nats {
     folder: TempDir,
     child: Child,
     address: String,
+    monitor: String,
 }
 
 impl Nats {
@@ -31,12 +32,18 @@ impl Nats {
             folder.path().join("data")
         );
         fs::write(folder.path().join("nats.conf"), config).unwrap();
-        let (child, address) = run(&folder, "-1");
+        let (child, address, monitor) = run(&folder, "-1");
         Some(Self {
             folder,
             child,
             address,
+            monitor,
         })
+    }
+
+    /// Where it tells of itself.
+    pub fn monitor(&self) -> &str {
+        &self.monitor
     }
 
     pub fn address(&self) -> &str {
@@ -61,7 +68,7 @@ impl Nats {
     /// Where it was.
     pub fn revive(&mut self) {
         let port = self.address.rsplit_once(':').unwrap().1.to_owned();
-        (self.child, self.address) = run(&self.folder, &port);
+        (self.child, self.address, self.monitor) = run(&self.folder, &port);
     }
 }
 
@@ -72,11 +79,11 @@ impl Drop for Nats {
     }
 }
 
-fn run(folder: &TempDir, port: &str) -> (Child, String) {
+fn run(folder: &TempDir, port: &str) -> (Child, String, String) {
     let mut child = Command::new("nats-server")
         .arg("-c")
         .arg(folder.path().join("nats.conf"))
-        .args(["-a", "127.0.0.1", "-p", port])
+        .args(["-a", "127.0.0.1", "-p", port, "-m", "-1"])
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
@@ -84,10 +91,13 @@ fn run(folder: &TempDir, port: &str) -> (Child, String) {
     let mut lines = BufReader::new(child.stderr.take().unwrap())
         .lines()
         .map_while(Result::ok);
-    let mut address = None;
+    let (mut address, mut monitor) = (None, String::new());
     for line in lines.by_ref() {
         if let Some((_, at)) = line.split_once("client connections on ") {
             address = Some(at.trim().to_owned());
+        }
+        if let Some((_, at)) = line.split_once("http monitor on ") {
+            monitor = at.trim().to_owned();
         }
         if line.contains("Server is ready") {
             break;
@@ -95,5 +105,5 @@ fn run(folder: &TempDir, port: &str) -> (Child, String) {
     }
     // Whoever writes must find a reader.
     std::thread::spawn(move || lines.for_each(drop));
-    (child, address.expect("listens"))
+    (child, address.expect("listens"), monitor)
 }
