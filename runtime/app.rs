@@ -139,12 +139,7 @@ impl Config {
         let metrics = Metrics::new().map_err(|error| one(no_metrics(&error)))?;
         let no_thread = |error| one(no_thread(&root, &error));
         let tracer = Tracer::start().map_err(one)?;
-        let (taken_back, reverted) = mpsc::unbounded_channel();
-        let tap = match (&self.browser, &self.releases) {
-            (Some(browser), _) => Some(tap(browser.clone())),
-            (None, Releases::Fleet(_)) => Some(tell_reverted(taken_back)),
-            (None, _) => None,
-        };
+        let (tap, reverted) = self.tap();
         let reported = start_reporting(self.format, &state_dir, &metrics, &tracer, tap);
         let (reporter, writer) = reported.map_err(no_thread)?;
         let admin = Admin::bind(&state_dir, spec.admin.as_ref()).await.map_err(one)?;
@@ -155,10 +150,7 @@ impl Config {
         let (router, publisher) = router::router();
         let (reporting, counting) = (reporter.clone(), metrics.clone());
         let reloader = Reloader::new(root.clone(), builder, publisher, reporting, counting, keeper);
-        let mut reloader = reloader.patient(self.browser.is_some());
-        if let Releases::Fleet(member) = &self.releases {
-            reloader.hold(member.is_new());
-        }
+        let mut reloader = self.held(reloader.patient(self.browser.is_some()));
         reloader.load(project, &kept).await?;
         let ((inbox, asking), (orders, ordered)) = (status::inbox(), orders::orders());
         let desk = Desk {
@@ -204,6 +196,25 @@ impl Config {
             fleet: spec.fleet,
             reverted,
         })
+    }
+
+    /// In a fleet, nothing is committed before the fleet has committed it.
+    fn held(&self, mut reloader: Reloader) -> Reloader {
+        if let Releases::Fleet(member) = &self.releases {
+            reloader.hold(member.is_new());
+        }
+        reloader
+    }
+
+    /// Who is told of each event, and what the fleet is told thereby.
+    fn tap(&self) -> (Option<Tap>, mpsc::UnboundedReceiver<String>) {
+        let (taken_back, reverted) = mpsc::unbounded_channel();
+        let tap = match (&self.browser, &self.releases) {
+            (Some(browser), _) => Some(tap(browser.clone())),
+            (None, Releases::Fleet(_)) => Some(tell_reverted(taken_back)),
+            (None, _) => None,
+        };
+        (tap, reverted)
     }
 
     /// The tree as it lies there, or what is wrong with it, and the watch over it.

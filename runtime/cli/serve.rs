@@ -97,6 +97,24 @@ pub enum FormatArgument {
     Json,
 }
 
+impl From<FormatArgument> for Format {
+    fn from(argument: FormatArgument) -> Self {
+        match argument {
+            FormatArgument::Text => Self::Text,
+            FormatArgument::Json => Self::Json,
+        }
+    }
+}
+
+impl From<WatchArgument> for Mode {
+    fn from(argument: WatchArgument) -> Self {
+        match argument {
+            WatchArgument::Auto => Self::Auto,
+            WatchArgument::Poll => Self::Poll,
+        }
+    }
+}
+
 impl Arguments {
     pub fn log_format(&self) -> LogFormat {
         match self.log_format {
@@ -127,31 +145,19 @@ pub fn run(arguments: Arguments, logging: Logging) -> Result<(), Vec<Diagnostic>
     } = arguments;
     let release = root.to_str().filter(|root| root.starts_with("oci://"));
     let release = release.map(reference).transpose().map_err(|error| vec![error])?;
-    let fleet = fleet.map_or_else(fleet_of_environment, |fleet| Ok(Some(fleet)))?;
-    if fleet.is_some() && release.is_none() {
-        let message = "a fleet serves releases of a registry, and ROOT is a folder";
-        let help = "push it with `wasmhost push ROOT REFERENCE`, and serve oci://REFERENCE";
-        return Err(vec![Diagnostic::new("fleet-release", message).help(help)]);
-    }
+    let fleet = named_fleet(fleet, release.is_some())?;
     if build && release.is_none() {
         super::build::build(root.clone(), &limit)?;
     }
-    let format = match format {
-        FormatArgument::Text => Format::Text,
-        FormatArgument::Json => Format::Json,
-    };
     let recording = record.map(|file| start_recording(&file, &redact)).transpose()?;
     let (recorder, recording) = recording.unzip();
     let mut config = Config {
         root,
         listen,
-        format,
+        format: format.into(),
         state_dir,
         frozen,
-        watch: match watch {
-            WatchArgument::Auto => Mode::Auto,
-            WatchArgument::Poll => Mode::Poll,
-        },
+        watch: watch.into(),
         browser: None,
         releases: Releases::None,
         recorder,
@@ -163,11 +169,9 @@ pub fn run(arguments: Arguments, logging: Logging) -> Result<(), Vec<Diagnostic>
     let served = runtime.block_on(async {
         let signals = Signals::listen().map_err(|error| vec![no_runtime(&error)])?;
         let app = async {
+            let credentials = fleet_credentials.as_deref();
             match (release, &fleet) {
-                (Some(release), Some(fleet)) => {
-                    let credentials = fleet_credentials.as_deref();
-                    config.join(fleet, credentials, release, poll).await?;
-                }
+                (Some(release), Some(fleet)) => config.join(fleet, credentials, release, poll).await?,
                 (Some(release), None) => config.follow(release, poll).await?,
                 (None, _) => {}
             }
@@ -185,6 +189,20 @@ pub fn run(arguments: Arguments, logging: Logging) -> Result<(), Vec<Diagnostic>
     runtime.shutdown_timeout(TASKS_END);
     recording.into_iter().for_each(Recording::finish);
     served.map(|writer| writer.into_iter().for_each(Writer::finish))
+}
+
+/// Errors: there is one, and no release that it could serve.
+fn named_fleet(
+    fleet: Option<FleetAddress>,
+    has_release: bool,
+) -> Result<Option<FleetAddress>, Vec<Diagnostic>> {
+    let fleet = fleet.map_or_else(fleet_of_environment, |fleet| Ok(Some(fleet)))?;
+    if fleet.is_some() && !has_release {
+        let message = "a fleet serves releases of a registry, and ROOT is a folder";
+        let help = "push it with `wasmhost push ROOT REFERENCE`, and serve oci://REFERENCE";
+        return Err(vec![Diagnostic::new("fleet-release", message).help(help)]);
+    }
+    Ok(fleet)
 }
 
 fn start_recording(file: &Path, redact: &[HeaderName]) -> Result<(Recorder, Recording), Vec<Diagnostic>> {

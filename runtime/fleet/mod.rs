@@ -7,6 +7,8 @@
 //! ```
 
 mod address;
+mod deeds;
+mod join;
 pub mod lead;
 mod member;
 mod nats;
@@ -15,5 +17,5 @@ pub mod record;
 mod steer;
 
 pub use address::FleetAddress;
-pub use member::{Member, join};
+pub use join::{Member, join};
 pub use steer::{Fleet, Listed, Outcome, Overview};

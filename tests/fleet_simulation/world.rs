@@ -93,6 +93,8 @@ enum Event {
         machine: usize,
     },
     ServerBack,
+    /// Whether all has come right.
+    Look,
 }
 
 /// A machine, and the process that runs there, if one does.
@@ -264,6 +266,9 @@ impl World {
             }
             Event::Fate => self.fate(),
             Event::Begin { machine } => self.begin(machine),
+            Event::Look if self.apart().is_some() => self.after(1000, Event::Look),
+            // Nothing more is to be seen.
+            Event::Look => self.events.clear(),
             Event::Resume { machine } => self.resume(machine),
             Event::Mend { machine } => {
                 self.machines[machine].is_cut = false;
@@ -691,18 +696,24 @@ impl World {
         self.releases += 5 - self.releases % 5;
         let release = format!("r{}", self.releases);
         self.change(|record| record.propose(&release, false));
+        self.after(1000, Event::Look);
     }
 
     fn check_end(&mut self) {
-        let record = self.server.record.clone().unwrap().1;
+        if let Some(how) = self.apart() {
+            self.breach(Breach::Apart, how);
+        }
+    }
+
+    /// What has not come right.
+    fn apart(&self) -> Option<String> {
+        let record = &self.server.record.as_ref().unwrap().1;
         let wanted = format!("r{}", self.releases);
         if record.committed.as_deref() != Some(&wanted) {
-            let how = format!("{wanted} is not committed: {record:?}");
-            return self.breach(Breach::Apart, how);
+            return Some(format!("{wanted} is not committed: {record:?}"));
         }
         let serves: BTreeSet<_> = self.machines.iter().map(|place| place.serves.clone()).collect();
-        if serves != BTreeSet::from([record.committed.clone()]) {
-            self.breach(Breach::Apart, format!("{serves:?} serve for {record:?}"));
-        }
+        let is_one = serves == BTreeSet::from([record.committed.clone()]);
+        (!is_one).then(|| format!("{serves:?} serve for {record:?}"))
     }
 }

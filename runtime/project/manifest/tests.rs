@@ -1,7 +1,7 @@
 //! Manifest text and what is said about it.
 
 use super::*;
-use crate::project::{AdminSpec, ServerLimits, Source, TlsFiles};
+use crate::project::{AdminSpec, FleetSpec, ServerLimits, Source, TlsFiles};
 
 /// One line per diagnostic: `line:column code: message | help`.
 fn check(text: &str, expected: &[&str]) {
