@@ -6,7 +6,14 @@
 //!                         node.ID         what each node says of itself
 //! ```
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_nats::{
     Client, ConnectOptions, Event, ServerAddr,
@@ -340,12 +347,18 @@ async fn options(
     later: bool,
 ) -> Result<ConnectOptions, Diagnostic> {
     let name = address.to_string();
+    let was_lost = Arc::new(AtomicBool::new(false));
     let told = move |event| {
-        let name = name.clone();
+        let (name, was_lost) = (name.clone(), was_lost.clone());
         async move {
             match event {
-                Event::Connected => tracing::info!("{name} is reached"),
-                Event::Disconnected => tracing::warn!("{name} is not reached any more"),
+                Event::Connected if was_lost.swap(false, Ordering::Relaxed) => {
+                    tracing::info!("{name} is reached again");
+                }
+                Event::Disconnected => {
+                    was_lost.store(true, Ordering::Relaxed);
+                    tracing::warn!("{name} is not reached any more");
+                }
                 Event::ServerError(_) | Event::ClientError(_) => tracing::warn!("{name}: {event}"),
                 _ => {}
             }
