@@ -133,7 +133,7 @@ impl Config {
         let state_dir = self.state_dir.clone().unwrap_or_else(|| root.join(".wasmhost"));
         let kept = Kept::new(&state_dir, &root);
         let (project, watch) = self.read(&root, &kept)?;
-        let spec = server_spec(&project, &kept, self.listen);
+        let spec = server_spec(&project, &kept, self.listen.clone());
         let listeners = server::bind(&spec).await?;
         let (ticking, builder) = start_engine(&state_dir, &spec.limits).map_err(one)?;
         let metrics = Metrics::new().map_err(|error| one(no_metrics(&error)))?;

@@ -16,6 +16,9 @@ use super::{
 /// Leases after which a node that gives no sign of life is forgotten.
 const FORGOTTEN: u32 = 60;
 
+/// Before a lead that nobody has is taken.
+const LONGEST_JITTER: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 pub struct Lead {
     id: String,
@@ -128,7 +131,7 @@ impl Lead {
         let mut hasher = DefaultHasher::new();
         self.id.hash(&mut hasher);
         let parts = u32::try_from(hasher.finish() % 64).unwrap_or(0);
-        lease / 640 * parts
+        (lease / 10).min(LONGEST_JITTER) / 64 * parts
     }
 
     /// When to take or keep it.
