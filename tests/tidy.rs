@@ -52,6 +52,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("open", &["cli"]),
     ("cargo_metadata", &["build"]),
     ("toml_edit", &["scaffold", "release/gather.rs"]),
+    ("async_nats", &["fleet/nats.rs", "keyvalue/nats.rs"]),
     ("oci_client", &["release"]),
     ("docker_credential", &["release/credentials.rs"]),
     ("sha2", &["release/artifact.rs"]),

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use comfy_table::{Table, presets};
 
 use super::{Change, Event, ReadyGroup, Stages, Swapped};
+use crate::diagnostic::Diagnostic;
 
 pub fn render(event: &Event) -> String {
     match event {
@@ -15,15 +16,12 @@ pub fn render(event: &Event) -> String {
             kept,
             diagnostics,
         } => {
-            let mut text = match (group, kept) {
+            let text = match (group, kept) {
                 (Some(group), Some(kept)) => format!("rejected {group}: {group}@{kept} goes on serving"),
                 (Some(group), None) => format!("rejected {group}: nothing to serve yet"),
                 (None, _) => "rejected: everything goes on as it was".into(),
             };
-            for diagnostic in diagnostics {
-                let _ = write!(text, "\n{diagnostic}");
-            }
-            text
+            with(text, diagnostics)
         }
         Event::Retired {
             group,
@@ -73,8 +71,22 @@ pub fn render(event: &Event) -> String {
             let ms = ms.as_secs_f64() * 1e3;
             format!("checkpointed {group}@{generation}: {bytes} bytes, saved in {ms:.1} ms")
         }
+        Event::Committed { number, release } => format!("committed {number} of the fleet: {release}"),
+        Event::Stale { reason, diagnostics } => with(format!("stale: {reason}"), diagnostics),
+        Event::Refused {
+            release,
+            node,
+            diagnostics,
+        } => with(format!("refused for the fleet by {node}: {release}"), diagnostics),
         Event::Lost { count } => format!("lost: {count} events were not printed"),
     }
+}
+
+fn with(mut text: String, diagnostics: &[Diagnostic]) -> String {
+    for diagnostic in diagnostics {
+        let _ = write!(text, "\n{diagnostic}");
+    }
+    text
 }
 
 fn render_swapped(swapped: &Swapped) -> String {

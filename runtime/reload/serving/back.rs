@@ -52,6 +52,12 @@ impl Serving {
         Some(self.groups.get(group)?.running.as_ref()?.built.spec.digest)
     }
 
+    /// The groups whose content stays as it is.
+    pub fn pinned(&self) -> impl Iterator<Item = &String> {
+        let pinned = self.standings.iter().filter(|(_, standing)| standing.pinned);
+        pinned.map(|(group, _)| group)
+    }
+
     pub fn standing(&self, group: &str) -> Standing {
         self.standings.get(group).copied().unwrap_or_default()
     }
