@@ -16,6 +16,7 @@ use crate::{
     admin::{Admin, Bounds, Desk, Probe},
     artifact::Builder,
     browser::Browser,
+    clock,
     diagnostic::Diagnostic,
     engine::{self, Ticking},
     fleet::{self, FleetAddress, Member},
@@ -51,7 +52,7 @@ pub struct Config {
     pub logging: Logging,
     /// A line of the log for each request.
     pub access_log: bool,
-    /// The guests' clock can be moved on: a test's server.
+    /// The clock can be moved on: a test's server.
     pub movable_clock: bool,
     /// The pages that follow what is served: a developer's server.
     pub browser: Option<Browser>,
@@ -65,7 +66,7 @@ pub enum Releases {
     /// There are none: the root is a tree of the user's.
     #[default]
     None,
-    Followed(Follower),
+    Followed(Box<Follower>),
     /// A fleet decides which one is served.
     Fleet(Box<Member>),
 }
@@ -101,7 +102,7 @@ impl Config {
         self.root = releases.root();
         // A release changes as a whole, and that is told.
         self.frozen = true;
-        self.releases = Releases::Followed(releases);
+        self.releases = Releases::Followed(Box::new(releases));
         Ok(())
     }
 
@@ -128,6 +129,9 @@ impl Config {
     /// it.
     /// Errors: everything that keeps it from serving, at once.
     pub async fn build(self, stop: CancellationToken) -> Result<App, Vec<Diagnostic>> {
+        if self.movable_clock {
+            clock::make_movable();
+        }
         let one = |diagnostic| vec![diagnostic];
         let root = Project::root(&self.root).map_err(one)?;
         let state_dir = self.state_dir.clone().unwrap_or_else(|| root.join(".wasmhost"));
@@ -157,7 +161,6 @@ impl Config {
             orders,
             live: reporter.live(),
             keyvalue: ticking.engine.keyvalue.clone(),
-            clock: self.movable_clock.then(|| ticking.engine.clock.clone()),
             logging: self.logging,
             gauges: probe(&metrics, &ticking),
             root,
@@ -172,10 +175,7 @@ impl Config {
             router,
             inbox,
             metrics,
-            accounts: Accounts {
-                tracer: tracer.clone(),
-                access_log: self.access_log,
-            },
+            accounts: accounts(&tracer, self.access_log),
             recorder: self.recorder,
             limits: spec.limits,
             browser: self.browser,
@@ -243,6 +243,13 @@ impl Config {
 
 type Tree = Result<Project, Vec<Diagnostic>>;
 
+fn accounts(tracer: &Tracer, access_log: bool) -> Accounts {
+    Accounts {
+        tracer: tracer.clone(),
+        access_log,
+    }
+}
+
 /// Pages are told of each event.
 fn tap(browser: Browser) -> Tap {
     Arc::new(move |event| browser.tell(event))
@@ -291,7 +298,8 @@ impl App {
         if watch.is_none() {
             asking.close();
         }
-        let reloading = tokio::spawn(reloader.run(watch, asking, ordered));
+        let over = CancellationToken::new();
+        let mut reloading = tokio::spawn(reloader.run(watch, asking, ordered, over.clone()));
         let (orders, stop) = (desk.orders.clone(), desk.stop.clone());
         // The admin socket's file goes with it.
         let mut steering = JoinSet::new();
@@ -314,8 +322,12 @@ impl App {
         steering.spawn(service::run(orders, stop));
         steering.spawn(admin.run(desk));
         tokio::select! {
-            _ = &mut serving => {}
-            _ = reloading => {
+            _ = &mut serving => {
+                over.cancel();
+                // What serves ends with the server, and is told so.
+                let _ = reloading.await;
+            }
+            _ = &mut reloading => {
                 tracing::error!("the control plane failed: what serves goes on, but nothing is swapped any more");
                 // The server's end is the end, however it came.
                 let _ = serving.await;

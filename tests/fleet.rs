@@ -12,9 +12,9 @@ use tempfile::TempDir;
 
 use self::{cable::Cable, nats::Nats};
 use crate::{
-    releases::{Registry, push},
+    releases::push,
     support::{
-        Server, Tool, Tree, wasmhost,
+        Registry, Server, Tool, Tree, wasmhost,
         wat_site::{linked_page, page, trapping_page, version},
     },
 };

@@ -12,6 +12,7 @@ mod back;
 mod begin;
 mod build;
 mod causes;
+mod checkpoints;
 pub mod control;
 pub mod debounce;
 mod deeds;
@@ -56,6 +57,7 @@ use self::{
 };
 use crate::{
     artifact::Builder,
+    clock,
     generation::{GenerationId, Verdict},
     kept::Keeper,
     metrics::Metrics,
@@ -159,13 +161,14 @@ impl Reloader {
         self.serving.ready()
     }
 
-    /// Follows the tree, where there is a watch, answers those who ask, and carries out orders, until the task
-    /// is dropped.
+    /// Follows the tree, where there is a watch, answers those who ask, and carries out orders, until no request
+    /// comes any more; then it ends what serves.
     pub async fn run(
         mut self,
         mut watch: Option<Watch>,
         mut inbox: mpsc::Receiver<Ask>,
         mut orders: mpsc::Receiver<Order>,
+        over: CancellationToken,
     ) {
         self.follows = watch.is_some();
         if !self.follows {
@@ -188,25 +191,29 @@ impl Reloader {
                     self.forget_refused(&seen);
                     self.seen = Some(seen);
                     if hint {
-                        self.step(Instant::now(), Input::Hint);
+                        self.step(clock::now(), Input::Hint);
                     }
-                    (Instant::now(), Input::Looked(looked))
+                    (clock::now(), Input::Looked(looked))
                 }
                 outcomes = finished(self.building.as_mut().map(|building| &mut building.task)) => {
-                    (Instant::now(), self.keep(outcomes))
+                    (clock::now(), self.keep(outcomes))
                 }
                 built = finished(self.handing_over.as_mut()) => {
                     self.handing_over = None;
-                    (Instant::now(), self.handed_over(built))
+                    (clock::now(), self.handed_over(built))
                 }
-                Some(went) = self.going_back.join_next() => (Instant::now(), self.went_back(went)),
-                Some((id, verdict)) = self.judged.recv() => (Instant::now(), self.judged(&id, verdict)),
-                Some(ask) = inbox.recv() => (Instant::now(), self.ask(ask)),
-                Some(order) = orders.recv() => (Instant::now(), self.take_order(order)),
-                () = sleep_until(wake) => (Instant::now(), Input::Woken),
+                Some(went) = self.going_back.join_next() => (clock::now(), self.went_back(went)),
+                Some((id, verdict)) = self.judged.recv() => (clock::now(), self.judged(&id, verdict)),
+                Some(ask) = inbox.recv() => (clock::now(), self.ask(ask)),
+                Some(order) = orders.recv() => (clock::now(), self.take_order(order)),
+                () = over.cancelled() => break,
+                () = sleep_until(wake) => (clock::now(), Input::Woken),
             };
             self.step(now, input);
         }
+        // It may have what serves answer nobody.
+        self.built = None;
+        self.serving.end().await;
     }
 
     fn step(&mut self, now: Instant, input: Input) {
@@ -451,7 +458,7 @@ async fn changed(watch: Option<&mut Watch>) -> (Instant, Instant) {
 
 async fn sleep_until(wake: Option<Instant>) {
     match wake {
-        Some(wake) => tokio::time::sleep_until(wake.into()).await,
+        Some(wake) => clock::sleep_until(wake).await,
         None => std::future::pending().await,
     }
 }

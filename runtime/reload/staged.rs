@@ -3,6 +3,7 @@
 
 use super::{Built, Reloader, control::Input, look::Group as SeenGroup};
 use crate::{
+    clock,
     diagnostic::Diagnostic,
     orders::{Order, Reply, Uncommitted},
 };
@@ -151,11 +152,11 @@ impl Reloader {
         };
         if staged.is_answered {
             self.staged = None;
-            self.step(std::time::Instant::now(), Input::LetGo);
+            self.step(clock::now(), Input::LetGo);
             let _ = reply.send(Ok(()));
         } else {
             staged.committing = Some(reply);
-            self.step(std::time::Instant::now(), Input::LetGo);
+            self.step(clock::now(), Input::LetGo);
         }
     }
 
@@ -171,6 +172,6 @@ impl Reloader {
         if let Some(reply) = staged.preparing {
             let _ = reply.send(Err(staged.reasons));
         }
-        self.step(std::time::Instant::now(), Input::GiveUp);
+        self.step(clock::now(), Input::GiveUp);
     }
 }

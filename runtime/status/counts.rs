@@ -36,7 +36,7 @@ pub fn count(metrics: &Metrics, tracer: &Tracer, event: &Event) {
         Event::Lost { count } => swaps.lost(*count),
         Event::Committed { number, .. } => swaps.committed(*number),
         Event::Stale { .. } => swaps.stale(),
-        Event::Ready { .. } | Event::Mended { .. } | Event::Refused { .. } => {}
+        Event::Ready { .. } | Event::Mended { .. } | Event::Checkpointed { .. } | Event::Refused { .. } => {}
     }
 }
 

@@ -72,6 +72,7 @@ impl Paint {
             Event::Lost { count } => format!("{count} events were not printed"),
             Event::Retired { .. }
             | Event::Recovered { .. }
+            | Event::Checkpointed { .. }
             | Event::Committed { .. }
             | Event::Stale { .. }
             | Event::Refused { .. } => return None,

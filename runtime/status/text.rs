@@ -1,6 +1,6 @@
 //! Events as a person reads them: a table at the start, one line a swap.
 
-use std::fmt::Write;
+use std::{fmt::Write, time::Duration};
 
 use comfy_table::{Table, presets};
 
@@ -28,17 +28,7 @@ pub fn render(event: &Event) -> String {
             generation,
             ms,
             aborted,
-        } => {
-            let aborted = if *aborted > 0 {
-                format!(", {aborted} requests ended")
-            } else {
-                String::new()
-            };
-            format!(
-                "retired {group}@{generation} after {:.1} ms{aborted}",
-                ms.as_secs_f64() * 1e3
-            )
-        }
+        } => render_retired(&format!("{group}@{generation}"), *ms, *aborted),
         Event::Mended { group } => {
             let what = group.as_deref().unwrap_or("the tree");
             format!("mended {what}: what lies on disk is what serves")
@@ -69,8 +59,25 @@ pub fn render(event: &Event) -> String {
             node,
             diagnostics,
         } => with(format!("refused for the fleet by {node}: {release}"), diagnostics),
+        Event::Checkpointed {
+            group,
+            generation,
+            bytes,
+            ms,
+        } => {
+            let ms = ms.as_secs_f64() * 1e3;
+            format!("checkpointed {group}@{generation}: {bytes} bytes, saved in {ms:.1} ms")
+        }
         Event::Lost { count } => format!("lost: {count} events were not printed"),
     }
+}
+
+fn render_retired(name: &str, took: Duration, aborted: usize) -> String {
+    let aborted = match aborted {
+        0 => String::new(),
+        some => format!(", {some} requests ended"),
+    };
+    format!("retired {name} after {:.1} ms{aborted}", took.as_secs_f64() * 1e3)
 }
 
 fn with(mut text: String, diagnostics: &[Diagnostic]) -> String {

@@ -5,10 +5,12 @@ use std::time::Instant;
 
 use super::{Candidate, Serving, Swapped};
 use crate::{
+    clock,
     diagnostic::Diagnostic,
     generation::GenerationId,
     kept::{Change, Standing, Withdrawn},
     orders::RolledBack,
+    prepare::Refused,
     project::Digest,
     reload::{
         group::Standby,
@@ -49,6 +51,11 @@ impl Serving {
     /// The content that serves for a group.
     pub fn content(&self, group: &str) -> Option<Digest> {
         Some(self.groups.get(group)?.running.as_ref()?.built.spec.digest)
+    }
+
+    /// What serves goes on as it was.
+    pub fn reject(&mut self, (spec, diagnostics): Refused) {
+        self.report_rejection(Some(spec.name), diagnostics);
     }
 
     /// The groups whose content stays as it is.
@@ -124,7 +131,7 @@ impl Serving {
                 group, generation, ..
             },
             old,
-        ) in self.install(vec![candidate], Instant::now())
+        ) in self.install(vec![candidate], clock::now())
         {
             self.reporter.publish(Event::Reverted {
                 group,
