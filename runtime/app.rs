@@ -66,7 +66,7 @@ pub enum Releases {
     /// There are none: the root is a tree of the user's.
     #[default]
     None,
-    Followed(Follower),
+    Followed(Box<Follower>),
     /// A fleet decides which one is served.
     Fleet(Box<Member>),
 }
@@ -102,7 +102,7 @@ impl Config {
         self.root = releases.root();
         // A release changes as a whole, and that is told.
         self.frozen = true;
-        self.releases = Releases::Followed(releases);
+        self.releases = Releases::Followed(Box::new(releases));
         Ok(())
     }
 
@@ -175,10 +175,7 @@ impl Config {
             router,
             inbox,
             metrics,
-            accounts: Accounts {
-                tracer: tracer.clone(),
-                access_log: self.access_log,
-            },
+            accounts: accounts(&tracer, self.access_log),
             recorder: self.recorder,
             limits: spec.limits,
             browser: self.browser,
@@ -245,6 +242,13 @@ impl Config {
 }
 
 type Tree = Result<Project, Vec<Diagnostic>>;
+
+fn accounts(tracer: &Tracer, access_log: bool) -> Accounts {
+    Accounts {
+        tracer: tracer.clone(),
+        access_log,
+    }
+}
 
 /// Pages are told of each event.
 fn tap(browser: Browser) -> Tap {

@@ -441,11 +441,6 @@ impl Serving {
         self.report_rejection(Some(spec.name), diagnostics);
     }
 
-    /// What serves goes on as it was.
-    pub fn reject(&mut self, (spec, diagnostics): Refused) {
-        self.report_rejection(Some(spec.name), diagnostics);
-    }
-
     pub fn reject_unread(&mut self, name: &str, refusal: &Refusal) {
         self.groups.entry(name.to_owned()).or_default();
         self.report_rejection(Some(name.to_owned()), refusal.diagnostics.clone());

@@ -1,6 +1,6 @@
 //! Events as a person reads them: a table at the start, one line a swap.
 
-use std::fmt::Write;
+use std::{fmt::Write, time::Duration};
 
 use comfy_table::{Table, presets};
 
@@ -28,17 +28,7 @@ pub fn render(event: &Event) -> String {
             generation,
             ms,
             aborted,
-        } => {
-            let aborted = if *aborted > 0 {
-                format!(", {aborted} requests ended")
-            } else {
-                String::new()
-            };
-            format!(
-                "retired {group}@{generation} after {:.1} ms{aborted}",
-                ms.as_secs_f64() * 1e3
-            )
-        }
+        } => render_retired(&format!("{group}@{generation}"), *ms, *aborted),
         Event::Mended { group } => {
             let what = group.as_deref().unwrap_or("the tree");
             format!("mended {what}: what lies on disk is what serves")
@@ -80,6 +70,14 @@ pub fn render(event: &Event) -> String {
         } => with(format!("refused for the fleet by {node}: {release}"), diagnostics),
         Event::Lost { count } => format!("lost: {count} events were not printed"),
     }
+}
+
+fn render_retired(name: &str, took: Duration, aborted: usize) -> String {
+    let aborted = match aborted {
+        0 => String::new(),
+        some => format!(", {some} requests ended"),
+    };
+    format!("retired {name} after {:.1} ms{aborted}", took.as_secs_f64() * 1e3)
 }
 
 fn with(mut text: String, diagnostics: &[Diagnostic]) -> String {
