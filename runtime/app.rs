@@ -13,6 +13,7 @@ use crate::{
     admin::{Admin, Bounds, Desk, Probe},
     artifact::Builder,
     browser::Browser,
+    clock,
     diagnostic::Diagnostic,
     engine::{self, Ticking},
     kept::{Keeper, Kept},
@@ -47,7 +48,7 @@ pub struct Config {
     pub logging: Logging,
     /// A line of the log for each request.
     pub access_log: bool,
-    /// The guests' clock can be moved on: a test's server.
+    /// The clock can be moved on: a test's server.
     pub movable_clock: bool,
     /// The pages that follow what is served: a developer's server.
     pub browser: Option<Browser>,
@@ -91,6 +92,9 @@ impl Config {
     /// it.
     /// Errors: everything that keeps it from serving, at once.
     pub async fn build(self, stop: CancellationToken) -> Result<App, Vec<Diagnostic>> {
+        if self.movable_clock {
+            clock::make_movable();
+        }
         let one = |diagnostic| vec![diagnostic];
         let root = Project::root(&self.root).map_err(one)?;
         let state_dir = self.state_dir.clone().unwrap_or_else(|| root.join(".wasmhost"));
@@ -119,7 +123,6 @@ impl Config {
             orders,
             live: reporter.live(),
             keyvalue: ticking.engine.keyvalue.clone(),
-            clock: self.movable_clock.then(|| ticking.engine.clock.clone()),
             logging: self.logging,
             gauges: probe(&metrics, &ticking),
             root,

@@ -6,6 +6,9 @@
 // What a user must be told.
 pub mod diagnostic;
 
+// What limits on time go by.
+pub mod clock;
+
 // Lines to follow as they come.
 pub mod feed;
 

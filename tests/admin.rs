@@ -177,6 +177,33 @@ fn what_is_described_is_what_there_is() {
     assert_eq!(described, routed.map(str::to_owned).collect());
 }
 
+/// What steers or looks answers programs too; `get` and `list` of `kv` print values and keys as they are.
+#[test]
+fn every_command_that_answers_does_so_in_json() {
+    let help = |command: &[&str]| {
+        let output = wasmhost().args(command).arg("--help").output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    // What they come to is files, or a server.
+    let silent = ["build", "new", "kv", "manual", "completions", "help"];
+    let all = help(&[]);
+    let commands = all.split("Commands:\n").nth(1).unwrap().lines();
+    // What it says of one may take several lines.
+    let commands = commands.take_while(|line| !line.is_empty());
+    let commands = commands.filter(|line| !line.starts_with("   "));
+    let names = commands.map(|line| line.split_whitespace().next().unwrap());
+    let mut asked = 0;
+    for name in names.filter(|name| !silent.contains(name)) {
+        let help = help(&[name]);
+        assert!(
+            help.contains("--json") || help.contains("--format"),
+            "{name}: {help}"
+        );
+        asked += 1;
+    }
+    assert!(asked > 15, "{asked}");
+}
+
 /// A server whose admin interface listens on an address, and that address.
 fn guarded() -> (Tree, Server, String) {
     let tree = site(1);

@@ -8,14 +8,30 @@
 use std::{
     collections::BTreeSet,
     fs,
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::Command,
     time::Instant,
 };
 
-use crate::support::{PATIENCE, Server, SourceTree, Tree, example, skipped, wasmhost, wat_site};
+use crate::support::{PATIENCE, Registry, Server, SourceTree, Tree, example, skipped, wasmhost, wat_site};
 
 const ADDRESS: &str = "127.0.0.1:8080";
+const REGISTRY: &str = "registry.example.com";
+const UNITS: &str = "/etc/systemd/system/";
+
+/// The commands that no test runs, each with its reason, as the page has it too.
+const UNRUN: &[(&str, &str)] = &[
+    (
+        "cargo install --path . --root /usr/local",
+        "it builds for minutes what the tests have built already",
+    ),
+    (
+        "systemctl enable --now wasmhost.socket wasmhost.service",
+        "where tests run, the first process is not systemd; the units are verified, and what they start is started \
+         with their sockets",
+    ),
+];
 
 fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/src")
@@ -110,7 +126,19 @@ fn follow(name: &str) {
     let mut session = Session {
         folder: place.folder().to_owned(),
         server: None,
+        registry: None,
     };
+    if page.contains(REGISTRY) {
+        session.registry = Registry::start();
+        if session.registry.is_none() {
+            return;
+        }
+    }
+    if page.contains(UNITS) {
+        let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("runtime");
+        std::os::unix::fs::symlink(own, session.folder.join("runtime")).unwrap();
+        fs::create_dir_all(session.units()).unwrap();
+    }
     for step in steps(&page) {
         match step {
             Step::Put { file, text } => {
@@ -127,15 +155,25 @@ fn follow(name: &str) {
 struct Session {
     folder: PathBuf,
     server: Option<Server>,
+    registry: Option<Registry>,
 }
 
 impl Session {
     /// What only looks is asked again until it is as expected, as a reader would.
     fn run(&mut self, command: &str, expected: &str) {
+        if UNRUN.iter().any(|(unrun, _)| *unrun == command) {
+            return;
+        }
         if command.starts_with("wasmhost serve") {
+            self.server = None;
+            let command = self.here(command);
             self.server = Some(Server::start_command(
                 self.shell(&format!("exec {command} \"$@\"")),
             ));
+            return;
+        }
+        if command.starts_with("systemd-socket-activate") {
+            self.server = Some(self.activated(command));
             return;
         }
         let expected: Vec<&str> = expected.lines().collect();
@@ -168,11 +206,35 @@ impl Session {
         shell
     }
 
-    /// With the address that the server really has.
+    /// A server that is started with the first connection.
+    fn activated(&self, command: &str) -> Server {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let command = command.replace(ADDRESS, &free.to_string());
+        let first = std::thread::spawn(move || {
+            let deadline = Instant::now() + PATIENCE;
+            while TcpStream::connect(free).is_err() && Instant::now() < deadline {
+                std::thread::yield_now();
+            }
+        });
+        let server = Server::start_as_told(self.shell(&format!("exec {command} \"$@\"")));
+        first.join().unwrap();
+        server
+    }
+
+    /// Where units are put, in the place of the machine's.
+    fn units(&self) -> PathBuf {
+        self.folder.join(&UNITS[1..])
+    }
+
+    /// With the addresses that servers really have.
     fn here(&self, command: &str) -> String {
+        let mut command = command.replace(UNITS, self.units().to_str().unwrap());
+        if let Some(registry) = &self.registry {
+            command = command.replace(REGISTRY, &registry.address);
+        }
         match &self.server {
             Some(server) => command.replace(ADDRESS, server.authority()),
-            None => command.to_owned(),
+            None => command,
         }
     }
 
@@ -228,6 +290,33 @@ fn no_page_with_commands_is_left_out() {
     let with_commands: BTreeSet<String> = with_commands.map(|(page, _)| page).collect();
     let followed: BTreeSet<String> = FOLLOWED.iter().map(|&page| page.to_owned()).collect();
     assert_eq!(with_commands, followed);
+}
+
+/// What is not run is told, and why; and no command hides in a block of another kind.
+#[test]
+fn what_no_test_runs_is_told() {
+    let book = book();
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for (command, why) in UNRUN {
+        let told = format!("`{command}`: {why}");
+        let tells = |(_, text): &&(String, String)| {
+            text.contains(&format!("$ {command}\n")) && words(text).contains(&told)
+        };
+        assert!(
+            book.iter().any(|page| tells(&page)),
+            "the book does not tell: {told}"
+        );
+    }
+    for (page, text) in &book {
+        let languages = text.lines().filter_map(|line| line.strip_prefix("```"));
+        for language in languages {
+            let is_known = ["", "console", "json", "rust", "text", "toml", "wit"].contains(&language);
+            assert!(
+                is_known,
+                "{page} has a block of {language}: commands belong to blocks of console"
+            );
+        }
+    }
 }
 
 #[test]

@@ -87,8 +87,18 @@ fn faults_really_happen() {
         (Loop, Load, "start-time-over", [load, "within 1s"]),
         (Loop, Save, "start-time-over", [save, "within 1s"]),
         (Loop, Start, "start-time-over", ["did not start", "within 1s"]),
-        (Refuse, Load, "state-load-failed", [load, "returned an error"]),
-        (Refuse, Save, "state-save-failed", [save, "returned an error"]),
+        (
+            Refuse,
+            Load,
+            "state-load-failed",
+            [load, "\"injected by the test kit\""],
+        ),
+        (
+            Refuse,
+            Save,
+            "state-save-failed",
+            [save, "\"injected by the test kit\""],
+        ),
     ] {
         let (host, outcome) = faulty(kind, on);
         assert_eq!(outcome["generation"], 1, "{kind:?} {on:?}");

@@ -63,6 +63,23 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("anyhow", &["cli", "testing"]),
 ];
 
+/// Who may go by the system's clock alone, which a test cannot move: all limits are of `clock`.
+const REAL_TIME: &[&str] = &[
+    "clock",
+    // What waits for a peer or the machine: a collector, the service manager, a socket, the queue of the kernel.
+    "tracer",
+    "service",
+    "admin",
+    "keyvalue/redis.rs",
+    "server/mod.rs",
+    // A developer's loop, which no test of a tree starts.
+    "build",
+    "dev",
+    "browser",
+    // The kit is the other process, and its patience is real.
+    "testing",
+];
+
 /// Modules that never import each other, whatever their order.
 const STRANGERS: &[(&str, &str)] = &[("server", "reload")];
 
@@ -112,6 +129,20 @@ fn crates_stay_where_they_belong() {
                     places.join(", ")
                 )
             })
+            .collect()
+    });
+}
+
+#[test]
+fn limits_go_by_the_clock_that_a_test_can_move() {
+    let timers = ["tokio::time::", "time::{Instant, Sleep", "time::{Instant, sleep"];
+    report(|file| {
+        let is_real = REAL_TIME.contains(&file.module()) || REAL_TIME.contains(&file.path.as_str());
+        let timer = timers.iter().find(|timer| file.code.contains(**timer));
+        let wrong = timer.filter(|_| !is_real);
+        wrong
+            .map(|timer| format!("names {timer}: limits on time go by crate::clock"))
+            .into_iter()
             .collect()
     });
 }

@@ -18,7 +18,7 @@
 //! | `POST /v1/pin`, `POST /v1/unpin` `{"group": "shop"}` | has what serves of a group stay, whatever lies on disk; follows the tree again |
 //! | `POST /v1/freeze`, `POST /v1/unfreeze` | takes no change before it is asked for; follows the tree again |
 //! | `POST /v1/keyvalue` `{"group": "shop", "request": {"get": {"key": "a"}}}` | reads or changes the keys and values of a group |
-//! | `POST /v1/clock` `{"advance_ms": 3600000}` | moves the guests' clock on, of a test's server alone |
+//! | `POST /v1/clock` `{"advance_ms": 3600000}` | moves the clock of limits and guests on, of a test's server alone |
 //! | `POST /v1/drain` | finishes what runs, and ends |
 
 use std::{collections::BTreeMap, time::Duration};
@@ -36,6 +36,7 @@ use serde_json::{Value, json};
 
 use super::{Desk, assets, gauges, reports, streams};
 use crate::{
+    clock,
     diagnostic::Diagnostic,
     keyvalue,
     orders::{GroupStatus, NoControl, RolledBack},
@@ -319,18 +320,15 @@ struct Advance {
     advance_ms: u64,
 }
 
-async fn advance(
-    State(desk): State<Desk>,
-    Json(Advance { advance_ms }): Json<Advance>,
-) -> Result<Json<Value>, Failure> {
-    let clock = desk.clock.ok_or_else(|| {
-        let diagnostic = Diagnostic::new("clock-fixed", "the guests' clock is the system's here");
+async fn advance(Json(Advance { advance_ms }): Json<Advance>) -> Result<Json<Value>, Failure> {
+    let moved = clock::advance(Duration::from_millis(advance_ms));
+    let ahead = moved.ok_or_else(|| {
+        let diagnostic = Diagnostic::new("clock-fixed", "the clock is the system's here");
         Failure::one(
             StatusCode::CONFLICT,
             diagnostic.help("only a server that was started by a test can move it"),
         )
     })?;
-    let ahead = clock.advance(Duration::from_millis(advance_ms));
     Ok(Json(
         json!({ "ahead_ms": u64::try_from(ahead.as_millis()).unwrap_or(u64::MAX) }),
     ))

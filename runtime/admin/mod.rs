@@ -22,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 use self::{assets::confine, guard::Guard};
 pub use self::{client::Client, gauges::Probe};
 use crate::{
-    diagnostic::Diagnostic, engine::GuestClock, keyvalue::Spaces, logging::Logging, orders::Orders,
-    project::AdminSpec, server::UnixSocket, status::Live,
+    diagnostic::Diagnostic, keyvalue::Spaces, logging::Logging, orders::Orders, project::AdminSpec,
+    server::UnixSocket, status::Live,
 };
 
 /// The socket's name in the state directory.
@@ -44,8 +44,6 @@ pub struct Desk {
     pub root: PathBuf,
     pub state_dir: PathBuf,
     pub keyvalue: Spaces,
-    /// The guests' clock, where it may be moved.
-    pub clock: Option<GuestClock>,
     /// Where the server listens.
     pub url: String,
     /// Where the dashboard is, if anywhere.

@@ -60,7 +60,7 @@ pub struct Arguments {
     /// A header whose value is not recorded either. May be repeated.
     #[arg(long, value_name = "HEADER", requires = "record")]
     redact: Vec<HeaderName>,
-    /// Let the guests' clock be moved on by `POST /v1/clock` of the admin interface: for tests alone.
+    /// Let the clock that limits and guests go by be moved on by `POST /v1/clock` of the admin interface: for tests alone.
     #[arg(long, hide = true)]
     movable_clock: bool,
     /// Build the sources under ROOT first.

@@ -65,6 +65,9 @@ pub struct Unpin {
 pub struct Drain {
     #[command(flatten)]
     state_dir: StateDir,
+    /// The answer as JSON, once it has ended
+    #[arg(long)]
+    json: bool,
 }
 
 pub fn swap(arguments: Swap) -> Result<ExitCode, Vec<Diagnostic>> {
@@ -156,13 +159,17 @@ pub fn tell(json: bool, answer: &Value, text: impl FnOnce() -> String) -> Result
 }
 
 pub fn drain(arguments: Drain) -> Result<ExitCode, Vec<Diagnostic>> {
-    let Drain { state_dir } = arguments;
-    runtime()?.block_on(async {
+    let Drain { state_dir, json } = arguments;
+    let answer = runtime()?.block_on(async {
         let mut client = connect(&state_dir).await?;
-        client.post("/v1/drain", &json!({})).await?;
+        let answer = client.post("/v1/drain", &json!({})).await?;
         client.ended().await;
-        Ok(ExitCode::SUCCESS)
-    })
+        Ok::<_, Vec<Diagnostic>>(answer)
+    })?;
+    if json {
+        print(&format!("{answer}\n"))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Errors: no server answers.

@@ -3,7 +3,6 @@
 //! Knows neither groups nor routes.
 
 mod background;
-mod clock;
 mod functions;
 mod memory;
 mod pool;
@@ -24,7 +23,6 @@ use std::{
 use wasmtime::{Cache, CacheConfig, Config, Engine, WasmBacktraceDetails};
 
 pub use self::background::{Background, Work};
-pub use self::clock::GuestClock;
 pub use self::memory::{Exhausted, MemoryShare, Taker, TotalMemory, by_default as memory_by_default};
 use self::{functions::FunctionStore, seals::Seals};
 use crate::{diagnostic::Diagnostic, keyvalue::Spaces};
@@ -67,8 +65,6 @@ pub struct Engines {
     pub background: Background,
     /// The keys and values of the stores of both: in memory, unless it is set before a group is built.
     pub keyvalue: Spaces,
-    /// What guests take for the time.
-    pub clock: GuestClock,
 }
 
 /// Made when they are first asked for: most servers have no isolated group.
@@ -191,7 +187,6 @@ pub fn start_within(cache: Option<&Path>, limits: DiskLimits) -> wasmtime::Resul
         memory: Arc::default(),
         background: Background::new(),
         keyvalue: Spaces::in_memory(),
-        clock: GuestClock::default(),
     };
     let (stop, stopped) = channel();
     let clock = engine.clone();

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures::poll;
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use wasmtime::{
     Store,
@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     artifact::{Artifact, Entry, explain_trap},
+    clock,
     host::{
         self, CallName, Handler, Host, OverLimit, Whose,
         body::{Body, BodyError},
@@ -62,6 +63,13 @@ impl Call {
     /// What is told of it where its generation was ended before a store took it.
     pub fn not_begun(self) -> RequestError {
         RequestError::NotBegun(self.request)
+    }
+
+    /// Tells the same of it to whoever waits.
+    pub fn refuse(self) {
+        let Self { request, reply, .. } = self;
+        // Its client may be gone, which is all the same here.
+        let _ = reply.send(Err(RequestError::NotBegun(request)));
     }
 }
 
@@ -403,7 +411,7 @@ pub async fn within<T>(
     end: &CancellationToken,
     mut guest: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
 ) -> Result<T, Death> {
-    let deadline = Instant::now() + limit;
+    let deadline = clock::now() + limit;
     // Most end at once, and need neither a timer nor to be told of the end.
     if let Poll::Ready(result) = poll!(guest.as_mut()) {
         return result.map_err(Death::trap);
@@ -411,7 +419,7 @@ pub async fn within<T>(
     tokio::select! {
         biased;
         result = guest => result.map_err(Death::trap),
-        () = tokio::time::sleep_until(deadline) => Err(Death::TimeOver(limit)),
+        () = clock::sleep_until(deadline) => Err(Death::TimeOver(limit)),
         () = end.cancelled() => Err(Death::Ended),
     }
 }

@@ -1,8 +1,9 @@
 //! The end of a generation: with its last request, or at its drain deadline.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Retirement;
+use crate::clock;
 
 /// How a generation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,22 +15,27 @@ pub struct Drained {
 }
 
 /// Waits until nobody holds the generation and its stores are gone; at `deadline` ends what is left.
-pub async fn drain(mut retirement: Retirement, deadline: impl Future<Output = ()>) -> Drained {
-    let began = Instant::now();
-    let mut aborted = 0;
-    let is_over = tokio::select! {
-        biased;
-        _ = &mut retirement.stores => true,
-        () = deadline => false,
-    };
-    if !is_over {
-        aborted = retirement.begun();
-        retirement.end.cancel();
-        // A store task ends by itself or by the line above; how it ended was reported by itself.
-        let _ = retirement.stores.await;
-    }
-    Drained {
-        took: began.elapsed(),
-        aborted,
+pub fn drain(
+    mut retirement: Retirement,
+    deadline: impl Future<Output = ()>,
+) -> impl Future<Output = Drained> {
+    let began = clock::now();
+    async move {
+        let mut aborted = 0;
+        let is_over = tokio::select! {
+            biased;
+            _ = &mut retirement.stores => true,
+            () = deadline => false,
+        };
+        if !is_over {
+            aborted = retirement.begun();
+            retirement.end.cancel();
+            // A store task ends by itself or by the line above; how it ended was reported by itself.
+            let _ = retirement.stores.await;
+        }
+        Drained {
+            took: clock::now().saturating_duration_since(began),
+            aborted,
+        }
     }
 }

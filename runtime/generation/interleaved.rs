@@ -19,7 +19,10 @@ use super::{
     paused::{Pause, Paused, attend},
     setting::{FailedStart, Setting},
 };
-use crate::host::{CallName, Handler};
+use crate::{
+    clock,
+    host::{CallName, Handler},
+};
 
 /// Where the stores take their calls from; the last one ends when this is gone, or at the drain deadline.
 pub struct Interleaved {
@@ -61,7 +64,7 @@ impl Interleaved {
             self.pauses.send(pause).await.ok()?;
             begins.await.ok()
         };
-        tokio::time::timeout(limit, begun).await.ok()??;
+        clock::timeout(limit, begun).await.ok()??;
         Some(paused)
     }
 }

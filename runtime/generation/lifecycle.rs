@@ -1,16 +1,21 @@
 //! The lifecycle functions of the components in one store: what they hand over, and what they are told of
 //! the beginning and the end. Knows neither whose store it is nor what follows from a failure.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::HeaderMap;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::{ComponentType, Instance, Lift, Lower, TypedFunc};
 
 use super::call::{Death, Live, within};
 use crate::{
     artifact::{HooksExport, Lifecycle, Lifecycles, StateExport},
+    clock,
     diagnostic::Diagnostic,
     host::CallName,
     project::{ComponentId, Limits},
@@ -100,13 +105,13 @@ impl<'a> Terms<'a> {
     pub fn new(limits: &'a Limits, end: &'a CancellationToken) -> Self {
         Self {
             limits,
-            deadline: Instant::now() + limits.start_time,
+            deadline: clock::now() + limits.start_time,
             end,
         }
     }
 
     fn left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
+        self.deadline.saturating_duration_since(clock::now())
     }
 }
 

@@ -15,23 +15,23 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::Poll,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::poll;
-use tokio::{
-    sync::{Notify, oneshot},
-    time::Instant,
-};
+use tokio::sync::{Notify, oneshot};
 
 use super::{
     RequestError,
     call::{Answer, Death},
 };
-use crate::host::{
-    CallName, Calling,
-    body::{self, Body},
-    exchange::Exchange,
+use crate::{
+    clock,
+    host::{
+        CallName, Calling,
+        body::{self, Body},
+        exchange::Exchange,
+    },
 };
 
 /// What a guest has to finish in once it is cut loose from its client, and what its store has to show in
@@ -51,9 +51,9 @@ pub async fn hurry<T>(
     }
     let grace = grace(limit);
     let watch = async {
-        tokio::time::sleep(limit - 2 * grace).await;
+        clock::sleep(limit - 2 * grace).await;
         let progress = exchange.progress();
-        tokio::time::sleep(grace).await;
+        clock::sleep(grace).await;
         cut_if_stalled(exchange, progress);
     };
     tokio::select! {
@@ -140,7 +140,7 @@ impl Registry {
     ) -> u64 {
         let mut state = self.state();
         state.next += 1;
-        let (id, due) = (state.next, Instant::now() + self.limit - 2 * self.grace);
+        let (id, due) = (state.next, clock::now() + self.limit - 2 * self.grace);
         let entry = Entry {
             name,
             _calling: calling,
@@ -237,13 +237,13 @@ impl Registry {
     /// Looks after the exchanges' time. Ends when the store is stuck: then it has to go as it is.
     pub async fn look_after(&self) {
         while !self.look() {
-            tokio::time::sleep_until(self.next_look()).await;
+            clock::sleep_until(self.next_look()).await;
         }
     }
 
     /// No exchange that begins later is due before one that begins now.
     fn next_look(&self) -> Instant {
-        let soonest = Instant::now() + self.limit - 2 * self.grace;
+        let soonest = clock::now() + self.limit - 2 * self.grace;
         let state = self.state();
         let due = state.entries.values().map(|entry| entry.due);
         due.chain([soonest]).min().unwrap_or(soonest)
@@ -251,7 +251,7 @@ impl Registry {
 
     /// True where the store is stuck.
     fn look(&self) -> bool {
-        let now = Instant::now();
+        let now = clock::now();
         let mut state = self.state();
         let due = state.entries.values_mut().filter(|entry| entry.due <= now);
         for entry in due {

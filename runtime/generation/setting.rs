@@ -1,7 +1,7 @@
 //! What all stores of a generation have in common: what they are made of, their limits, and who is told
 //! of their end. Knows neither how many there are nor who calls them.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     artifact::{Artifact, Entry},
+    clock,
     diagnostic::Diagnostic,
     host::{CallName, Handler, Provision},
     project::{ComponentId, Limits},
@@ -221,7 +222,7 @@ impl Setting {
 
     /// The call, unless its page rests: then it is answered here.
     pub fn admit(&self, call: Box<Call>) -> Option<Box<Call>> {
-        match self.breakers.admit(&call.name.component, Instant::now()) {
+        match self.breakers.admit(&call.name.component, clock::now()) {
             Ok(()) => Some(call),
             Err(left) => {
                 // Its client may be gone, which is all the same here.
@@ -246,7 +247,7 @@ impl Setting {
 
     /// A new store of this page did not live to the end of its first call.
     pub fn failed_at_once(&self, page: &ComponentId) {
-        if self.breakers.failed(page, Instant::now()) == Some(Change::Rests) {
+        if self.breakers.failed(page, clock::now()) == Some(Change::Rests) {
             tracing::error!(
                 generation = %self.id,
                 component = %page,
@@ -281,7 +282,7 @@ impl Setting {
             return;
         }
         if let Some(blamed) = self.blamed(death) {
-            name.component = blamed.clone();
+            name = name.of(blamed);
         }
         if let Death::Trap(error, _) = death {
             let find = || self.artifacts().find_map(|artifact| artifact.backtrace(error));

@@ -6,7 +6,7 @@
 mod allowance;
 pub mod body;
 mod callers;
-mod clock;
+mod clocks;
 pub mod exchange;
 mod files;
 pub mod http;
@@ -24,7 +24,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Instant,
 };
 
 use bytes::Bytes;
@@ -43,7 +42,7 @@ use self::{
     allowance::Allowance,
     body::Body,
     callers::Callers,
-    clock::Moved,
+    clocks::Moved,
     keyvalue::KeyValue,
     limits::{MemorySource, StoreMemory},
     outgoing::{Outgoing, Reach},
@@ -54,8 +53,9 @@ pub use self::{
     limits::{OverLimit, Whose},
 };
 use crate::{
+    clock,
     diagnostic::Diagnostic,
-    engine::{self, Engines, GuestClock, Kind},
+    engine::{self, Engines, Kind},
     project::{Directory, Grants, Limits, Text},
 };
 
@@ -82,7 +82,6 @@ pub struct Provision {
     config: Arc<WasiConfigVariables>,
     reach: Option<Arc<Reach>>,
     keyvalue: KeyValue,
-    clock: GuestClock,
     /// What they may print.
     output: Arc<Allowance>,
 }
@@ -272,7 +271,7 @@ impl Provision {
         grants: &Grants,
         engines: &Engines,
     ) -> Result<Self, Diagnostic> {
-        let output = Arc::new(Allowance::new(limits.output, Instant::now()));
+        let output = Arc::new(Allowance::new(limits.output, clock::now()));
         Ok(Self {
             group: group.clone(),
             limits: limits.clone(),
@@ -287,7 +286,6 @@ impl Provision {
             reach: Reach::new(grants, limits.request_time)?,
             keyvalue: KeyValue::new(group, limits, grants, &engines.keyvalue, &output)?,
             grants: grants.clone(),
-            clock: engines.clock.clone(),
             output,
         })
     }
@@ -336,17 +334,12 @@ impl Provision {
         Ok(store)
     }
 
-    fn moved<C>(&self, real: C) -> Moved<C> {
-        let clock = self.clock.clone();
-        Moved { real, clock }
-    }
-
     fn wasi(&self, callers: &Callers) -> wasmtime::Result<WasiCtx> {
         let mut wasi = WasiCtx::builder();
         let output = |stream| GuestOutput::new(&self.group, stream, callers, &self.output);
         wasi.stdout(output("stdout")).stderr(output("stderr"));
-        let (wall, monotonic) = (self.moved(WallClock::new()), self.moved(MonotonicClock::new()));
-        wasi.wall_clock(wall).monotonic_clock(monotonic);
+        let (wall, monotonic) = (WallClock::new(), MonotonicClock::new());
+        wasi.wall_clock(Moved(wall)).monotonic_clock(Moved(monotonic));
         for (name, value) in texts(&self.grants.env) {
             wasi.env(name, value);
         }

@@ -7,7 +7,7 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -19,10 +19,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector, connect::capture_connection},
     rt::{TokioExecutor, TokioTimer},
 };
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, Sleep, timeout_at},
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::{
@@ -32,6 +29,7 @@ use super::{
 };
 use crate::{
     certificate,
+    clock::{self, Sleep},
     diagnostic::{Diagnostic, brief},
     project::{Grants, Origin},
 };
@@ -109,12 +107,12 @@ impl Reach {
         options: Option<RequestOptions>,
         turns: Arc<Semaphore>,
     ) -> Result<http::Response<WasiBody>, Error> {
-        let end = Instant::now() + self.longest;
+        let end = clock::now() + self.longest;
         let options = options.unwrap_or_default();
         let within =
-            |time: Option<Duration>| end.min(Instant::now() + time.unwrap_or(self.longest).min(self.longest));
+            |time: Option<Duration>| end.min(clock::now() + time.unwrap_or(self.longest).min(self.longest));
         let connected = within(options.connect_timeout);
-        let turn = match timeout_at(connected, turns.acquire_owned()).await {
+        let turn = match clock::timeout_at(connected, turns.acquire_owned()).await {
             Ok(Ok(turn)) => turn,
             Ok(Err(_)) | Err(_) => return Err(Error::ConnectionLimitReached),
         };
@@ -127,9 +125,9 @@ impl Reach {
         let response = tokio::select! {
             biased;
             response = &mut response => response,
-            connection = timeout_at(connected, connecting) => {
+            connection = clock::timeout_at(connected, connecting) => {
                 connection.map_err(|_| Error::ConnectionTimeout)?;
-                timeout_at(within(options.first_byte_timeout), response)
+                clock::timeout_at(within(options.first_byte_timeout), response)
                     .await
                     .map_err(|_| Error::ConnectionReadTimeout)?
             }
@@ -247,7 +245,7 @@ struct Timed {
 
 impl Timed {
     fn new(body: Incoming, between: Duration, end: Instant, turn: OwnedSemaphorePermit) -> Self {
-        let alarm = tokio::time::sleep_until(end.min(Instant::now() + between));
+        let alarm = clock::sleep_until(end.min(clock::now() + between));
         Self {
             body,
             between,
@@ -269,7 +267,7 @@ impl http_body::Body for Timed {
         let this = &mut *self;
         match Pin::new(&mut this.body).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
-                let next = this.end.min(Instant::now() + this.between);
+                let next = this.end.min(clock::now() + this.between);
                 this.alarm.as_mut().reset(next);
                 Poll::Ready(Some(Ok(frame)))
             }

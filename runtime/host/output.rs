@@ -7,7 +7,6 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
-    time::Instant,
 };
 
 use tokio::io::AsyncWrite;
@@ -17,6 +16,7 @@ use super::{
     allowance::Allowance,
     callers::{Callers, Names},
 };
+use crate::clock;
 
 /// Bytes of a line that are kept; a longer line is logged in pieces.
 const MAX_LINE: usize = 8 * 1024;
@@ -81,7 +81,7 @@ impl Output {
 
 /// True where so many bytes more may be logged of what the group's guests say, or cause to be said.
 pub fn may_be_logged(group: &str, allowance: &Allowance, length: usize) -> bool {
-    let unsaid = allowance.take(length, Instant::now());
+    let unsaid = allowance.take(length, clock::now());
     if let Some(unsaid) = unsaid.filter(|unsaid| *unsaid > 0) {
         tracing::warn!(
             group,

@@ -3,7 +3,6 @@
 use std::{path::Path, time::Duration};
 
 use oci_client::Reference;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -11,7 +10,7 @@ use super::{
     registry::Registry,
     store::Store,
 };
-use crate::{diagnostic::Diagnostic, orders::Orders};
+use crate::{clock, diagnostic::Diagnostic, orders::Orders};
 
 /// Between two questions to a registry that does not answer, at most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
@@ -55,7 +54,7 @@ impl Follower {
         let mut pause = self.every;
         loop {
             tokio::select! {
-                () = sleep(pause) => {}
+                () = clock::sleep(pause) => {}
                 () = stop.cancelled() => return,
             }
             let looked = tokio::select! {

@@ -29,9 +29,10 @@ pub struct Store {
 
 impl Store {
     pub fn new(state_dir: &Path) -> Self {
-        Self {
-            folder: state_dir.join("release"),
-        }
+        let folder = state_dir.join("release");
+        // What its links lead to is found from wherever they lie; a folder that cannot be told fails later.
+        let folder = std::path::absolute(&folder).unwrap_or(folder);
+        Self { folder }
     }
 
     /// The root that is served: a link to a tree.

@@ -7,9 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{task::JoinHandle, time::sleep};
+use tokio::task::JoinHandle;
 
 use crate::{
+    clock,
     generation::{self, Generation, Snapshots},
     kept::{Folder, Taken},
     status::{Event, Reporter},
@@ -53,7 +54,7 @@ impl Checkpoints {
         let task = tokio::spawn(async move {
             loop {
                 own.save(PATIENCE.min(every / 10)).await;
-                sleep(every).await;
+                clock::sleep(every).await;
             }
         });
         Self { saver, task }

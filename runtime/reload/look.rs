@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     artifact::Builder,
+    clock,
     diagnostic::Diagnostic,
     prepare::{self, Exports, Readable, Refused},
     project::{Digest, GroupSpec, Known, Project, Refusal},
@@ -75,7 +76,7 @@ pub async fn look(
     exports: Exports,
     aside: bool,
 ) -> Seen {
-    let began = Instant::now();
+    let began = clock::now();
     let discover = move || {
         let project = Project::discover_new(&root, &files, aside);
         (watch::folders(&root), project)
@@ -93,7 +94,7 @@ pub async fn look(
         tree,
         folders,
         began,
-        took: began.elapsed(),
+        took: clock::now().saturating_duration_since(began),
     }
 }
 

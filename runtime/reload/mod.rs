@@ -55,6 +55,7 @@ use self::{
 };
 use crate::{
     artifact::Builder,
+    clock,
     generation::{GenerationId, Verdict},
     kept::Keeper,
     metrics::Metrics,
@@ -182,23 +183,23 @@ impl Reloader {
                     self.forget_refused(&seen);
                     self.seen = Some(seen);
                     if hint {
-                        self.step(Instant::now(), Input::Hint);
+                        self.step(clock::now(), Input::Hint);
                     }
-                    (Instant::now(), Input::Looked(looked))
+                    (clock::now(), Input::Looked(looked))
                 }
                 outcomes = finished(self.building.as_mut().map(|building| &mut building.task)) => {
-                    (Instant::now(), self.keep(outcomes))
+                    (clock::now(), self.keep(outcomes))
                 }
                 built = finished(self.handing_over.as_mut()) => {
                     self.handing_over = None;
-                    (Instant::now(), self.handed_over(built))
+                    (clock::now(), self.handed_over(built))
                 }
-                Some(went) = self.going_back.join_next() => (Instant::now(), self.went_back(went)),
-                Some((id, verdict)) = self.judged.recv() => (Instant::now(), self.judged(&id, verdict)),
-                Some(ask) = inbox.recv() => (Instant::now(), self.ask(ask)),
-                Some(order) = orders.recv() => (Instant::now(), self.take_order(order)),
+                Some(went) = self.going_back.join_next() => (clock::now(), self.went_back(went)),
+                Some((id, verdict)) = self.judged.recv() => (clock::now(), self.judged(&id, verdict)),
+                Some(ask) = inbox.recv() => (clock::now(), self.ask(ask)),
+                Some(order) = orders.recv() => (clock::now(), self.take_order(order)),
                 () = over.cancelled() => break,
-                () = sleep_until(wake) => (Instant::now(), Input::Woken),
+                () = sleep_until(wake) => (clock::now(), Input::Woken),
             };
             self.step(now, input);
         }
@@ -443,7 +444,7 @@ async fn changed(watch: Option<&mut Watch>) -> (Instant, Instant) {
 
 async fn sleep_until(wake: Option<Instant>) {
     match wake {
-        Some(wake) => tokio::time::sleep_until(wake.into()).await,
+        Some(wake) => clock::sleep_until(wake).await,
         None => std::future::pending().await,
     }
 }

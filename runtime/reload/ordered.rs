@@ -1,12 +1,11 @@
 //! What the control task is told from outside: hints, requests that ask, and operators' orders. Decides nothing
 //! but who is not heard while the server is frozen.
 
-use std::time::Instant;
-
 use tokio::sync::oneshot;
 
 use super::{Reloader, back::Back, control::Input};
 use crate::{
+    clock,
     diagnostic::Diagnostic,
     orders::{NoWatch, Order, Reply, RolledBack, Running},
     status::Ask,
@@ -97,7 +96,7 @@ impl Reloader {
             let _ = reply.send(Err(vec![Diagnostic::new("rollback-twice", message)]));
             return Input::Woken;
         }
-        let since = Instant::now();
+        let since = clock::now();
         self.backs
             .insert(group.clone(), Back::RollBack { to, reply, since });
         Input::GoBack { group }

@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     artifact::Cost,
+    clock,
     diagnostic::Diagnostic,
     generation::{Generation, GenerationId, Incident, Observer, Paused, Snapshots, Verdict},
     kept::{Expected, Folder, Keeper, Standing, Withdrawn},
@@ -194,7 +195,7 @@ impl Serving {
         for (spec, _) in &refused {
             self.describe(spec);
         }
-        self.install(candidates, Instant::now());
+        self.install(candidates, clock::now());
         // Only now is it known who serves all the same.
         for (spec, diagnostics) in refused {
             self.report_rejection(Some(spec.name), diagnostics);
@@ -264,7 +265,7 @@ impl Serving {
         let commit = committing.elapsed();
         for (swapped, _) in &mut swaps {
             swapped.ms.commit = commit;
-            swapped.ms.total = since.elapsed();
+            swapped.ms.total = clock::now().saturating_duration_since(since);
         }
         swaps
     }
@@ -445,7 +446,7 @@ impl Serving {
                     generation,
                     request: name.request().map(str::to_owned),
                     trace: name.trace().map(str::to_owned),
-                    component: name.component,
+                    component: name.component.clone(),
                     message,
                 },
                 Incident::Recovered => Event::Recovered { group, generation },

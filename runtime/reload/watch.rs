@@ -28,6 +28,7 @@ use super::{
     fingerprint::{Fingerprint, has_events},
 };
 use crate::{
+    clock,
     diagnostic::Diagnostic,
     project::{DiscoveryLimits, MANIFEST, Project, STATIC, may_be_served},
 };
@@ -186,7 +187,7 @@ fn watcher(root: &Path, elsewhere: &Elsewhere, changes: &Arc<Changes>) -> Option
             sink.moved.store(true, Ordering::Relaxed);
         }
         if event.map_or(true, |event| matters(&tree, &elsewhere, &event)) {
-            sink.add(Instant::now());
+            sink.add(clock::now());
         }
     });
     watcher
@@ -244,7 +245,16 @@ pub fn folders(root: &Path) -> BTreeSet<Folder> {
 }
 
 /// Compares the tree with what it was, on a thread of its own.
-struct Poll(Sender<Duration>);
+struct Poll(Sender<Note>);
+
+/// What its thread is told.
+#[derive(Clone, Copy)]
+enum Note {
+    /// How often it looks from now on.
+    Every(Duration),
+    /// The clock was moved: it is time.
+    Moved,
+}
 
 impl Poll {
     fn start(
@@ -253,36 +263,42 @@ impl Poll {
         every: Duration,
         changes: Arc<Changes>,
     ) -> std::io::Result<Self> {
-        let (sender, intervals) = channel();
+        let (sender, notes) = channel();
         let (root, elsewhere) = (root.to_owned(), elsewhere.clone());
         let fingerprint = move || Fingerprint::of(&root, &elsewhere.files());
         std::thread::Builder::new()
             .name("poll".into())
-            .spawn(move || poll(fingerprint, every, &intervals, &changes))?;
+            .spawn(move || poll(fingerprint, every, &notes, &changes))?;
+        let moved = sender.clone();
+        clock::on_move(move || {
+            // The thread may have ended.
+            let _ = moved.send(Note::Moved);
+        });
         Ok(Self(sender))
     }
 
     fn every(&self, interval: Duration) {
         // The thread lives as long as this end does.
-        let _ = self.0.send(interval);
+        let _ = self.0.send(Note::Every(interval));
     }
 }
 
 fn poll(
     fingerprint: impl Fn() -> Fingerprint,
     mut every: Duration,
-    intervals: &Receiver<Duration>,
+    notes: &Receiver<Note>,
     changes: &Changes,
 ) {
     let mut before = fingerprint();
-    let mut looked = Instant::now();
+    let mut looked = clock::now();
     loop {
-        match intervals.recv_timeout(every) {
-            Ok(interval) => every = interval,
+        match notes.recv_timeout(every) {
+            Ok(Note::Every(interval)) => every = interval,
+            Ok(Note::Moved) => {}
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {}
         }
-        let now = Instant::now();
+        let now = clock::now();
         let found = fingerprint();
         let anyway = every == POLL && now.duration_since(looked) >= ANYWAY;
         if found != before || anyway {

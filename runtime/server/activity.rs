@@ -13,13 +13,11 @@ use std::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use tokio::time::Instant;
-
 use super::stream_body::Shared;
-use crate::project::ServerLimits;
+use crate::{clock, project::ServerLimits};
 
 pub struct Activity {
     began: Instant,
@@ -73,7 +71,7 @@ impl Activity {
     /// Something was read.
     pub fn heard(&self) {
         if self.in_flight.load(Relaxed) == 0 && self.head_since.load(Relaxed) == 0 {
-            self.head_since.store(self.millis(Instant::now()).max(1), Relaxed);
+            self.head_since.store(self.millis(clock::now()).max(1), Relaxed);
         }
     }
 
@@ -163,9 +161,7 @@ impl Activity {
 impl Drop for InFlight {
     fn drop(&mut self) {
         let Self(activity) = self;
-        activity
-            .idle_since
-            .store(activity.millis(Instant::now()), Relaxed);
+        activity.idle_since.store(activity.millis(clock::now()), Relaxed);
         activity.in_flight.fetch_sub(1, Relaxed);
     }
 }
@@ -192,7 +188,7 @@ mod tests {
 
     impl Case {
         fn new() -> Self {
-            let began = Instant::now();
+            let began = clock::now();
             Self(Arc::new(Activity::new(began)), began)
         }
 

@@ -12,7 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use http::{Request, uri::Scheme};
@@ -24,7 +24,6 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
-    time::Instant,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -35,7 +34,7 @@ use super::{
     respond::Responder,
     upload::Upload,
 };
-use crate::{host::body, project::ServerLimits};
+use crate::{clock, host::body, project::ServerLimits};
 
 /// What a listener accepted.
 pub enum Accepted {
@@ -98,7 +97,7 @@ impl Connections {
             Accepted::Tcp(stream) => self.talk(stream, &Scheme::HTTP).await,
             Accepted::Unix(stream) => self.talk(stream, &Scheme::HTTP).await,
             Accepted::Tls(stream, acceptor) => {
-                let handshake = tokio::time::timeout(self.limits.header_time, acceptor.accept(stream));
+                let handshake = clock::timeout(self.limits.header_time, acceptor.accept(stream));
                 let accepted = tokio::select! {
                     accepted = handshake => accepted,
                     () = self.close.cancelled() => return,
@@ -114,7 +113,7 @@ impl Connections {
     }
 
     async fn talk<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(&self, stream: S, scheme: &Scheme) {
-        let activity = Arc::new(Activity::new(Instant::now()));
+        let activity = Arc::new(Activity::new(clock::now()));
         let stream = Patient::new(stream, activity.clone(), self.limits.write_time);
         let service = service_fn({
             let activity = activity.clone();
@@ -142,7 +141,7 @@ impl Connections {
         // Of its own: all would look at one lock whenever any of them wakes.
         let close = self.close.child_token();
         let mut close = std::pin::pin!(close.cancelled());
-        let mut look = std::pin::pin!(tokio::time::sleep(shortest(&self.limits)));
+        let mut look = std::pin::pin!(clock::sleep(shortest(&self.limits)));
         let (mut stopping, mut told, mut closing) = (None, false, None);
         loop {
             tokio::select! {
@@ -153,10 +152,10 @@ impl Connections {
                     }
                     return;
                 }
-                () = close.as_mut(), if stopping.is_none() => stopping = Some(Instant::now()),
+                () = close.as_mut(), if stopping.is_none() => stopping = Some(clock::now()),
                 () = look.as_mut() => {}
             }
-            let now = Instant::now();
+            let now = clock::now();
             activity.end_stalled(now, &self.limits);
             let verdict = activity.judge(now, stopping, &self.limits);
             if matches!(verdict, Verdict::Finish(_) | Verdict::Close) && !told {
@@ -223,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_request_that_came_before_the_leave_is_not_cut_off() {
-        let (limits, now, mut closing) = (ServerLimits::default(), Instant::now(), None);
+        let (limits, now, mut closing) = (ServerLimits::default(), clock::now(), None);
         let late = now + limits.write_time;
         let mut look = |verdict, at| next_look(&verdict, at, &mut closing, &limits);
         assert_eq!(look(Verdict::Close, now), Some(late));

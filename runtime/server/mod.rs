@@ -43,7 +43,9 @@ use self::{
     respond::Responder,
     workers::Workers,
 };
-use crate::{browser::Browser, metrics::Metrics, project::ServerLimits, router::Router, status::Inbox};
+use crate::{
+    browser::Browser, clock, metrics::Metrics, project::ServerLimits, router::Router, status::Inbox,
+};
 
 /// How long connections are still accepted once the server is to stop: some may have come by then.
 const LAST_CALL: Duration = Duration::from_millis(50);
@@ -128,7 +130,7 @@ async fn finish(connections: &Connections, permits: &Semaphore, most: usize, shu
         return;
     }
     connections.close();
-    if tokio::time::timeout(shutdown_time, ended()).await.is_err() {
+    if clock::timeout(shutdown_time, ended()).await.is_err() {
         tracing::warn!("requests were still running at the end of the shutdown time and were ended");
     }
 }

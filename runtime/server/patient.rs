@@ -11,12 +11,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::Sleep,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
+use crate::clock::{self, Sleep};
 
 /// What is read and thrown away of a client that still sends while its connection closes.
 const LEFTOVERS: usize = 4 << 20;
@@ -64,9 +62,7 @@ impl<S> Patient<S> {
             return written;
         }
         let limit = self.limit;
-        let stalled = self
-            .stalled
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(clock::sleep(limit)));
         ready!(stalled.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -81,13 +77,13 @@ impl<S: AsyncRead + Unpin> Patient<S> {
             match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() && *left > 0 => {
                     *left = left.saturating_sub(buffer.filled().len());
-                    until.get_or_insert_with(|| Box::pin(tokio::time::sleep(FAREWELL)));
+                    until.get_or_insert_with(|| Box::pin(clock::sleep(FAREWELL)));
                 }
                 Poll::Ready(_) => self.closing = Closing::Done,
                 Poll::Pending => {
                     // Most have nothing more to say, and are not waited for.
                     if until.is_some() || self.activity.is_left_unread() {
-                        let until = until.get_or_insert_with(|| Box::pin(tokio::time::sleep(FAREWELL)));
+                        let until = until.get_or_insert_with(|| Box::pin(clock::sleep(FAREWELL)));
                         ready!(until.as_mut().poll(context));
                     }
                     self.closing = Closing::Done;
@@ -161,10 +157,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
-        time::Instant,
-    };
+    use std::time::Instant;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
 

@@ -9,15 +9,14 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use tokio::time::Instant;
 
 use super::activity::{Activity, InFlight};
-use crate::{generation::LeasedBody, host::body::BodyError};
+use crate::{clock, generation::LeasedBody, host::body::BodyError};
 
 pub enum StreamBody {
     Http1(Sending),
@@ -54,7 +53,7 @@ impl StreamBody {
         };
         let shared = Arc::new(Shared(Mutex::new(State {
             sending: Some(sending),
-            owed_since: Some(Instant::now()),
+            owed_since: Some(clock::now()),
         })));
         activity.watch(Arc::downgrade(&shared));
         Self::Http2(shared)
@@ -94,7 +93,7 @@ impl http_body::Body for StreamBody {
                     return Poll::Ready(Some(Err(taken)));
                 };
                 let frame = Pin::new(&mut sending.body).poll_frame(context);
-                state.owed_since = frame.is_ready().then(Instant::now);
+                state.owed_since = frame.is_ready().then(clock::now);
                 frame
             }
         }

@@ -5,11 +5,11 @@
 use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use tokio::time::MissedTickBehavior;
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
 use crate::{
     certificate::Pem,
+    clock,
     diagnostic::Diagnostic,
     project::{Digest, TlsFiles},
 };
@@ -56,15 +56,13 @@ impl Tls {
 impl Follower {
     /// Follows the files for as long as it is polled.
     pub async fn run(mut self) {
-        let mut looks = tokio::time::interval(LOOK);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            looks.tick().await;
             let files = self.files.clone();
             // A disk that hangs must not hold up the connections.
             if let Ok(found) = tokio::task::spawn_blocking(move || Pem::read(&files)).await {
                 self.judge(found);
             }
+            clock::sleep(LOOK).await;
         }
     }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::clock;
+
 /// Requests that may ask at once; more go on without waiting.
 const MAX_ASKING: usize = 4096;
 
@@ -30,7 +32,7 @@ impl Inbox {
         let (reply, answered) = oneshot::channel();
         if self.0.try_send(Ask { group, reply }).is_ok() {
             // Late, or nobody there: what serves answers.
-            let _ = tokio::time::timeout(limit, answered).await;
+            let _ = clock::timeout(limit, answered).await;
         }
     }
 }

@@ -6,7 +6,12 @@ use std::{
     fmt::Display,
     io,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
     task::{Context, Poll},
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -80,6 +85,20 @@ impl Reply {
     }
 }
 
+/// How often a host's clock was moved: what was idle before was idle for long.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Moves(Arc<AtomicU64>);
+
+impl Moves {
+    pub fn count(&self) -> u64 {
+        self.0.load(SeqCst)
+    }
+
+    pub fn add(&self) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
 /// A client that waits for its answers.
 pub struct TestClient {
     runtime: Runtime,
@@ -99,6 +118,12 @@ impl TestClient {
             runtime,
             connection: Connection::to(url),
         })
+    }
+
+    /// The same, which connects anew after each of `moves`.
+    pub(super) fn following(mut self, moves: &Moves) -> Self {
+        self.connection.moves = moves.clone();
+        self
     }
 
     /// # Errors
@@ -137,6 +162,55 @@ impl TestClient {
             sender: Some(sender),
             body,
         })
+    }
+
+    /// Begins a request whose body is sent part by part, and waits for nothing: its first part is that of
+    /// `request`. A page gets its request as a whole, so until the body's end it is under way and has not begun.
+    pub fn begin(mut self, mut request: TestRequest) -> OpenRequest {
+        let (sender, parts) = mpsc::unbounded_channel();
+        // Cannot fail: the receiver is right here.
+        let _ = sender.send(std::mem::take(&mut request.body));
+        let answer = std::thread::spawn(move || {
+            let answered = self.connection.exchange(&request, Parts::Open(parts));
+            self.runtime.block_on(within(answered))
+        });
+        OpenRequest { sender, answer }
+    }
+}
+
+/// A request whose body has not ended, and whose answer need not have begun: see [`TestClient::begin`].
+pub struct OpenRequest {
+    sender: mpsc::UnboundedSender<Bytes>,
+    answer: JoinHandle<io::Result<Reply>>,
+}
+
+impl OpenRequest {
+    /// Sends another part of the body.
+    pub fn send(&self, part: impl Into<Bytes>) {
+        // Where nobody takes it, the answer tells.
+        let _ = self.sender.send(part.into());
+    }
+
+    /// Waits for the answer, while the body stays without its end.
+    ///
+    /// # Errors
+    /// No whole answer came.
+    pub fn answer(self) -> io::Result<Reply> {
+        let Self { sender, answer } = self;
+        let answer = answer.join();
+        drop(sender);
+        answer.unwrap_or_else(|_| Err(io::Error::other("the client panicked")))
+    }
+
+    /// Ends the body, and waits for the answer.
+    ///
+    /// # Errors
+    /// No whole answer came.
+    pub fn finish(self) -> io::Result<Reply> {
+        let Self { sender, answer } = self;
+        drop(sender);
+        let answer = answer.join();
+        answer.unwrap_or_else(|_| Err(io::Error::other("the client panicked")))
     }
 }
 
@@ -194,6 +268,9 @@ impl HeldRequest {
 pub struct Connection {
     authority: String,
     sender: Option<http1::SendRequest<Parts>>,
+    moves: Moves,
+    /// Of which it was opened after so many.
+    moved: u64,
 }
 
 impl Connection {
@@ -201,23 +278,31 @@ impl Connection {
         Self {
             authority: url.trim_start_matches("http://").to_owned(),
             sender: None,
+            moves: Moves::default(),
+            moved: 0,
         }
     }
 
     /// # Errors
     /// No whole answer came.
     pub async fn send(&mut self, request: &TestRequest) -> io::Result<Reply> {
-        within(async {
-            let body = Parts::Whole(Some(request.body.clone()));
-            let (head, body) = self.begin(request, body).await?.into_parts();
-            let body = body.collect().await.map_err(failed)?.to_bytes();
-            Ok(Reply {
-                status: head.status,
-                headers: head.headers,
-                body,
-            })
+        let body = Parts::Whole(Some(request.body.clone()));
+        within(self.exchange(request, body)).await
+    }
+
+    async fn exchange(&mut self, request: &TestRequest, body: Parts) -> io::Result<Reply> {
+        let (head, body) = self.begin(request, body).await?.into_parts();
+        let body = body.collect().await.map_err(failed)?.to_bytes();
+        Ok(Reply {
+            status: head.status,
+            headers: head.headers,
+            body,
         })
-        .await
+    }
+
+    /// The next request is sent over a new one.
+    pub fn close(&mut self) {
+        self.sender = None;
     }
 
     async fn begin(&mut self, request: &TestRequest, body: Parts) -> io::Result<http::Response<Incoming>> {
@@ -236,6 +321,10 @@ impl Connection {
     }
 
     async fn opened(&mut self) -> io::Result<http1::SendRequest<Parts>> {
+        let moved = std::mem::replace(&mut self.moved, self.moves.count());
+        if moved != self.moved {
+            self.close();
+        }
         if let Some(mut sender) = self.sender.take()
             && sender.ready().await.is_ok()
         {

@@ -14,7 +14,11 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{client::TestClient, project::TestProject, stop::Stop};
+use super::{
+    client::{Moves, TestClient},
+    project::TestProject,
+    stop::Stop,
+};
 use crate::{admin, diagnostic::Diagnostic};
 
 /// How long a start may take, and the answer to an order.
@@ -41,6 +45,7 @@ pub struct TestHost {
     told: Arc<Told>,
     url: String,
     state_dir: PathBuf,
+    moves: Moves,
 }
 
 /// Why a host does not do as it should.
@@ -121,6 +126,7 @@ impl TestHost {
             child,
             url: String::new(),
             state_dir: project.state_dir(),
+            moves: Moves::default(),
         };
         options.stop.covers(&host.told);
         host.listen();
@@ -164,7 +170,7 @@ impl TestHost {
     /// # Errors
     /// The system's.
     pub fn client(&self) -> io::Result<TestClient> {
-        TestClient::new(&self.url)
+        Ok(TestClient::new(&self.url)?.following(&self.moves))
     }
 
     /// The first event of this name that `matches` and that nobody has waited for yet; it need not come
@@ -250,15 +256,18 @@ impl TestHost {
         }
     }
 
-    /// Moves the clock of all guests on, wall clock and monotonic alike; it never stands still and never goes back.
-    /// What a guest sleeps takes its real time, and so do the server's own limits. How far the clock is ahead of the
-    /// system's then.
+    /// Moves the server's clock on; it never stands still and never goes back. Guests see it, wall clock and
+    /// monotonic alike, and all limits on time go by it: those of requests, connections, drains and starts, and how
+    /// long the server waits for a tree to settle. What is under way has taken as much longer, so its time may be
+    /// over; a [`Load`](super::Load) is put to rest first. What a guest sleeps takes its real time, and so does what
+    /// the machine needs. How far the clock is ahead of the system's then.
     ///
     /// # Errors
     /// No answer.
     pub fn advance(&self, by: Duration) -> Result<Duration, HostError> {
         let by = json!({ "advance_ms": u64::try_from(by.as_millis()).unwrap_or(u64::MAX) });
         let moved = self.order(async |client: &mut admin::Client| client.post("/v1/clock", &by).await)?;
+        self.moves.add();
         Ok(Duration::from_millis(moved["ahead_ms"].as_u64().unwrap_or(0)))
     }
 

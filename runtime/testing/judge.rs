@@ -116,6 +116,19 @@ pub fn events(group: Option<&str>, counts: &BTreeMap<String, u64>, events: &[Val
     Ok(())
 }
 
+/// So many requests at least, whosever they are.
+pub fn under_way(requests: u64, status: &Value) -> Result<(), Wrong> {
+    let groups = status["groups"].as_object().into_iter().flatten();
+    let found: u64 = groups.filter_map(|(_, group)| group["in_flight"].as_u64()).sum();
+    match found >= requests {
+        true => Ok(()),
+        false => Err(Wrong::new(
+            format!("{requests} requests under way"),
+            format!("{found}"),
+        )),
+    }
+}
+
 pub fn status(group: &str, expect: &ExpectStatus, status: &Value) -> Result<(), Wrong> {
     let found = &status["groups"][group];
     if found.is_null() {

@@ -10,9 +10,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use tokio::sync::{RwLock, RwLockWriteGuard};
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Connection, Reply, TestClient, TestRequest};
+use super::client::{Connection, Moves, Reply, TestClient, TestRequest};
 
 /// Answers that go wrong are counted; of so many it is told how.
 const MAX_TOLD: usize = 5;
@@ -93,6 +94,9 @@ pub struct Load {
 struct Shared {
     tally: Mutex<Tally>,
     more: Condvar,
+    /// Held by each client that asks.
+    asking: RwLock<()>,
+    rests: Moves,
 }
 
 #[derive(Default)]
@@ -159,6 +163,14 @@ impl Load {
         Ok(())
     }
 
+    /// Waits for each client's answer, and has none ask until the value is dropped; then all connect anew. For what a
+    /// request that is under way would take for itself, as a clock that is moved. Blocks; not to be called by a task.
+    pub fn rest(&self) -> Rest<'_> {
+        let rest = self.tally.asking.blocking_write();
+        self.tally.rests.add();
+        Rest { _rest: rest }
+    }
+
     /// Waits until `rounds` times as many answers have come as there are clients, but no longer than a
     /// minute. Whether they came.
     pub fn go_on(&self, rounds: usize) -> bool {
@@ -214,6 +226,12 @@ impl Drop for Load {
     }
 }
 
+/// See [`Load::rest`].
+#[must_use = "it is over when it is dropped"]
+pub struct Rest<'l> {
+    _rest: RwLockWriteGuard<'l, ()>,
+}
+
 /// One client.
 async fn ask(
     mut connection: Connection,
@@ -222,10 +240,15 @@ async fn ask(
     tally: Arc<Shared>,
     stop: CancellationToken,
 ) {
-    let mut next = first;
+    let (mut next, mut rests) = (first, 0);
     while !stop.is_cancelled() {
+        let asking = tally.asking.read().await;
+        if std::mem::replace(&mut rests, tally.rests.count()) != rests {
+            connection.close();
+        }
         let which = next % spec.requests.len();
         let answered = connection.send(&spec.requests[which]).await;
+        drop(asking);
         let is_lost = answered.is_err();
         tally.lock().note(&spec, which, answered);
         tally.more.notify_all();

@@ -5,7 +5,9 @@
 //! - [`TestHost`] is a `wasmhost serve` on it: a process with a free port, a state directory of its own and
 //!   without this one's environment. Its events can be waited for.
 //! - [`TestClient`] asks it; [`TestClient::hold`] is the gate: a request whose body has not ended keeps its
-//!   guest, and with it the generation, until the test lets it go.
+//!   guest, and with it the generation, until the test lets it go. [`TestClient::begin`] waits for no head: a page
+//!   does not begin before its body's end.
+//! - [`TestHost::advance`] moves the server's clock, by which its guests and all its limits go.
 //! - [`Load`] asks without a pause, and tells which answers failed, mixed two generations or lost state.
 //! - [`Fault`] puts a trap or a loop into a component.
 //!
@@ -47,7 +49,7 @@
 //! # }
 //! ```
 //!
-//! Time passes for guests when a test says so:
+//! Time passes when a test says so, for guests:
 //!
 //! ```no_run
 //! # use std::time::Duration;
@@ -59,6 +61,24 @@
 //! client.get("/login?name=ada")?;
 //! host.advance(Duration::from_secs(24 * 60 * 60))?;
 //! assert_eq!(client.get("/account")?.status, 401);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! and for the server's own limits, whatever they are: nobody waits for the thirty seconds of a drain.
+//!
+//! ```no_run
+//! # use std::time::Duration;
+//! # use wasmhost::testing::{TestHost, TestProject};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let project = TestProject::new()?;
+//! # let host = TestHost::start(&project)?;
+//! let upload = host.client()?.hold("/shop/upload", "first part")?;
+//! project.remove("shop/widget/cart.wasm")?;
+//! host.swap()?;
+//! host.advance(Duration::from_secs(30))?;
+//! assert_eq!(host.wait("retired")?["aborted"], 1);
+//! assert!(upload.finish().is_err());
 //! # Ok(())
 //! # }
 //! ```
@@ -95,10 +115,10 @@ mod suite;
 mod upgrade;
 
 pub use self::{
-    client::{HeldRequest, Reply, TestClient, TestRequest},
+    client::{HeldRequest, OpenRequest, Reply, TestClient, TestRequest},
     fault::{CannotFault, Fault, Kind as FaultKind, Moment},
     host::{Holds, HostError, HostOptions, TestHost},
-    load::{Count, Load, LoadReport, LoadSpec},
+    load::{Count, Load, LoadReport, LoadSpec, Rest},
     project::{TestProject, Way},
     recorded::Recording,
     run::{Failure, Outcome, Wrong, run},

@@ -2,6 +2,7 @@
 //! many others run nor how they are reported.
 
 use std::{
+    collections::VecDeque,
     fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -10,14 +11,14 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    client::{Reply, TestClient, TestRequest},
+    client::{OpenRequest, Reply, TestClient, TestRequest},
     fault::Fault,
     host::{HostError, HostOptions, TestHost},
     judge,
-    load::{Load, LoadSpec},
+    load::{Load, LoadSpec, Rest},
     project::Way,
     sandbox::{Sandbox, Unconfined},
-    scenario::{Action, Scenario, Source, Step},
+    scenario::{Action, Expect, ExpectLoad, Scenario, Source, Step},
     stop::Stop,
 };
 
@@ -121,11 +122,17 @@ pub fn run(scenario: &Scenario, program: Option<&Path>, stop: &Stop) -> Outcome 
     }
 }
 
+fn no_answer(error: std::io::Error) -> Wrong {
+    Wrong::new("an answer", format!("none: {error}"))
+}
+
 /// What a scenario is played on. Loads end before the host does.
 struct Stage<'s> {
     scenario: &'s Scenario,
     stop: &'s Stop,
     loads: Vec<Load>,
+    /// The eldest first.
+    held: VecDeque<OpenRequest>,
     client: TestClient,
     host: TestHost,
     sandbox: Sandbox,
@@ -146,6 +153,7 @@ impl<'s> Stage<'s> {
             scenario,
             stop,
             loads: Vec::new(),
+            held: VecDeque::new(),
             client,
             host,
             sandbox,
@@ -188,32 +196,19 @@ impl<'s> Stage<'s> {
                 }
                 Ok(())
             }
+            Action::Hold(request) => self.hold(request, within),
+            Action::Release(expect) => self.release(expect),
             Action::Load {
                 request,
                 clients,
                 marks,
                 counter,
-            } => {
-                let spec = LoadSpec {
-                    marks: marks.clone(),
-                    counter: counter.clone(),
-                    ..LoadSpec::new(request.clone(), *clients)
-                };
-                let load = Load::start(self.host.url(), spec);
-                let load = load.map_err(|error| Wrong::new("answers to begin with", error.to_string()))?;
-                self.loads.push(load);
-                Ok(())
-            }
-            Action::ExpectLoad(expect) => {
-                for load in std::mem::take(&mut self.loads) {
-                    let goes_on = load.go_on(LAST_ROUNDS);
-                    let report = load.end();
-                    let report =
-                        report.map_err(|error| Wrong::new("an end of the load", error.to_string()))?;
-                    judge::load(expect, &report, goes_on)?;
-                }
-                Ok(())
-            }
+            } => self.load(LoadSpec {
+                marks: marks.clone(),
+                counter: counter.clone(),
+                ..LoadSpec::new(request.clone(), *clients)
+            }),
+            Action::ExpectLoad(expect) => self.expect_load(expect),
             Action::Put { files, way } => {
                 for (file, source) in files {
                     self.put(file, source, *way)?;
@@ -222,7 +217,11 @@ impl<'s> Stage<'s> {
             }
             Action::Remove(files) => self.each(files, |stage, file| stage.sandbox.project.remove(file)),
             Action::Touch(files) => self.each(files, |stage, file| stage.sandbox.project.touch(file)),
-            Action::Advance(by) => Ok(self.host.advance(*by).map(drop)?),
+            Action::Advance(by) => {
+                // What they have under way would have taken as much longer.
+                let _rests: Vec<Rest<'_>> = self.loads.iter().map(Load::rest).collect();
+                Ok(self.host.advance(*by).map(drop)?)
+            }
             Action::Wait {
                 event,
                 group,
@@ -265,7 +264,39 @@ impl<'s> Stage<'s> {
 
     fn ask(&mut self, request: &TestRequest) -> Result<Reply, Wrong> {
         let answered = self.client.send(request);
-        answered.map_err(|error| Wrong::new("an answer", format!("none: {error}")))
+        answered.map_err(no_answer)
+    }
+
+    fn load(&mut self, spec: LoadSpec) -> Result<(), Wrong> {
+        let load = Load::start(self.host.url(), spec);
+        let load = load.map_err(|error| Wrong::new("answers to begin with", error.to_string()))?;
+        self.loads.push(load);
+        Ok(())
+    }
+
+    fn expect_load(&mut self, expect: &ExpectLoad) -> Result<(), Wrong> {
+        for load in std::mem::take(&mut self.loads) {
+            let goes_on = load.go_on(LAST_ROUNDS);
+            let report = load.end();
+            let report = report.map_err(|error| Wrong::new("an end of the load", error.to_string()))?;
+            judge::load(expect, &report, goes_on)?;
+        }
+        Ok(())
+    }
+
+    /// Begins a request, and waits until the server has it under way.
+    fn hold(&mut self, request: &TestRequest, within: Duration) -> Result<(), Wrong> {
+        let client = self.host.client();
+        let client = client.map_err(|error| Wrong::machine("a client", error))?;
+        self.held.push_back(client.begin(request.clone()));
+        let held = self.held.len() as u64;
+        self.until(within, |stage| judge::under_way(held, &stage.host.status()?))
+    }
+
+    fn release(&mut self, expect: &Expect) -> Result<(), Wrong> {
+        let nothing = || Wrong::new("a request that is held", "none");
+        let reply = self.held.pop_front().ok_or_else(nothing)?.finish();
+        judge::reply(expect, &reply.map_err(no_answer)?)
     }
 
     fn put(&self, file: &Path, source: &Source, way: Way) -> Result<(), Wrong> {

@@ -47,6 +47,10 @@ pub enum Action {
         repeat: u64,
         expect: Expect,
     },
+    /// Begins a request whose body does not end before it is released.
+    Hold(TestRequest),
+    /// Ends the body of what was held first, and takes its answer.
+    Release(Expect),
     Load {
         request: TestRequest,
         clients: usize,
@@ -60,7 +64,7 @@ pub enum Action {
     },
     Remove(Vec<PathBuf>),
     Touch(Vec<PathBuf>),
-    /// The guests' clock is moved on.
+    /// The clock is moved on.
     Advance(Duration),
     Wait {
         event: String,
@@ -135,6 +139,8 @@ impl Action {
                 };
                 format!("request {} {}{times}", request.method, request.path)
             }
+            Self::Hold(request) => format!("hold {} {}", request.method, request.path),
+            Self::Release(_) => "release".into(),
             Self::Load { request, clients, .. } => {
                 format!("load {} {} by {clients} clients", request.method, request.path)
             }

@@ -4,12 +4,13 @@
 mod draft;
 mod draft2;
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
 use super::{Host, allowance::Allowance};
 use crate::{
+    clock,
     diagnostic::Diagnostic,
     keyvalue::{self, Change, Outcome, Space, Spaces},
     project::{self, Grants, Limits},
@@ -127,7 +128,7 @@ impl View<'_> {
             keyvalue::Error::Refused(text) => Fault::Other(text),
             keyvalue::Error::Failed(text) => {
                 let KeyValue { group, output, .. } = self.keyvalue;
-                if output.take(text.len(), Instant::now()).is_some() {
+                if output.take(text.len(), clock::now()).is_some() {
                     tracing::error!(%group, error = %text, "a call of wasi:keyvalue failed");
                 }
                 Fault::Other("the store failed".into())

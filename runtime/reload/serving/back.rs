@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::{Candidate, Serving, Swapped};
 use crate::{
+    clock,
     diagnostic::Diagnostic,
     generation::GenerationId,
     kept::{Change, Standing, Withdrawn},
@@ -118,7 +119,7 @@ impl Serving {
                 group, generation, ..
             },
             old,
-        ) in self.install(vec![candidate], Instant::now())
+        ) in self.install(vec![candidate], clock::now())
         {
             self.reporter.publish(Event::Reverted {
                 group,

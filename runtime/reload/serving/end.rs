@@ -6,6 +6,7 @@ use futures::future::join_all;
 
 use super::{Draining, Serving};
 use crate::{
+    clock,
     generation::{Generation, Retirement, drain},
     kept::Keeper,
     project::GroupSpec,
@@ -29,13 +30,17 @@ impl Serving {
         let reporter = self.reporter.clone();
         let id = retirement.id.clone();
         let (draining, generation) = (id.clone(), retirement.generation());
-        let ends = self.ends.clone();
+        let (ends, deadline) = (self.ends.clone(), clock::sleep(deadline));
+        let deadline = async move {
+            tokio::select! {
+                () = deadline => {}
+                // Nothing is waited for any more.
+                () = ends.cancelled() => {}
+            }
+        };
+        let drained = drain(retirement, deadline);
         let task = self.retiring.spawn(async move {
-            let deadline = async {
-                // Over, or nothing is waited for any more.
-                let _ = tokio::time::timeout(deadline, ends.cancelled()).await;
-            };
-            let drained = drain(retirement, deadline).await;
+            let drained = drained.await;
             reporter.publish(Event::Retired {
                 group: id.group.to_string(),
                 generation: id.number,

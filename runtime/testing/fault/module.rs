@@ -15,6 +15,10 @@ use super::{CannotFault, Kind};
 /// How long it computes that is slow: about a tenth of a second.
 const STEPS: i64 = 50_000_000;
 const PAGE_SIZE: i32 = 65_536;
+/// Why it says no, in words of eight bytes.
+const REFUSAL: [&[u8; 8]; 3] = [b"injected", b" by the ", b"test kit"];
+/// Where that lies, in the page of the answer.
+const TEXT: i32 = 16;
 
 /// What is put into one module.
 pub struct Faulty {
@@ -219,25 +223,35 @@ fn count_down(body: &mut Function, steps: u32) {
         .instruction(&Instruction::End);
 }
 
-/// Answers with the error of a `result<_, string>`, an empty text, in memory that the guest does not know.
+/// Answers with the error of a `result<_, string>`, in memory that the guest does not know.
 fn refuse(body: &mut Function, page: u32) {
-    let at = |offset| MemArg {
+    let at = |offset, align| MemArg {
         offset,
-        align: 2,
+        align,
         memory_index: 0,
     };
+    let length = REFUSAL.iter().fold(0, |length, word| length + word.len() as i32);
     body.instruction(&Instruction::I32Const(1))
         .instruction(&Instruction::MemoryGrow(0))
         .instruction(&Instruction::I32Const(PAGE_SIZE))
         .instruction(&Instruction::I32Mul)
         .instruction(&Instruction::LocalTee(page))
         .instruction(&Instruction::I32Const(1))
-        .instruction(&Instruction::I32Store(at(0)))
+        .instruction(&Instruction::I32Store(at(0, 2)))
         .instruction(&Instruction::LocalGet(page))
         .instruction(&Instruction::LocalGet(page))
-        .instruction(&Instruction::I32Store(at(4)))
-        // Fresh memory is zero, and with it the text's length.
-        .instruction(&Instruction::LocalGet(page));
+        .instruction(&Instruction::I32Const(TEXT))
+        .instruction(&Instruction::I32Add)
+        .instruction(&Instruction::I32Store(at(4, 2)))
+        .instruction(&Instruction::LocalGet(page))
+        .instruction(&Instruction::I32Const(length))
+        .instruction(&Instruction::I32Store(at(8, 2)));
+    for (word, offset) in REFUSAL.into_iter().zip((TEXT as u64..).step_by(8)) {
+        body.instruction(&Instruction::LocalGet(page))
+            .instruction(&Instruction::I64Const(i64::from_le_bytes(*word)))
+            .instruction(&Instruction::I64Store(at(offset, 3)));
+    }
+    body.instruction(&Instruction::LocalGet(page));
 }
 
 type Written = Result<(), reencode::Error<Infallible>>;

@@ -1,5 +1,7 @@
 //! A scenario out of its text, with all that is wrong in it, each with its place.
 
+mod watching;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -10,11 +12,11 @@ use std::{
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use super::{Action, ENDING, Expect, ExpectLoad, ExpectStatus, Scenario, Source, Step};
+use super::{Action, ENDING, Expect, ExpectLoad, Scenario, Source, Step};
 use crate::{
     diagnostic::Diagnostic,
     project::{
-        ComponentId, nearest,
+        ComponentId,
         toml_reader::{self, Codes, Section, Value},
     },
     testing::{
@@ -31,8 +33,10 @@ const CODES: Codes = Codes {
 };
 
 /// What a step can be; one of them.
-const ACTIONS: [&str; 11] = [
+const ACTIONS: [&str; 13] = [
     "request",
+    "hold",
+    "release",
     "load",
     "expect-load",
     "put",
@@ -43,17 +47,6 @@ const ACTIONS: [&str; 11] = [
     "expect-events",
     "status",
     "fault",
-];
-/// What a server tells of.
-const EVENTS: &[&str] = &[
-    "swapped",
-    "rejected",
-    "retired",
-    "trapped",
-    "recovered",
-    "reverted",
-    "lost",
-    "unsettled",
 ];
 const WITHIN: Duration = Duration::from_secs(10);
 const TIMES: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
@@ -181,9 +174,13 @@ fn step(folder: &Path, section: &mut Section<'_>, whole: &Value<'_>) -> Option<S
         let help = format!("it has one of: {}", ACTIONS.join(", "));
         return whole.wrong(CODES.value, message, Some(help));
     };
-    for (sibling, key, of) in [(&expect, "expect", "request"), (&way, "write", "put")] {
+    let siblings: [(_, _, _, &[&str]); 2] = [
+        (&expect, "expect", "request", &["request", "release"]),
+        (&way, "write", "put", &["put"]),
+    ];
+    for (sibling, key, of, owners) in siblings {
         if let Some(sibling) = sibling
-            && *name != of
+            && !owners.contains(name)
         {
             let message = format!("{key} belongs to {of}, not to {name}");
             sibling.wrong::<()>(CODES.value, message, None);
@@ -191,6 +188,8 @@ fn step(folder: &Path, section: &mut Section<'_>, whole: &Value<'_>) -> Option<S
     }
     let action = match *name {
         "request" => value.section(|section| request(section, expect.as_ref()))?,
+        "hold" => value.section(|section| asked(section, Method::POST).map(Action::Hold))?,
+        "release" => release(value, expect.as_ref()),
         "load" => value.section(load)?,
         "expect-load" => value.section(expect_load)?,
         "put" => put(folder, value, way.as_ref()),
@@ -200,10 +199,10 @@ fn step(folder: &Path, section: &mut Section<'_>, whole: &Value<'_>) -> Option<S
         "wait" => value.section(|section| {
             let own = section.get("within").and_then(|value| value.duration(TIMES));
             within = own.or(within);
-            wait(section)
+            watching::wait(section)
         })?,
-        "expect-events" => value.section(expect_events)?,
-        "status" => value.section(status)?,
+        "expect-events" => value.section(watching::expect_events)?,
+        "status" => value.section(watching::status)?,
         _ => value.section(fault)?,
     }?;
     Some(Step { within, action })
@@ -219,7 +218,7 @@ fn request(section: &mut Section<'_>, expect: Option<&Value<'_>>) -> Option<Acti
     let repeat = section
         .get("repeat")
         .and_then(|value| value.number(1..=1_000_000));
-    let request = asked(section);
+    let request = asked(section, Method::GET);
     let expect = expect.and_then(|value| value.section(expected));
     Some(Action::Request {
         request: request?,
@@ -228,8 +227,16 @@ fn request(section: &mut Section<'_>, expect: Option<&Value<'_>>) -> Option<Acti
     })
 }
 
+fn release(value: &Value<'_>, expect: Option<&Value<'_>>) -> Option<Action> {
+    let expect = expect.and_then(|value| value.section(expected));
+    match value.boolean()? {
+        true => Some(Action::Release(expect.unwrap_or_default())),
+        false => value.expected("true: what is held stays held until then"),
+    }
+}
+
 /// What is asked: `method`, `path`, `headers` and `body`.
-fn asked(section: &mut Section<'_>) -> Option<TestRequest> {
+fn asked(section: &mut Section<'_>, usual: Method) -> Option<TestRequest> {
     let path = section.get("path");
     if path.is_none() {
         section.lacks::<()>("path", "what is asked for, as \"/shop/cart\"");
@@ -268,7 +275,7 @@ fn asked(section: &mut Section<'_>) -> Option<TestRequest> {
     }
     let body = section.get("body").and_then(|value| value.string());
     Some(TestRequest {
-        method: method.unwrap_or(Some(Method::GET))?,
+        method: method.unwrap_or(Some(usual))?,
         path: path?.to_owned(),
         headers,
         body: body.unwrap_or_default().to_owned().into(),
@@ -298,7 +305,7 @@ fn load(section: &mut Section<'_>) -> Option<Action> {
     let marks = section.get("marks").and_then(|value| strings(&value));
     let counter = section.get("counter").and_then(|value| value.string());
     Some(Action::Load {
-        request: asked(section)?,
+        request: asked(section, Method::GET)?,
         clients: clients
             .and_then(|clients| usize::try_from(clients).ok())
             .unwrap_or(4),
@@ -389,64 +396,6 @@ pub fn inside(path: &str) -> Option<PathBuf> {
     let stays = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
     let names = path.components().any(|part| matches!(part, Component::Normal(_)));
     (names && path.components().all(stays)).then(|| path.to_owned())
-}
-
-fn wait(section: &mut Section<'_>) -> Option<Action> {
-    let event = match section.get("event") {
-        Some(value) => event(&value, value.string()?),
-        None => section.lacks("event", "what is waited for, as \"swapped\""),
-    };
-    let group = section.get("group").and_then(|value| value.string());
-    let generation = section.get("generation").and_then(|value| value.number(COUNTS));
-    Some(Action::Wait {
-        event: event?,
-        group: group.map(str::to_owned),
-        generation,
-    })
-}
-
-fn event(value: &Value<'_>, name: &str) -> Option<String> {
-    if EVENTS.contains(&name) {
-        return Some(name.to_owned());
-    }
-    let help = match nearest(name, EVENTS.iter().copied()) {
-        Some(guess) => format!("did you mean {guess}?"),
-        None => format!("known: {}", EVENTS.join(", ")),
-    };
-    value.wrong(CODES.value, format_args!("no event is called {name}"), Some(help))
-}
-
-fn expect_events(section: &mut Section<'_>) -> Option<Action> {
-    let group = section.get("group").and_then(|value| value.string());
-    let counts = EVENTS.iter().filter_map(|event| {
-        let count = section.get(event)?.number(COUNTS)?;
-        Some(((*event).to_owned(), count))
-    });
-    Some(Action::ExpectEvents {
-        counts: counts.collect(),
-        group: group.map(str::to_owned),
-    })
-}
-
-fn status(section: &mut Section<'_>) -> Option<Action> {
-    let group = match section.get("group") {
-        Some(value) => value.string(),
-        None => section.lacks("group", "whose status it is"),
-    };
-    let rejected = section.get("rejected").and_then(|value| value.boolean());
-    let mut number = |key| {
-        let value: Option<Value<'_>> = section.get(key);
-        value.and_then(|value| value.number(COUNTS))
-    };
-    Some(Action::Status {
-        expect: ExpectStatus {
-            generation: number("generation"),
-            draining: number("draining"),
-            in_flight: number("in-flight"),
-            rejected,
-        },
-        group: group?.to_owned(),
-    })
 }
 
 fn fault(section: &mut Section<'_>) -> Option<Action> {

@@ -7,31 +7,28 @@ use wasmtime_wasi::{
     clocks::{MonotonicClock, WallClock},
 };
 
-use crate::engine::GuestClock;
+use crate::clock;
 
 /// One of the system's clocks, moved on.
-pub struct Moved<C> {
-    pub real: C,
-    pub clock: GuestClock,
-}
+pub struct Moved<C>(pub C);
 
 impl HostWallClock for Moved<WallClock> {
     fn resolution(&self) -> Duration {
-        self.real.resolution()
+        self.0.resolution()
     }
 
     fn now(&self) -> Duration {
-        self.real.now() + self.clock.ahead()
+        self.0.now() + clock::ahead()
     }
 }
 
 impl HostMonotonicClock for Moved<MonotonicClock> {
     fn resolution(&self) -> u64 {
-        self.real.resolution()
+        self.0.resolution()
     }
 
     fn now(&self) -> u64 {
-        let ahead = u64::try_from(self.clock.ahead().as_nanos()).unwrap_or(u64::MAX);
-        self.real.now().saturating_add(ahead)
+        let ahead = u64::try_from(clock::ahead().as_nanos()).unwrap_or(u64::MAX);
+        self.0.now().saturating_add(ahead)
     }
 }
