@@ -233,10 +233,15 @@ impl App {
         if watch.is_none() {
             asking.close();
         }
-        let reloading = tokio::spawn(reloader.run(watch, asking, ordered));
+        let over = CancellationToken::new();
+        let mut reloading = tokio::spawn(reloader.run(watch, asking, ordered, over.clone()));
         tokio::select! {
-            _ = &mut serving => {}
-            _ = reloading => {
+            _ = &mut serving => {
+                over.cancel();
+                // What serves ends with the server, and is told so.
+                let _ = reloading.await;
+            }
+            _ = &mut reloading => {
                 tracing::error!("the control plane failed: what serves goes on, but nothing is swapped any more");
                 // The server's end is the end, however it came.
                 let _ = serving.await;

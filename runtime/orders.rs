@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{diagnostic::Diagnostic, status::ReadyGroup};
+use crate::{diagnostic::Diagnostic, kept::Taken, status::ReadyGroup};
 
 /// Orders that may wait at once; who brings another waits to hand it in.
 const MAX_WAITING: usize = 64;
@@ -78,6 +78,8 @@ pub struct GroupStatus {
     pub on_probation: bool,
     /// What serves stays, whatever lies on disk.
     pub pinned: bool,
+    /// The last one of its generation.
+    pub checkpoint: Option<Taken>,
 }
 
 #[derive(Debug, Serialize)]

@@ -17,7 +17,7 @@ use crate::{
     },
     diagnostic::Diagnostic,
     files::Files,
-    generation::{FailedStart, Generation, GenerationId, Observer, Plan, Retirement},
+    generation::{FailedStart, Generation, GenerationId, Observer, Plan, Retirement, Snapshots},
     host,
     project::{ComponentId, GroupSpec, PartialGroup, State},
 };
@@ -154,12 +154,14 @@ impl PartlyReadable {
 }
 
 /// What a group's next generation follows.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Succession {
     /// The number of the next one.
     pub number: u64,
     /// Where its group migrates, it is given what another one hands over, or has handed over.
     pub inherits: bool,
+    /// Where it does not, it is given what was saved in another life.
+    pub begins_with: Option<Arc<Snapshots>>,
     /// Where its group has a probation, it may be reverted.
     pub on_probation: bool,
 }
@@ -228,12 +230,17 @@ pub async fn start(built: Built, succession: Succession, observer: Observer) -> 
         number: succession.number,
     };
     let inherits = succession.inherits && spec.state == State::Migrate;
-    let probation = spec.probation.filter(|_| succession.on_probation);
+    let plan = Plan {
+        inherits,
+        begins_with: succession.begins_with.filter(|_| !inherits),
+        probation: spec.probation.filter(|_| succession.on_probation),
+        ..Plan::of(&spec)
+    };
     let starting = Instant::now();
     let started = Generation::start(
         id,
         artifact.clone(),
-        Plan::of(&spec, inherits, probation),
+        plan,
         Files::new(&spec.name, spec.files.clone()),
         observer,
     );

@@ -106,6 +106,10 @@ fn a_store_has_so_many_files_open_and_no_more() {
     }
 }
 
+/// All but the compiler, which tells of each instruction.
+const LOUD: &str =
+    "trace,cranelift_codegen=info,cranelift_frontend=info,wasmtime_cranelift=info,regalloc2=info";
+
 #[test]
 fn a_secret_reaches_its_guest_and_nothing_else() {
     let granted = "env = { TOKEN = { file = \"secrets/token\" }, KEY = { env = \"WASMHOST_TEST_KEY\" } }\n\
@@ -115,7 +119,7 @@ fn a_secret_reaches_its_guest_and_nothing_else() {
     let serve = |key: &str| {
         let mut command = wasmhost();
         command.arg("serve").arg(tree.root());
-        command.env("WASMHOST_TEST_KEY", key).env("WASMHOST_LOG", "trace");
+        command.env("WASMHOST_TEST_KEY", key).env("WASMHOST_LOG", LOUD);
         Server::start_command(command)
     };
     let mut server = serve("opened-sesame");

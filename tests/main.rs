@@ -18,6 +18,7 @@ mod book;
 mod broken_files;
 mod caches;
 mod check;
+mod checkpoints;
 mod conformance;
 mod container;
 mod crash;

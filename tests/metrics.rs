@@ -8,7 +8,7 @@ use crate::support::{
 };
 
 /// All series with their values.
-fn scrape(tree: &Tree) -> (String, BTreeMap<String, f64>) {
+pub fn scrape(tree: &Tree) -> (String, BTreeMap<String, f64>) {
     let socket = UnixStream::connect(tree.path(".wasmhost/admin.sock")).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let reply = Client::over(socket, "admin").get("/metrics");

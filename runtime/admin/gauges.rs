@@ -1,6 +1,6 @@
 //! `GET /metrics`: what was counted, and how things stand, in Prometheus' text format.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use axum::{
     extract::State,
@@ -43,8 +43,14 @@ fn of_group((name, status): (&String, &GroupStatus)) -> (String, GroupNow) {
         in_flight: status.in_flight,
         queued: status.queued,
         memory: status.memory,
+        checkpoint: status.checkpoint.as_ref().map(|taken| unix_seconds(taken.time)),
     };
     (name.clone(), now)
+}
+
+fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 /// It answers without the control plane too: that it is down is worth most then.

@@ -162,6 +162,7 @@ async fn prepare(tree: &ReadTree, group: Readable) -> Result<Prepared, prepare::
         prepare::Succession {
             number: 1,
             inherits: false,
+            begins_with: None,
             on_probation: false,
         },
         nobody,

@@ -35,6 +35,7 @@ pub fn text(record: &Value) -> String {
         ),
         Some("recovered") => of,
         Some("mended") => format!("{of}: what lies on disk is what serves"),
+        Some("checkpointed") => format!("{of}: {} bytes, saved in {} ms", field("bytes"), field("ms")),
         Some("lost") => format!("{} events are missing here", field("count")),
         Some("reverted") => format!(
             "{of} from {} to {}: {}",

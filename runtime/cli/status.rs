@@ -122,6 +122,9 @@ fn load(live: &Value) -> String {
             let _ = write!(text, ", {}", standing.replace('_', " "));
         }
     }
+    if let Some(time) = live["checkpoint"]["time"].as_str() {
+        let _ = write!(text, ", saved at {time}");
+    }
     for old in live["draining"].as_array().into_iter().flatten() {
         let _ = write!(text, ", @{} ends with {}", old["generation"], old["in_flight"]);
     }

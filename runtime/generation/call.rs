@@ -64,6 +64,13 @@ impl Call {
     pub fn not_begun(self) -> RequestError {
         RequestError::NotBegun(self.request)
     }
+
+    /// Tells the same of it to whoever waits.
+    pub fn refuse(self) {
+        let Self { request, reply, .. } = self;
+        // Its client may be gone, which is all the same here.
+        let _ = reply.send(Err(RequestError::NotBegun(request)));
+    }
 }
 
 pub type PageFunction = TypedFunc<(page::Request,), (page::Response,)>;

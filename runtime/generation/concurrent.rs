@@ -158,6 +158,14 @@ enum Kind {
     WasiHttp03(WasiHttp03Function, http03::Params, http03::Sent),
 }
 
+/// Ready when nobody waits for the pause any more.
+async fn given_up(pausing: &mut Option<Pause>) {
+    match pausing {
+        Some(pause) => pause.given_up().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// What is left of a call after its function has returned.
 enum After {
     /// It was one of those that run one at a time.
@@ -212,6 +220,7 @@ impl Loop<'_> {
                     After::Nothing => {}
                 },
                 () = self.some_have_ended(lingering), if !lingering.is_empty() => {}
+                () = given_up(&mut pausing), if pausing.is_some() => pausing = None,
                 name = self.registry.retire(), if on_time => {
                     (on_time, pausing) = (false, None);
                     fell(name, &Death::TimeOver(self.registry.limit()));

@@ -14,13 +14,20 @@ pub struct Drained {
     pub aborted: usize,
 }
 
-/// Waits until nobody holds the generation and its stores are gone; at `deadline` from the call ends what is left.
-pub fn drain(mut retirement: Retirement, deadline: Duration) -> impl Future<Output = Drained> {
+/// Waits until nobody holds the generation and its stores are gone; at `deadline` ends what is left.
+pub fn drain(
+    mut retirement: Retirement,
+    deadline: impl Future<Output = ()>,
+) -> impl Future<Output = Drained> {
     let began = clock::now();
     async move {
         let mut aborted = 0;
-        let gone = clock::timeout_at(began + deadline, &mut retirement.stores).await;
-        if gone.is_err() {
+        let is_over = tokio::select! {
+            biased;
+            _ = &mut retirement.stores => true,
+            () = deadline => false,
+        };
+        if !is_over {
             aborted = retirement.begun();
             retirement.end.cancel();
             // A store task ends by itself or by the line above; how it ended was reported by itself.

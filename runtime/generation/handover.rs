@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{Failure, Generation, Paused, Snapshots};
-use crate::diagnostic::Diagnostic;
+use crate::{clock, diagnostic::Diagnostic};
 
 /// Why a state was not handed over.
 pub enum Unwilling {
@@ -43,6 +43,19 @@ pub async fn hand_over(old: Option<&Generation>, new: &Generation) -> Result<Han
     };
     load(new, snapshots.clone()).await?;
     Ok(HandedOver { held: old, snapshots })
+}
+
+/// Has a generation that serves save what it remembers, and go on. `None` where the group has moved on.
+/// Errors: what runs there does not end within `patience`, or a component fails.
+pub async fn save(generation: &Generation, patience: Duration) -> Result<Option<Arc<Snapshots>>, Unwilling> {
+    let patience = patience.min(generation.limits.request_time);
+    let paused = clock::timeout(patience, generation.stores.pause()).await;
+    let paused = paused.ok().flatten().ok_or(Unwilling::Busy(patience))?;
+    if generation.gate.is_over() {
+        return Ok(None);
+    }
+    let saved = paused.save().await.transpose();
+    saved.map_err(|failure| Unwilling::Failed(Box::new(failure)))
 }
 
 /// Gives a new generation what another one handed over, and has it begin.

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, future::pending, sync::Arc};
 
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 
-use super::{RequestError, call::Call, paused::Pause};
+use super::{call::Call, paused::Pause};
 use crate::host::Handler;
 
 /// Where a store takes its calls from. Whoever holds it takes them all.
@@ -41,9 +41,7 @@ impl Calls {
     pub fn end(&mut self) {
         self.inbox.close();
         while let Some(call) = self.line.pop_front().or_else(|| self.inbox.try_recv().ok()) {
-            let Call { request, reply, .. } = *call;
-            // Its client may be gone, which is all the same here.
-            let _ = reply.send(Err(RequestError::NotBegun(request)));
+            call.refuse();
         }
     }
 

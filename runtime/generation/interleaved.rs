@@ -54,13 +54,17 @@ impl Interleaved {
     /// Waits until no guest is at work, and has the store answer nobody. `None` where that takes longer than
     /// a call may.
     pub async fn pause(&self) -> Option<Paused> {
-        let (paused, limit, begins) = {
+        let (paused, (pause, begins), limit) = {
             let setting = self.setting.upgrade()?;
             let (paused, pause, begins) = Paused::new(setting.id.clone(), setting.gate.clone());
-            self.pauses.try_send(pause).ok()?;
-            (paused, setting.limits.request_time, begins)
+            (paused, (pause, begins), setting.limits.request_time)
         };
-        clock::timeout(limit, begins).await.ok()?.ok()?;
+        let begun = async {
+            // One after another: a swap waits for a checkpoint.
+            self.pauses.send(pause).await.ok()?;
+            begins.await.ok()
+        };
+        clock::timeout(limit, begun).await.ok()??;
         Some(paused)
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{Generation, GenerationId, RequestError, call::Call};
@@ -29,24 +29,51 @@ use crate::{
 /// Whether a streamed body passed its limit.
 type TooLarge = Arc<AtomicBool>;
 
-/// A permit to be in flight, and one of the room for those that are or wait to be.
-pub struct Place {
-    pub _in_flight: OwnedSemaphorePermit,
-    pub _room: OwnedSemaphorePermit,
-}
-
-/// While it lives, its generation does not retire.
+/// While it lives, its generation does not retire. It has one of the room for those that are in flight or wait to be.
 pub struct Lease {
     generation: Arc<Generation>,
-    _place: Place,
+    is_in_flight: bool,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Generation { in_flight, room, .. } = &*self.generation;
+        in_flight.add_permits(usize::from(self.is_in_flight));
+        room.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Lease {
-    pub(super) fn new(generation: Arc<Generation>, place: Place) -> Self {
+    /// Its one of the room was taken.
+    pub(super) fn with_room(generation: Arc<Generation>) -> Self {
         Self {
             generation,
-            _place: place,
+            is_in_flight: false,
         }
+    }
+
+    /// True where it is in flight from here on.
+    pub(super) fn begins(&mut self) -> bool {
+        if let Ok(permit) = self.generation.in_flight.try_acquire() {
+            permit.forget();
+            self.is_in_flight = true;
+        }
+        self.is_in_flight
+    }
+
+    /// In flight, after a wait. Errors: a wait longer than the request-time.
+    pub(super) async fn later(mut self) -> Result<Self, RequestError> {
+        let _waits = self.generation.waits.clone();
+        let Generation {
+            in_flight, limits, ..
+        } = &*self.generation;
+        match clock::timeout(limits.request_time, in_flight.acquire()).await {
+            Ok(Ok(permit)) => permit.forget(),
+            Ok(Err(_)) => return Err(RequestError::Ended),
+            Err(_) => return Err(RequestError::QueueFull),
+        }
+        self.is_in_flight = true;
+        Ok(self)
     }
 
     pub fn generation(&self) -> &GenerationId {

@@ -4,10 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Snapshots;
 
-#[derive(Default)]
 pub struct Memory(Mutex<Option<Arc<Snapshots>>>);
 
 impl Memory {
+    pub fn new(newest: Option<Arc<Snapshots>>) -> Self {
+        Self(Mutex::new(newest))
+    }
+
     pub fn newest(&self) -> Option<Arc<Snapshots>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -21,6 +21,7 @@ mod isolated;
 mod lasting;
 mod lease;
 mod lifecycle;
+mod line;
 mod memory;
 mod pace;
 mod paused;
@@ -39,13 +40,13 @@ use std::{
     fmt,
     sync::{
         Arc, Weak,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use tokio::{
-    sync::{OnceCell, OwnedSemaphorePermit, Semaphore},
+    sync::{OnceCell, Semaphore},
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
@@ -56,7 +57,7 @@ use self::{
 };
 pub use self::{
     drain::{Drained, drain},
-    handover::{HandedOver, Unwilling, hand_over, load},
+    handover::{HandedOver, Unwilling, hand_over, load, save},
     held::HeldBody,
     lease::{Lease, LeasedBody},
     lifecycle::{Failure, Snapshot, Snapshots, Step},
@@ -66,7 +67,6 @@ pub use self::{
 };
 use crate::{
     artifact::{Artifact, Entry},
-    clock,
     engine::TotalMemory,
     files::Files,
     host::{CallName, Provision, body::Body},
@@ -135,14 +135,14 @@ pub struct Generation {
     limits: Limits,
     stores: Stores,
     /// One for each request in flight.
-    in_flight: Arc<Semaphore>,
+    in_flight: Semaphore,
     /// Bytes that its stores take.
     memory: Arc<AtomicU64>,
     /// What stores and bodies of all groups take their memory from.
     server_memory: Arc<TotalMemory>,
     /// One for each request that is in flight or waits to be: whoever was given a permit and does not know it yet
     /// takes no place of the queue from others.
-    room: Arc<Semaphore>,
+    room: AtomicUsize,
     /// Held by what no store has taken yet.
     waits: Waits,
     gate: Arc<Gate>,
@@ -159,19 +159,22 @@ pub struct Plan {
     pub state: State,
     /// It begins with what the generation before hands over, and not before.
     pub inherits: bool,
+    /// Where it does not inherit, it begins with what was saved in another life.
+    pub begins_with: Option<Arc<Snapshots>>,
     /// What its first requests have to show.
     pub probation: Option<Probation>,
 }
 
 impl Plan {
-    pub fn of(spec: &GroupSpec, inherits: bool, probation: Option<Probation>) -> Self {
+    pub fn of(spec: &GroupSpec) -> Self {
         Self {
             instances: spec.instances,
             limits: spec.limits.clone(),
             grants: spec.grants.clone(),
             state: spec.state,
-            inherits,
-            probation,
+            inherits: false,
+            begins_with: None,
+            probation: None,
         }
     }
 }
@@ -201,6 +204,7 @@ impl Generation {
             grants,
             state,
             inherits,
+            begins_with,
             probation,
         } = plan;
         let probation = probation.map(|terms| Arc::new(Probationer::new(terms)));
@@ -229,7 +233,7 @@ impl Generation {
             probation: probation.clone(),
             migrates: state == State::Migrate,
             inherits,
-            memory: Memory::default(),
+            memory: Memory::new(begins_with),
         };
         let setting = Arc::new(setting);
         let (stores, over) = Stores::start(instances, setting.clone()).await?;
@@ -239,10 +243,10 @@ impl Generation {
             entries,
             files,
             stores,
-            in_flight: Arc::new(Semaphore::new(limits.in_flight)),
+            in_flight: Semaphore::new(limits.in_flight),
             memory,
             server_memory,
-            room: Arc::new(Semaphore::new(limits.in_flight + limits.queue)),
+            room: AtomicUsize::new(limits.in_flight + limits.queue),
             limits,
             waits: Waits::default(),
             gate,
@@ -282,7 +286,7 @@ impl Generation {
 
     /// Requests that wait to be in flight.
     pub fn queued(&self) -> usize {
-        let all = self.limits.in_flight + self.limits.queue - self.room.available_permits();
+        let all = self.limits.in_flight + self.limits.queue - self.room.load(Relaxed);
         all.saturating_sub(self.in_flight())
     }
 
@@ -308,29 +312,15 @@ impl Generation {
     /// Admits a request: at once, or after a wait in the queue.
     /// Errors: a queue that is full, or a wait longer than the request-time.
     pub async fn admit(self: Arc<Self>) -> Result<Lease, RequestError> {
-        let room = self.room.clone().try_acquire_owned();
-        let room = room.map_err(|_| RequestError::QueueFull)?;
-        match self.in_flight.clone().try_acquire_owned() {
-            Ok(permit) => Ok(self.lease(permit, room)),
-            Err(_) => Box::pin(self.admit_later(room)).await,
+        let take = |left: usize| left.checked_sub(1);
+        if self.room.fetch_update(Relaxed, Relaxed, take).is_err() {
+            return Err(RequestError::QueueFull);
         }
-    }
-
-    fn lease(self: Arc<Self>, in_flight: OwnedSemaphorePermit, room: OwnedSemaphorePermit) -> Lease {
-        let place = lease::Place {
-            _in_flight: in_flight,
-            _room: room,
-        };
-        Lease::new(self, place)
-    }
-
-    async fn admit_later(self: Arc<Self>, room: OwnedSemaphorePermit) -> Result<Lease, RequestError> {
-        let _waits = self.waits.clone();
-        match clock::timeout(self.limits.request_time, self.in_flight.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(self.lease(permit, room)),
-            Ok(Err(_)) => Err(RequestError::Ended),
-            Err(_) => Err(RequestError::QueueFull),
+        let mut lease = Lease::with_room(self);
+        if lease.begins() {
+            return Ok(lease);
         }
+        Box::pin(lease.later()).await
     }
 }
 

@@ -53,6 +53,30 @@ struct Way {
     computed: bool,
 }
 
+/// A call that did not end at once.
+pub struct Rest {
+    way: Way,
+    call: Work,
+    /// It is expected to compute for long.
+    computes: bool,
+}
+
+impl Rest {
+    /// Goes on by itself, and then does what follows.
+    pub fn go_on(self, then: impl FnOnce() + Send + 'static) {
+        let Self { way, call, computes } = self;
+        let call = Box::pin(async move {
+            call.await;
+            then();
+        });
+        if computes {
+            way.compute(call);
+        } else {
+            way.go_on(call);
+        }
+    }
+}
+
 /// A turn of an event loop. One whose thread ends before it was taken goes home: dropped, it would end the loop.
 struct Turn {
     runnable: Option<Runnable>,
@@ -105,20 +129,33 @@ impl Pace {
 
     /// Runs a call on the caller's thread as far as it gets at once, which for most is to their end; what
     /// has to wait goes on by itself. So it costs no change of threads, and goes on without its client.
-    pub async fn run(self: &Arc<Self>, page: Page, mut call: Work) {
+    pub async fn run(self: &Arc<Self>, page: Page, call: Work) {
+        if let Some(rest) = self.begin(page, call).await {
+            rest.go_on(|| ());
+        }
+    }
+
+    /// As [`Self::run`], and gives back what does not end at once.
+    pub async fn begin(self: &Arc<Self>, page: Page, mut call: Work) -> Option<Rest> {
         let mut way = self.way(Some(page));
-        if way.flag().is_some_and(|long| long.load(Relaxed)) {
-            return way.compute(call);
-        }
-        take_ticks();
-        let first = poll_fn(|context| {
-            let _entered = self.runtime.enter();
-            Poll::Ready(call.as_mut().poll(context))
-        });
-        if first.await.is_pending() {
+        let computes = way.flag().is_some_and(|long| long.load(Relaxed));
+        if !computes {
+            take_ticks();
+            let first = poll_fn(|context| {
+                let _entered = self.runtime.enter();
+                Poll::Ready(call.as_mut().poll(context))
+            });
+            if first.await.is_ready() {
+                return None;
+            }
             way.count();
-            way.go_on(call);
         }
+        Some(Rest { way, call, computes })
+    }
+
+    /// Runs something else on the threads that serve.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(work);
     }
 
     /// Runs an event loop to its end. Its turns are taken by whoever wakes it: by the thread of the connection

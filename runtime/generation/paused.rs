@@ -27,6 +27,13 @@ pub struct Pause {
     pub orders: mpsc::Receiver<Order>,
 }
 
+impl Pause {
+    /// Ready when whoever ordered it wants it no longer.
+    pub async fn given_up(&mut self) {
+        self.begun.closed().await;
+    }
+}
+
 impl Paused {
     /// Of a generation, and the pause that its store has to make for it.
     pub fn new(id: GenerationId, gate: Arc<Gate>) -> (Self, Pause, oneshot::Receiver<()>) {

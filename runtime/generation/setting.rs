@@ -187,6 +187,9 @@ impl Setting {
                 })?;
             }
             if !self.inherits {
+                if let Some(newest) = self.memory.newest() {
+                    self.say_what_is_fresh(&live, &newest);
+                }
                 let begun = self.begin_first(&mut live).await;
                 begun.map_err(|failure| failed(died(failure)))?;
             }
@@ -279,7 +282,7 @@ impl Setting {
             return;
         }
         if let Some(blamed) = self.blamed(death) {
-            name.component = blamed.clone();
+            name = name.of(blamed);
         }
         if let Death::Trap(error, _) = death {
             let find = || self.artifacts().find_map(|artifact| artifact.backtrace(error));

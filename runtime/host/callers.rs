@@ -1,7 +1,10 @@
 //! Who is calling: the page that was called, and what its request is known by. A store's output and its
 //! death bear the names of the calls that are under way in it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    ops::Deref,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -15,20 +18,43 @@ pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const MOST: usize = 4;
 
 /// One call as logs and events name it. Cheap to clone.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CallName {
+#[derive(Clone, Debug)]
+pub struct CallName(Arc<Named>);
+
+#[derive(Debug)]
+pub struct Named {
     pub component: ComponentId,
     request: Option<HeaderValue>,
     traceparent: Option<HeaderValue>,
 }
 
+impl Deref for CallName {
+    type Target = Named;
+
+    fn deref(&self) -> &Named {
+        &self.0
+    }
+}
+
 impl CallName {
     pub fn new(component: &ComponentId, headers: &HeaderMap) -> Self {
-        Self {
+        Self(Arc::new(Named {
             component: component.clone(),
             request: headers.get(REQUEST_ID).cloned(),
             traceparent: headers.get(TRACEPARENT).cloned(),
-        }
+        }))
+    }
+
+    /// The same call, of which another component is told.
+    pub fn of(&self, component: &ComponentId) -> Self {
+        let Named {
+            request, traceparent, ..
+        } = &**self;
+        Self(Arc::new(Named {
+            component: component.clone(),
+            request: request.clone(),
+            traceparent: traceparent.clone(),
+        }))
     }
 
     /// The request's id.
@@ -86,7 +112,7 @@ impl Callers {
 impl Drop for Calling {
     fn drop(&mut self) {
         let mut callers = self.callers.list();
-        if let Some(at) = callers.iter().position(|name| *name == self.name) {
+        if let Some(at) = callers.iter().position(|name| Arc::ptr_eq(&name.0, &self.name.0)) {
             callers.swap_remove(at);
         }
     }

@@ -27,6 +27,8 @@ const LOCK: &str = ".lock";
 pub struct Folder {
     pub kept: Kept,
     written: Mutex<Written>,
+    /// The newest generation of each group whose checkpoint was written or removed. Whoever writes one holds it.
+    pub(super) checkpoints: Mutex<BTreeMap<String, u64>>,
 }
 
 /// What is known of the folder. Who holds it may write files, but waits for no disk.
@@ -60,6 +62,7 @@ impl Folder {
         Arc::new(Self {
             kept,
             written: Mutex::default(),
+            checkpoints: Mutex::default(),
         })
     }
 
@@ -260,7 +263,7 @@ pub fn write_record(file: &Path, record: &impl Serialize) -> io::Result<()> {
 }
 
 /// Writes a file that is whole whenever it can be seen.
-fn persist(file: &Path, bytes: &[u8], sync: bool) -> io::Result<()> {
+pub fn persist(file: &Path, bytes: &[u8], sync: bool) -> io::Result<()> {
     let folder = file.parent().unwrap_or(Path::new("."));
     let mut whole = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder)?;
     whole.write_all(bytes)?;

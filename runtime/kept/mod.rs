@@ -1,12 +1,13 @@
 //! Good contents on disk, so that the last good one survives a restart: `STATE/kept/GROUP.json` names
 //! what a group served, `STATE/kept/blobs/DIGEST` are the components; `GROUP.next` is what the record is
-//! about to say. This is the half that reads; `keeper` writes. Knows neither wasm nor who serves.
+//! about to say; `GROUP.checkpoint` is what it remembered. This is the half that reads; `keeper` writes. Knows neither wasm nor who serves.
 //!
 //! ```text
 //!   build ──▶ components ┐
 //!              commit ───┴──▶ next ──▶ keeper (a thread): synced, record ──▶ start: where the tree is refused
 //! ```
 
+mod checkpoint;
 mod folder;
 mod keeper;
 mod record;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use self::record::{Next, Record, Server};
 pub use self::{
+    checkpoint::{Checkpoint, Taken},
     folder::{Expected, Folder},
     keeper::{Change, Keeper},
 };
@@ -193,6 +195,10 @@ impl Kept {
 
     fn next_file(&self, group: &str) -> PathBuf {
         self.folder.join(format!("{group}.next"))
+    }
+
+    fn checkpoint_file(&self, group: &str) -> PathBuf {
+        self.folder.join(format!("{group}.checkpoint"))
     }
 
     /// The groups that there are records of, whosesoever.

@@ -70,6 +70,8 @@ pub struct Content {
     instances: Instances,
     #[serde(default)]
     state: State,
+    #[serde(default)]
+    checkpoint: Option<Duration>,
 }
 
 /// One component or static file, whose bytes lie in the file that is named by their digest.
@@ -137,6 +139,7 @@ impl Content {
             probation,
             instances,
             state,
+            checkpoint,
             digest,
             // A restored group has no manifest that it could point at.
             wire_places: _,
@@ -163,6 +166,7 @@ impl Content {
             probation: *probation,
             instances: *instances,
             state: *state,
+            checkpoint: *checkpoint,
         }
     }
 
@@ -202,6 +206,7 @@ impl Content {
             probation: self.probation,
             instances: self.instances,
             state: self.state,
+            checkpoint: self.checkpoint,
             digest: self.digest,
             wire_places: BTreeMap::new(),
         };

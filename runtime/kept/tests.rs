@@ -55,6 +55,7 @@ fn spec(name: &str, content: &str) -> GroupSpec {
         probation: Some(Probation::default()),
         instances: Instances::Pool(3),
         state: project::State::Migrate,
+        checkpoint: Some(std::time::Duration::from_secs(30)),
         digest: Digest::of(b""),
         wire_places: BTreeMap::new(),
     };

@@ -2,6 +2,7 @@
 //! Every call may wait for the disk.
 
 use std::{
+    collections::{BTreeMap, btree_map::Entry},
     fs,
     ops::Bound,
     path::{Path, PathBuf},
@@ -130,10 +131,12 @@ impl File {
     pub fn change(&self, wanted: &[Wanted]) -> std::result::Result<Vec<Result<Outcome>>, redb::Error> {
         let mut transaction = self.database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
+        let mut tables = Tables::new(&transaction)?;
         let outcomes = wanted
             .iter()
-            .map(|wanted| apply(&transaction, wanted))
+            .map(|wanted| tables.apply(wanted))
             .collect::<std::result::Result<_, _>>()?;
+        tables.finish()?;
         transaction.commit()?;
         Ok(outcomes)
     }
@@ -167,63 +170,113 @@ pub fn is_broken(error: &redb::Error) -> bool {
     )
 }
 
-fn apply(
-    transaction: &WriteTransaction,
-    wanted: &Wanted,
-) -> std::result::Result<Result<Outcome>, redb::Error> {
-    let Wanted { group, limit, change } = wanted;
-    let name = table_name(group);
-    let mut table = transaction.open_table(Table::new(&name))?;
-    let mut sizes = transaction.open_table(SIZES)?;
-    let mut size = sizes.get(&**group)?.map_or(0, |size| size.value());
-    let had = |table: &redb::Table<'_, &str, &[u8]>, key: &str| -> std::result::Result<u64, StorageError> {
-        let value = table.get(key)?;
-        Ok(value.map_or(0, |value| (key.len() + value.value().len()) as u64))
-    };
-    let (entries, outcome): (Vec<(&str, Bytes)>, Outcome) = match change {
-        Change::Delete(keys) => {
-            for key in keys {
-                size = size.saturating_sub(had(&table, key)?);
-                table.remove(key.as_str())?;
-            }
-            sizes.insert(&**group, size)?;
-            return Ok(Ok(Outcome::Done));
-        }
-        Change::Set(entries) => {
-            let entries = entries.iter().map(|(key, value)| (key.as_str(), value.clone()));
-            (entries.collect(), Outcome::Done)
-        }
-        Change::Increment(key, delta) => {
-            let value = table.get(key.as_str())?;
-            match sum(value.as_ref().map(|value| value.value()), *delta) {
-                Ok(sum) => (vec![(key, sum.to_string().into())], Outcome::Sum(sum)),
-                Err(error) => return Ok(Err(error)),
-            }
-        }
-        Change::Swap { key, expected, value } => {
-            let now = table.get(key.as_str())?;
-            let now = now.as_ref().map(|value| value.value());
-            if now != expected.as_deref() {
-                return Ok(Ok(Outcome::Differs(now.map(Bytes::copy_from_slice))));
-            }
-            (vec![(key, value.clone())], Outcome::Done)
-        }
-    };
-    let mut grown = size;
-    for (key, value) in &entries {
-        grown = grown.saturating_sub(had(&table, key)?) + (key.len() + value.len()) as u64;
+/// The tables of a transaction, each opened once.
+struct Tables<'t> {
+    transaction: &'t WriteTransaction,
+    sizes: redb::Table<'t, &'static str, u64>,
+    spaces: BTreeMap<&'t str, SpaceTable<'t>>,
+}
+
+struct SpaceTable<'t> {
+    table: redb::Table<'t, &'static str, &'static [u8]>,
+    /// Bytes of its keys and values.
+    size: u64,
+}
+
+impl<'t> Tables<'t> {
+    fn new(transaction: &'t WriteTransaction) -> std::result::Result<Self, redb::Error> {
+        Ok(Self {
+            transaction,
+            sizes: transaction.open_table(SIZES)?,
+            spaces: BTreeMap::new(),
+        })
     }
-    // What makes it smaller is let through where the limit was lowered.
-    if grown > *limit && grown > size {
-        return Ok(Err(refused(format!(
-            "the group's {limit} bytes of keys and values are used up"
-        ))));
+
+    fn apply(&mut self, wanted: &'t Wanted) -> std::result::Result<Result<Outcome>, redb::Error> {
+        let group = &*wanted.group;
+        let space = match self.spaces.entry(group) {
+            Entry::Occupied(space) => space.into_mut(),
+            Entry::Vacant(place) => place.insert(SpaceTable {
+                table: self.transaction.open_table(Table::new(&table_name(group)))?,
+                size: self.sizes.get(group)?.map_or(0, |size| size.value()),
+            }),
+        };
+        Ok(space.apply(&wanted.change, wanted.limit)?)
     }
-    for (key, value) in &entries {
-        let before = table.insert(*key, &**value)?;
-        let before = before.map_or(0, |before| (key.len() + before.value().len()) as u64);
-        size = size.saturating_sub(before) + (key.len() + value.len()) as u64;
+
+    /// Writes down what the groups have come to.
+    fn finish(mut self) -> std::result::Result<(), redb::Error> {
+        for (group, space) in &self.spaces {
+            self.sizes.insert(*group, space.size)?;
+        }
+        Ok(())
     }
-    sizes.insert(&**group, size)?;
-    Ok(Ok(outcome))
+}
+
+impl SpaceTable<'_> {
+    fn apply(&mut self, change: &Change, limit: u64) -> std::result::Result<Result<Outcome>, StorageError> {
+        match change {
+            Change::Delete(keys) => {
+                for key in keys {
+                    let before = self.table.remove(key.as_str())?;
+                    self.size = self.size.saturating_sub(bytes_of(key, before));
+                }
+                Ok(Ok(Outcome::Done))
+            }
+            Change::Set(entries) => {
+                let entries: Vec<_> = entries
+                    .iter()
+                    .map(|(key, value)| (key.as_str(), &**value))
+                    .collect();
+                self.set(&entries, limit, Outcome::Done)
+            }
+            Change::Increment(key, delta) => {
+                let value = self.table.get(key.as_str())?;
+                let sum = sum(value.as_ref().map(|value| value.value()), *delta);
+                drop(value);
+                match sum {
+                    Ok(sum) => self.set(&[(key, sum.to_string().as_bytes())], limit, Outcome::Sum(sum)),
+                    Err(error) => Ok(Err(error)),
+                }
+            }
+            Change::Swap { key, expected, value } => {
+                let now = self.table.get(key.as_str())?;
+                let now = now.map(|now| Bytes::copy_from_slice(now.value()));
+                if now != *expected {
+                    return Ok(Ok(Outcome::Differs(now)));
+                }
+                self.set(&[(key, value)], limit, Outcome::Done)
+            }
+        }
+    }
+
+    /// Refused, where the space would come to more than `limit`.
+    fn set(
+        &mut self,
+        entries: &[(&str, &[u8])],
+        limit: u64,
+        outcome: Outcome,
+    ) -> std::result::Result<Result<Outcome>, StorageError> {
+        let mut grown = self.size;
+        for (key, value) in entries {
+            let had = bytes_of(key, self.table.get(*key)?);
+            grown = grown.saturating_sub(had) + (key.len() + value.len()) as u64;
+        }
+        // What makes it smaller is let through where the limit was lowered.
+        if grown > limit && grown > self.size {
+            return Ok(Err(refused(format!(
+                "the group's {limit} bytes of keys and values are used up"
+            ))));
+        }
+        for (key, value) in entries {
+            let before = self.table.insert(*key, *value)?;
+            self.size = self.size.saturating_sub(bytes_of(key, before)) + (key.len() + value.len()) as u64;
+        }
+        Ok(Ok(outcome))
+    }
+}
+
+/// Bytes of a key and the value that it has, if it has one.
+fn bytes_of(key: &str, value: Option<redb::AccessGuard<'_, &'static [u8]>>) -> u64 {
+    value.map_or(0, |value| (key.len() + value.value().len()) as u64)
 }

@@ -8,6 +8,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -23,6 +24,10 @@ use super::{
 const QUEUE: usize = 1024;
 /// Bytes of changes that are committed together, about.
 const BATCH: usize = 16 << 20;
+/// How long a commit waits for those that wrote the last one.
+const MOST_PATIENCE: Duration = Duration::from_micros(500);
+/// How long it sleeps between looking for them.
+const LOOK: Duration = Duration::from_micros(20);
 
 /// Where changes go, and what reads read. Cheap to clone; the thread ends with the last of them.
 #[derive(Clone)]
@@ -131,8 +136,10 @@ type Reply = oneshot::Sender<Result<Outcome>>;
 
 impl Thread {
     fn run(self, mut queue: mpsc::Receiver<Job>) {
+        let mut tempo = Tempo::default();
         while let Some(first) = queue.blocking_recv() {
             let (mut wanted, mut replies, mut size) = (Vec::new(), Vec::new(), 0);
+            let began = Instant::now();
             let mut next = Some(first);
             while let Some(job) = next {
                 match job {
@@ -153,9 +160,14 @@ impl Thread {
                         return;
                     }
                 }
-                next = (size < BATCH).then(|| queue.try_recv().ok()).flatten();
+                let is_full = size >= BATCH;
+                next = (!is_full)
+                    .then(|| next_job(&mut queue, tempo.patience(wanted.len()), began))
+                    .flatten();
             }
+            let (count, began) = (wanted.len(), Instant::now());
             self.commit(wanted, replies, size);
+            tempo.committed(count, began.elapsed());
         }
         self.forget();
     }
@@ -231,6 +243,45 @@ impl Thread {
 
     fn forget(&self) {
         *self.shared.file.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// The next of the queue: what is there, or comes as long as `patience` lasts.
+fn next_job(queue: &mut mpsc::Receiver<Job>, patience: Duration, began: Instant) -> Option<Job> {
+    loop {
+        if let Ok(job) = queue.try_recv() {
+            return Some(job);
+        }
+        if began.elapsed() >= patience {
+            return None;
+        }
+        // The processor is theirs meanwhile. Waiting at the queue would wake this thread for each of them.
+        thread::sleep(LOOK);
+    }
+}
+
+/// What the last commit was like. Who was just answered is often about to write again: without waiting a
+/// little for them, commits of one and of all others would take turns.
+#[derive(Default)]
+struct Tempo {
+    count: usize,
+    took: Duration,
+}
+
+impl Tempo {
+    fn committed(&mut self, count: usize, took: Duration) {
+        // Those of two commits that took turns are waited for together.
+        self.count = count.max(self.count / 2);
+        self.took = took;
+    }
+
+    /// How long a commit of `count` changes waits for more: not at all where only one is writing.
+    fn patience(&self, count: usize) -> Duration {
+        if count < self.count {
+            self.took.min(MOST_PATIENCE)
+        } else {
+            Duration::ZERO
+        }
     }
 }
 

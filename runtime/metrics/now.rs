@@ -29,6 +29,8 @@ pub struct GroupNow {
     pub queued: usize,
     /// Bytes of the stores of the generation that serves.
     pub memory: u64,
+    /// When it was saved last, in seconds of Unix time.
+    pub checkpoint: Option<u64>,
 }
 
 pub struct Gauges {
@@ -38,6 +40,7 @@ pub struct Gauges {
     in_flight: IntGaugeVec,
     queued: IntGaugeVec,
     group_memory: IntGaugeVec,
+    checkpoint: IntGaugeVec,
     memory: IntGauge,
     memory_limit: IntGauge,
     modules_found: IntGauge,
@@ -83,6 +86,11 @@ impl Gauges {
                 "Linear memories and tables of the generation that serves.",
                 &["group"],
             )?,
+            checkpoint: gauges(
+                "wasmhost_checkpoint_timestamp_seconds",
+                "When what the group remembers was saved last, as Unix time.",
+                &["group"],
+            )?,
             memory: gauge(
                 "wasmhost_guest_memory_bytes",
                 "Linear memories and tables of all stores.",
@@ -106,6 +114,7 @@ impl Gauges {
             &self.in_flight,
             &self.queued,
             &self.group_memory,
+            &self.checkpoint,
         ];
         of_groups.into_iter().for_each(IntGaugeVec::reset);
         self.control.set(i64::from(now.groups.is_some()));
@@ -115,6 +124,9 @@ impl Gauges {
             set(&self.in_flight, group.in_flight as u64);
             set(&self.queued, group.queued as u64);
             set(&self.group_memory, group.memory);
+            if let Some(seconds) = group.checkpoint {
+                set(&self.checkpoint, seconds);
+            }
             let state = |state: &str, count: usize| {
                 self.generations
                     .with_label_values(&[name.as_str(), state])

@@ -48,6 +48,7 @@ impl Digest {
             wire,
             instances,
             state,
+            checkpoint,
             limits,
             grants,
             drain,
@@ -89,6 +90,7 @@ impl Digest {
             State::Fresh => hash.number(0),
             State::Migrate => hash.number(1),
         };
+        hash.number(checkpoint.map_or(0, |every| every.as_nanos()));
         hash.limits(limits);
         hash.number(drain.as_nanos());
         hash.number(u128::from(*requests == Requests::Wait));
@@ -289,6 +291,7 @@ mod tests {
             wire: BTreeMap::new(),
             instances: Instances::Shared,
             state: State::Fresh,
+            checkpoint: None,
             limits: Limits::default(),
             grants: Grants::default(),
             drain: Duration::from_secs(30),
@@ -309,7 +312,7 @@ mod tests {
 
     #[test]
     fn every_part_of_a_group_counts() {
-        let changes: [fn(&mut GroupSpec); 39] = [
+        let changes: [fn(&mut GroupSpec); 40] = [
             |group| group.name = "shop2".into(),
             |group| group.components.extend([component("shop.a", b"11")]),
             |group| group.components.extend([component("shop.c", b"")]),
@@ -343,6 +346,7 @@ mod tests {
             |group| group.instances = Instances::Pool(1),
             |group| group.instances = Instances::Pool(2),
             |group| group.state = State::Migrate,
+            |group| group.checkpoint = Some(Duration::from_secs(30)),
             |group| group.limits.snapshot += 1,
             |group| group.limits.memory += 1,
             |group| group.limits.body += 1,

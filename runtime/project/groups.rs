@@ -229,6 +229,7 @@ impl Draft {
             wire: wire(&written.wire),
             instances: written.instances,
             state: written.state,
+            checkpoint: written.checkpoint,
             limits: written.limits.clone(),
             grants,
             drain: written.drain,

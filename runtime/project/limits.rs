@@ -56,7 +56,7 @@ impl Limits {
     pub(super) const CONNECTIONS: RangeInclusive<u64> = 1..=10_000;
     pub(super) const INSTANCES: RangeInclusive<u64> = 1..=100_000;
     pub(super) const CALL_SIZE: RangeInclusive<u64> = KIB..=1 << 30;
-    pub(super) const SNAPSHOT: RangeInclusive<u64> = 0..=1 << 30;
+    pub const SNAPSHOT: RangeInclusive<u64> = 0..=1 << 30;
     pub(super) const OUTPUT: RangeInclusive<u64> = 0..=1 << 30;
     pub(super) const KEYVALUE: RangeInclusive<u64> = 0..=1 << 50;
     /// Stores of one page component in a group with `instances = { pool = N }`.
@@ -65,6 +65,8 @@ impl Limits {
     pub(super) const PROBATION: RangeInclusive<u64> = 1..=1_000_000;
     pub(super) const TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Self::LONGEST;
 
+    /// Each one holds requests up for a moment.
+    pub(super) const CHECKPOINT: RangeInclusive<Duration> = Duration::from_secs(1)..=Self::LONGEST;
     pub(super) const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=Self::LONGEST;
     pub(super) const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
 

@@ -42,6 +42,7 @@ pub struct GroupManifest {
     pub wire: Vec<WireLine>,
     pub instances: Instances,
     pub state: State,
+    pub checkpoint: Option<Duration>,
     pub limits: Limits,
     pub grants: GrantLines,
     pub drain: Duration,
@@ -70,6 +71,7 @@ impl Default for GroupManifest {
             wire: Vec::new(),
             instances: Instances::default(),
             state: State::default(),
+            checkpoint: None,
             limits: Limits::default(),
             grants: GrantLines::default(),
             drain: Limits::DEFAULT_DRAIN,
@@ -140,6 +142,7 @@ fn group(entry: &Entry<'_>, claims: &mut Claims, patterns: &mut Patterns) -> Opt
         let instances = section.get("instances").and_then(|value| instances(&value));
         let instances = instances.unwrap_or_default();
         let state = state::state(section, instances);
+        let checkpoint = state::checkpoint(section, state);
         let routes = entries(section.get("routes"));
         let routes = routes
             .iter()
@@ -162,6 +165,7 @@ fn group(entry: &Entry<'_>, claims: &mut Claims, patterns: &mut Patterns) -> Opt
             wire,
             instances,
             state,
+            checkpoint,
             limits,
             grants,
             drain: drain.unwrap_or(Limits::DEFAULT_DRAIN),

@@ -227,6 +227,8 @@ pub struct GroupSpec {
     pub wire: BTreeMap<ComponentId, BTreeMap<String, ComponentId>>,
     pub instances: Instances,
     pub state: State,
+    /// How often what it remembers is saved to disk, if it is; only where it is handed over.
+    pub checkpoint: Option<Duration>,
     pub limits: Limits,
     pub grants: Grants,
     /// How long requests may go on in an old generation.
@@ -272,6 +274,7 @@ impl GroupSpec {
             wire: BTreeMap::new(),
             instances: Instances::default(),
             state: State::default(),
+            checkpoint: None,
             limits: Limits::default(),
             grants: Grants::default(),
             drain: Limits::DEFAULT_DRAIN,

@@ -204,6 +204,7 @@ async fn revive(standby: Standby, withdrawn: Withdrawn, number: u64, observer: O
     let succession = Succession {
         number,
         inherits: snapshots.is_some(),
+        begins_with: None,
         on_probation: false,
     };
     let spec = built.spec.clone();

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::causes::Contents;
+use super::{causes::Contents, checkpoints::Checkpoints};
 use crate::{
     generation::{Generation, Retirement, Snapshots},
     kept::Expected,
@@ -38,6 +38,8 @@ pub struct Running {
     /// What serves again where its probation fails, as long as that may be.
     pub standby: Option<Standby>,
     pub waits: Option<Duration>,
+    /// Where it has any.
+    pub checkpoints: Option<Checkpoints>,
 }
 
 /// A generation that was replaced, ready to be started once more.

@@ -12,6 +12,7 @@ mod back;
 mod begin;
 mod build;
 mod causes;
+mod checkpoints;
 pub mod control;
 pub mod debounce;
 mod deeds;
@@ -152,13 +153,14 @@ impl Reloader {
         self.serving.ready()
     }
 
-    /// Follows the tree, where there is a watch, answers those who ask, and carries out orders, until the task
-    /// is dropped.
+    /// Follows the tree, where there is a watch, answers those who ask, and carries out orders, until no request
+    /// comes any more; then it ends what serves.
     pub async fn run(
         mut self,
         mut watch: Option<Watch>,
         mut inbox: mpsc::Receiver<Ask>,
         mut orders: mpsc::Receiver<Order>,
+        over: CancellationToken,
     ) {
         self.follows = watch.is_some();
         if !self.follows {
@@ -196,10 +198,14 @@ impl Reloader {
                 Some((id, verdict)) = self.judged.recv() => (clock::now(), self.judged(&id, verdict)),
                 Some(ask) = inbox.recv() => (clock::now(), self.ask(ask)),
                 Some(order) = orders.recv() => (clock::now(), self.take_order(order)),
+                () = over.cancelled() => break,
                 () = sleep_until(wake) => (clock::now(), Input::Woken),
             };
             self.step(now, input);
         }
+        // It may have what serves answer nobody.
+        self.built = None;
+        self.serving.end().await;
     }
 
     fn step(&mut self, now: Instant, input: Input) {

@@ -7,8 +7,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Outcome, serving::Candidate};
 use crate::{
     artifact::Builder,
-    generation::Observer,
-    kept::{Expected, Folder},
+    generation::{Observer, Snapshots},
+    kept::{Checkpoint, Expected, Folder},
     prepare::{self, Exports, Readable, Succession},
     project::GroupSpec,
     status::Stages,
@@ -60,7 +60,7 @@ impl Preparation {
         let Self {
             builder,
             wanted,
-            succession,
+            mut succession,
             observer,
             kept,
             stages,
@@ -69,6 +69,9 @@ impl Preparation {
             Wanted::Readable(readable) => readable,
             Wanted::Unread(spec) => prepare::read(builder.clone(), spec).await?,
         };
+        if !succession.inherits && readable.spec.checkpoint.is_some() {
+            succession.begins_with = checkpoint(kept.clone(), readable.spec.name.clone()).await;
+        }
         let expected = expect(kept, readable.spec.clone());
         let prepared = prepare::prepare(builder, readable, exports, succession, observer, give_up);
         let (prepared, expected) = tokio::join!(prepared, expected);
@@ -97,4 +100,14 @@ async fn expect(kept: Arc<Folder>, spec: GroupSpec) -> Option<Expected> {
         .await
         .ok()
         .flatten()
+}
+
+/// What a group that does not serve remembered when it was saved last.
+async fn checkpoint(kept: Arc<Folder>, group: String) -> Option<Arc<Snapshots>> {
+    let name = group.clone();
+    let read = tokio::task::spawn_blocking(move || kept.kept.checkpoint(&name)).await;
+    let Checkpoint { taken, snapshots } = read.ok().flatten()?;
+    let time = humantime::format_rfc3339_seconds(taken.time);
+    tracing::info!(group, %time, bytes = taken.bytes, "it begins with its last checkpoint");
+    Some(snapshots)
 }

@@ -11,10 +11,12 @@ use tokio::{
     sync::mpsc::UnboundedSender,
     task::{AbortHandle, JoinSet},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     begin::Beginning,
     causes,
+    checkpoints::Checkpoints,
     control::Sight,
     group::{Group, Running, Standby},
     past::Past,
@@ -35,6 +37,7 @@ use crate::{
 };
 
 mod back;
+mod end;
 mod status;
 
 pub struct Serving {
@@ -58,6 +61,8 @@ pub struct Serving {
     past: BTreeMap<String, Past>,
     /// Who is told how probations end.
     judge: UnboundedSender<(GenerationId, Verdict)>,
+    /// Nothing is waited for any more.
+    ends: CancellationToken,
 }
 
 /// An old generation that still answers requests.
@@ -112,6 +117,7 @@ impl Serving {
             standings: BTreeMap::new(),
             past: BTreeMap::new(),
             judge,
+            ends: CancellationToken::new(),
         }
     }
 
@@ -140,6 +146,7 @@ impl Serving {
         Succession {
             number: self.next_number(group),
             inherits: serves,
+            begins_with: None,
             on_probation: serves,
         }
     }
@@ -203,7 +210,14 @@ impl Serving {
 
     /// A group that served in another life has no component any more.
     pub fn gone(&self, group: &str) {
+        self.forget(group);
+    }
+
+    /// The group is not served any more, and what it remembered is nobody's.
+    fn forget(&self, group: &str) {
         self.keeper.gone(group);
+        let folder = self.keeper.folder();
+        folder.remove_checkpoint(group, self.next_number(group));
     }
 
     /// One table with all candidates in the place of what served before, which is let go. Groups that are
@@ -226,13 +240,12 @@ impl Serving {
 
     /// Takes groups that have no component left out of service.
     pub fn remove<'a>(&mut self, groups: impl Iterator<Item = &'a String>) {
-        let removed: Vec<_> = groups
-            .inspect(|name| {
-                tracing::info!("the group {name} has no component any more, and is not served any more");
-                self.keeper.gone(name);
-            })
-            .filter_map(|name| self.groups.remove(name)?.running)
-            .collect();
+        let mut removed = Vec::new();
+        for name in groups {
+            tracing::info!("the group {name} has no component any more, and is not served any more");
+            self.forget(name);
+            removed.extend(self.groups.remove(name).and_then(|group| group.running));
+        }
         self.publish();
         removed.into_iter().for_each(|running| self.retire(running));
     }
@@ -302,6 +315,19 @@ impl Serving {
             *component = component.left();
         }
         let (name, digest) = (spec.name.clone(), spec.digest);
+        let folder = self.keeper.folder();
+        let checkpoints = match spec.checkpoint {
+            Some(every) => Some(Checkpoints::start(
+                &generation,
+                every,
+                folder,
+                self.reporter.clone(),
+            )),
+            None => {
+                folder.remove_checkpoint(&name, number);
+                None
+            }
+        };
         group.running = Some(Running {
             generation,
             retirement,
@@ -316,6 +342,7 @@ impl Serving {
             expected,
             standby,
             waits,
+            checkpoints,
         });
         self.past.entry(name.clone()).or_default().add(number, digest);
         self.newest.insert(name, number);
@@ -370,6 +397,14 @@ impl Serving {
         let reporter = self.reporter.clone();
         let id = retirement.id.clone();
         let (draining, generation) = (id.clone(), retirement.generation());
+        let (ends, deadline) = (self.ends.clone(), clock::sleep(deadline));
+        let deadline = async move {
+            tokio::select! {
+                () = deadline => {}
+                // Nothing is waited for any more.
+                () = ends.cancelled() => {}
+            }
+        };
         let drained = drain(retirement, deadline);
         let task = self.retiring.spawn(async move {
             let drained = drained.await;
@@ -464,7 +499,7 @@ impl Serving {
                     generation,
                     request: name.request().map(str::to_owned),
                     trace: name.trace().map(str::to_owned),
-                    component: name.component,
+                    component: name.component.clone(),
                     message,
                 },
                 Incident::Recovered => Event::Recovered { group, generation },

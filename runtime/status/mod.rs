@@ -85,6 +85,14 @@ pub enum Event {
         group: String,
         generation: u64,
     },
+    /// What a generation remembers was saved; it answered nobody meanwhile.
+    Checkpointed {
+        group: String,
+        generation: u64,
+        bytes: u64,
+        #[serde(serialize_with = "millis")]
+        ms: Duration,
+    },
     /// So many events are missing here: whoever takes them did not keep up, or could not.
     Lost {
         count: u64,

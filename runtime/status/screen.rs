@@ -70,7 +70,7 @@ impl Paint {
                 format!("{title}: {reason}\n{group}@{to} has the content before it")
             }
             Event::Lost { count } => format!("{count} events were not printed"),
-            Event::Retired { .. } | Event::Recovered { .. } => return None,
+            Event::Retired { .. } | Event::Recovered { .. } | Event::Checkpointed { .. } => return None,
         })
     }
 

@@ -64,6 +64,15 @@ pub fn render(event: &Event) -> String {
             ..
         } => format!("reverted {group}@{from} -> {to}: {reason}"),
         Event::Recovered { group, generation } => format!("recovered {group}@{generation} with a new store"),
+        Event::Checkpointed {
+            group,
+            generation,
+            bytes,
+            ms,
+        } => {
+            let ms = ms.as_secs_f64() * 1e3;
+            format!("checkpointed {group}@{generation}: {bytes} bytes, saved in {ms:.1} ms")
+        }
         Event::Lost { count } => format!("lost: {count} events were not printed"),
     }
 }

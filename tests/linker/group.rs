@@ -106,7 +106,7 @@ impl Running {
         let starting = Generation::start(
             id,
             artifact,
-            Plan::of(spec, false, None),
+            Plan::of(spec),
             Files::new(&spec.name, spec.files.clone()),
             observer,
         );

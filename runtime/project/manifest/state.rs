@@ -1,6 +1,8 @@
-//! `state` of a group: what becomes of what its components remember.
+//! `state` and `checkpoint` of a group: what becomes of what its components remember.
 
-use crate::project::{Instances, State, toml_reader::Section};
+use std::time::Duration;
+
+use crate::project::{Instances, Limits, State, toml_reader::Section};
 
 /// What is written of it. Only a group of one store has one state that could be handed over.
 pub fn state(section: &mut Section<'_>, instances: Instances) -> State {
@@ -25,4 +27,17 @@ pub fn state(section: &mut Section<'_>, instances: Instances) -> State {
             State::Fresh
         }
     }
+}
+
+/// How often it is saved, where that is written. What could not be loaded again need not be.
+pub fn checkpoint(section: &mut Section<'_>, state: State) -> Option<Duration> {
+    let value = section.get("checkpoint")?;
+    if state != State::Migrate {
+        return value.wrong(
+            "checkpoint-without-state",
+            "checkpoint needs state = \"migrate\": only what is handed over at a swap can be saved and loaded",
+            Some("write `state = \"migrate\"` beside it, or leave `checkpoint` out".to_owned()),
+        );
+    }
+    value.duration(Limits::CHECKPOINT)
 }

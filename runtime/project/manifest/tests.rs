@@ -487,6 +487,22 @@ fn only_a_group_of_one_store_has_a_state_to_hand_over() {
 }
 
 #[test]
+fn only_what_is_handed_over_is_saved_from_time_to_time() {
+    let manifest = good("[groups.shop]\nstate = \"migrate\"\ncheckpoint = \"30s\"\n");
+    let shop = &manifest.groups["shop"];
+    assert_eq!(shop.checkpoint, Some(Duration::from_secs(30)));
+    check(
+        "[groups.a]\ncheckpoint = \"30s\"\n[groups.b]\nstate = \"migrate\"\ncheckpoint = \"1ms\"\n\
+         [groups.c]\nstate = \"migrate\"\nchekpoint = \"30s\"\n",
+        &[
+            "2:14 checkpoint-without-state: checkpoint needs state = \"migrate\": only what is handed over at a swap can be saved and loaded | write `state = \"migrate\"` beside it, or leave `checkpoint` out",
+            "5:14 manifest-value: groups.b.checkpoint must be a time such as \"10s\" or \"500ms\", from 1s to 30days, not \"1ms\"",
+            "8:1 manifest-unknown-key: unknown key chekpoint in groups.c | did you mean checkpoint?",
+        ],
+    );
+}
+
+#[test]
 fn a_probation_counts_traps_among_its_requests() {
     let probation = |written: &str| {
         let manifest = good(&format!("[groups.shop.swap]\nprobation = {written}\n"));

@@ -51,6 +51,10 @@ impl Serving {
                 .as_ref()
                 .is_some_and(|running| running.standby.is_some()),
             pinned: self.standing(name).pinned,
+            checkpoint: group
+                .running
+                .as_ref()
+                .and_then(|running| running.checkpoints.as_ref()?.last()),
         }
     }
 
