@@ -5,7 +5,6 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output},
     time::{Duration, Instant},
@@ -171,8 +170,15 @@ fn the_container_file_makes_a_server() {
     let command: Vec<&str> = command.split(' ').collect();
     let site = Tree::empty();
     site.copy_from(example());
-    // It is another user who reads it.
-    fs::set_permissions(site.root(), fs::Permissions::from_mode(0o755)).unwrap();
+    let readable = || {
+        // It is another user who reads it.
+        let changed = Command::new("chmod")
+            .args(["-R", "a+rX"])
+            .arg(site.root())
+            .status();
+        assert!(changed.unwrap().success());
+    };
+    readable();
     let mount = format!("{}:/srv/wasmhost:ro", site.root().display());
     let run = [
         "run",
@@ -204,6 +210,7 @@ fn the_container_file_makes_a_server() {
 
     // What changes outside is served inside.
     site.put("shop/static/site.css", "body { color: black }");
+    readable();
     until("it swaps", || {
         let home = client.get("/").unwrap();
         (home.generation() == Some("shop@2")).then_some(())
