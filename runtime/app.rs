@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -16,18 +19,19 @@ use crate::{
     clock,
     diagnostic::Diagnostic,
     engine::{self, Ticking},
+    fleet::{self, FleetAddress, Member},
     kept::{Keeper, Kept},
     keyvalue::{FILE, Spaces},
     logging::Logging,
     metrics::Metrics,
-    orders::{self, Order},
-    project::{Address, Project, ServerLimits, ServerSpec},
+    orders::{self, Order, Orders},
+    project::{Address, FleetSpec, Project, ServerLimits, ServerSpec},
     release::{self, Follower, Reference},
     reload::{Mode, Reloader, Watch},
     router,
     server::{self, Accounts, Recorder, Server},
     service,
-    status::{self, Ask, Event, Format, Journal, Reporter, Tap, Writer},
+    status::{self, Ask, Event, Format, Journal, ReadyGroup, Reporter, Tap, Writer},
     tracer::Tracer,
 };
 
@@ -53,7 +57,18 @@ pub struct Config {
     /// The pages that follow what is served: a developer's server.
     pub browser: Option<Browser>,
     /// What puts releases at the root.
-    pub releases: Option<Follower>,
+    pub releases: Releases,
+}
+
+/// Where releases come from.
+#[derive(Default)]
+pub enum Releases {
+    /// There are none: the root is a tree of the user's.
+    #[default]
+    None,
+    Followed(Box<Follower>),
+    /// A fleet decides which one is served.
+    Fleet(Box<Member>),
 }
 
 /// A server whose first generations are ready and whose sockets are bound.
@@ -70,7 +85,10 @@ pub struct App {
     writer: Writer,
     /// Guests are interrupted as long as it lives.
     ticking: Ticking,
-    releases: Option<Follower>,
+    releases: Releases,
+    fleet: FleetSpec,
+    /// What was taken back here, for the fleet.
+    reverted: mpsc::UnboundedReceiver<String>,
 }
 
 impl Config {
@@ -84,7 +102,26 @@ impl Config {
         self.root = releases.root();
         // A release changes as a whole, and that is told.
         self.frozen = true;
-        self.releases = Some(releases);
+        self.releases = Releases::Followed(Box::new(releases));
+        Ok(())
+    }
+
+    /// Serves what a fleet has committed.
+    /// Errors: it is not to be had, and nothing of it was.
+    pub async fn join(
+        &mut self,
+        address: &FleetAddress,
+        credentials: Option<&Path>,
+        reference: Reference,
+        every: Duration,
+    ) -> Result<(), Vec<Diagnostic>> {
+        let here = || PathBuf::from(".wasmhost");
+        let state_dir = self.state_dir.get_or_insert_with(here);
+        let member = fleet::join(address, credentials, state_dir, reference, every).await;
+        let member = member.map_err(|error| vec![error])?;
+        self.root = member.root();
+        self.frozen = true;
+        self.releases = Releases::Fleet(Box::new(member));
         Ok(())
     }
 
@@ -100,13 +137,14 @@ impl Config {
         let state_dir = self.state_dir.clone().unwrap_or_else(|| root.join(".wasmhost"));
         let kept = Kept::new(&state_dir, &root);
         let (project, watch) = self.read(&root, &kept)?;
-        let spec = server_spec(&project, &kept, self.listen);
+        let spec = server_spec(&project, &kept, self.listen.clone());
         let listeners = server::bind(&spec).await?;
         let (ticking, builder) = start_engine(&state_dir, &spec.limits).map_err(one)?;
         let metrics = Metrics::new().map_err(|error| one(no_metrics(&error)))?;
         let no_thread = |error| one(no_thread(&root, &error));
         let tracer = Tracer::start().map_err(one)?;
-        let reported = start_reporting(self.format, &state_dir, &metrics, &tracer, self.browser.as_ref());
+        let (tap, reverted) = self.tap();
+        let reported = start_reporting(self.format, &state_dir, &metrics, &tracer, tap);
         let (reporter, writer) = reported.map_err(no_thread)?;
         let admin = Admin::bind(&state_dir, spec.admin.as_ref()).await.map_err(one)?;
         let keeper = Keeper::start(kept.clone()).map_err(no_thread)?;
@@ -116,7 +154,7 @@ impl Config {
         let (router, publisher) = router::router();
         let (reporting, counting) = (reporter.clone(), metrics.clone());
         let reloader = Reloader::new(root.clone(), builder, publisher, reporting, counting, keeper);
-        let mut reloader = reloader.patient(self.browser.is_some());
+        let mut reloader = self.held(reloader.patient(self.browser.is_some()));
         reloader.load(project, &kept).await?;
         let ((inbox, asking), (orders, ordered)) = (status::inbox(), orders::orders());
         let desk = Desk {
@@ -137,10 +175,7 @@ impl Config {
             router,
             inbox,
             metrics,
-            accounts: Accounts {
-                tracer: tracer.clone(),
-                access_log: self.access_log,
-            },
+            accounts: accounts(&tracer, self.access_log),
             recorder: self.recorder,
             limits: spec.limits,
             browser: self.browser,
@@ -158,7 +193,28 @@ impl Config {
             writer,
             ticking,
             releases: self.releases,
+            fleet: spec.fleet,
+            reverted,
         })
+    }
+
+    /// In a fleet, nothing is committed before the fleet has committed it.
+    fn held(&self, mut reloader: Reloader) -> Reloader {
+        if let Releases::Fleet(member) = &self.releases {
+            reloader.hold(member.is_new());
+        }
+        reloader
+    }
+
+    /// Who is told of each event, and what the fleet is told thereby.
+    fn tap(&self) -> (Option<Tap>, mpsc::UnboundedReceiver<String>) {
+        let (taken_back, reverted) = mpsc::unbounded_channel();
+        let tap = match (&self.browser, &self.releases) {
+            (Some(browser), _) => Some(tap(browser.clone())),
+            (None, Releases::Fleet(_)) => Some(tell_reverted(taken_back)),
+            (None, _) => None,
+        };
+        (tap, reverted)
     }
 
     /// The tree as it lies there, or what is wrong with it, and the watch over it.
@@ -187,9 +243,29 @@ impl Config {
 
 type Tree = Result<Project, Vec<Diagnostic>>;
 
+fn accounts(tracer: &Tracer, access_log: bool) -> Accounts {
+    Accounts {
+        tracer: tracer.clone(),
+        access_log,
+    }
+}
+
 /// Pages are told of each event.
 fn tap(browser: Browser) -> Tap {
     Arc::new(move |event| browser.tell(event))
+}
+
+/// The fleet is told of what its probation has taken back here.
+fn tell_reverted(taken_back: mpsc::UnboundedSender<String>) -> Tap {
+    Arc::new(move |event| {
+        if let Event::Reverted {
+            group, from, reason, ..
+        } = event
+        {
+            // Whoever ends has nothing to tell any more.
+            let _ = taken_back.send(format!("{group}@{from} was reverted: {reason}"));
+        }
+    })
 }
 
 impl App {
@@ -214,27 +290,37 @@ impl App {
             writer,
             ticking,
             releases,
+            fleet,
+            reverted,
         } = self;
-        let groups = reloader.ready();
-        let mut serving = tokio::spawn(server.run(desk.stop.clone()));
-        let url = desk.url.clone();
-        reporter.publish(Event::Ready { url, groups });
-        if let Some(url) = &desk.admin_url {
-            tracing::info!("the dashboard is at {url}");
-        }
-        // Its file goes with it.
-        let mut steering = JoinSet::new();
-        steering.spawn(service::run(desk.orders.clone(), desk.stop.clone()));
-        if let Some(releases) = releases {
-            steering.spawn(releases.run(desk.orders.clone(), desk.stop.clone()));
-        }
-        steering.spawn(admin.run(desk));
+        let mut groups = reloader.ready();
         // Frozen: nothing is swapped without an order, so no request waits for a change.
         if watch.is_none() {
             asking.close();
         }
         let over = CancellationToken::new();
         let mut reloading = tokio::spawn(reloader.run(watch, asking, ordered, over.clone()));
+        let (orders, stop) = (desk.orders.clone(), desk.stop.clone());
+        // The admin socket's file goes with it.
+        let mut steering = JoinSet::new();
+        match releases {
+            Releases::None => {}
+            Releases::Followed(follower) => drop(steering.spawn(follower.run(orders.clone(), stop.clone()))),
+            Releases::Fleet(member) => {
+                let (gate, opened) = oneshot::channel();
+                let reporter = reporter.clone();
+                steering.spawn(member.run(fleet, orders.clone(), reporter, reverted, gate, stop.clone()));
+                groups = committed(opened, &orders, &stop).await.unwrap_or(groups);
+            }
+        }
+        let mut serving = tokio::spawn(server.run(stop.clone()));
+        let url = desk.url.clone();
+        reporter.publish(Event::Ready { url, groups });
+        if let Some(url) = &desk.admin_url {
+            tracing::info!("the dashboard is at {url}");
+        }
+        steering.spawn(service::run(orders, stop));
+        steering.spawn(admin.run(desk));
         tokio::select! {
             _ = &mut serving => {
                 over.cancel();
@@ -254,6 +340,21 @@ impl App {
     }
 }
 
+/// What serves when the fleet's member has come to what is committed, or cannot.
+async fn committed(
+    opened: oneshot::Receiver<()>,
+    orders: &Orders,
+    stop: &CancellationToken,
+) -> Option<Vec<ReadyGroup>> {
+    tokio::select! {
+        // Where it ended, what there is serves.
+        _ = opened => {}
+        () = stop.cancelled() => return None,
+    }
+    let running = orders.status().await.ok()?;
+    Some(running.groups.into_values().map(|group| group.serving).collect())
+}
+
 /// The manifest's, or what was kept of it, but for what the command line says.
 fn server_spec(project: &Tree, kept: &Kept, listen: Vec<Address>) -> ServerSpec {
     let mut spec = match project {
@@ -271,11 +372,11 @@ fn start_reporting(
     state_dir: &Path,
     metrics: &Metrics,
     tracer: &Tracer,
-    browser: Option<&Browser>,
+    tap: Option<Tap>,
 ) -> std::io::Result<(Reporter, Writer)> {
     let started = status::start(format, open_journal(state_dir), metrics.clone(), tracer.clone());
     let (reporter, writer) = started?;
-    Ok((reporter.with_tap(browser.cloned().map(tap)), writer))
+    Ok((reporter.with_tap(tap), writer))
 }
 
 fn start_engine(state_dir: &Path, limits: &ServerLimits) -> Result<(Ticking, Builder), Diagnostic> {

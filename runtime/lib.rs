@@ -90,6 +90,9 @@ pub mod dev;
 // Trees as artifacts of a registry.
 pub mod release;
 
+// Servers that swap as one.
+pub mod fleet;
+
 // Everything put together.
 pub mod app;
 

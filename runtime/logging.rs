@@ -13,7 +13,7 @@ use tracing_subscriber::{
 use crate::feed::Feed;
 
 /// Of their own doings these two say what looks like trouble, and is none.
-const DEFAULT: &str = "info,notify=error,wasmtime_internal_cache=error";
+const DEFAULT: &str = "info,notify=error,wasmtime_internal_cache=error,async_nats=error";
 /// The variable that says how much is logged.
 const VARIABLE: &str = "WASMHOST_LOG";
 

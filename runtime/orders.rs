@@ -40,6 +40,21 @@ pub enum Order {
         pinned: bool,
         reply: Reply<Result<(), Vec<Diagnostic>>>,
     },
+    /// Have all that lies on disk ready but the commit; answered when it is, or refused.
+    Prepare(Reply<Result<(), Vec<Diagnostic>>>),
+    /// Serve what was prepared, in one step.
+    Commit(Reply<Result<(), Uncommitted>>),
+    /// What was prepared is not wanted any more.
+    GiveUp(Reply<()>),
+}
+
+/// Why what was prepared is not served.
+#[derive(Debug)]
+pub enum Uncommitted {
+    /// It is not there any more.
+    Lost,
+    /// It could not be committed after all.
+    Refused(Vec<Diagnostic>),
 }
 
 /// What became of a roll-back.
@@ -131,6 +146,18 @@ impl Orders {
     pub async fn pin(&self, group: String, pinned: bool) -> Result<Result<(), Vec<Diagnostic>>, NoControl> {
         let order = |reply| Order::Pin { group, pinned, reply };
         self.give(order).await
+    }
+
+    pub async fn prepare(&self) -> Result<Result<(), Vec<Diagnostic>>, NoControl> {
+        self.give(Order::Prepare).await
+    }
+
+    pub async fn commit(&self) -> Result<Result<(), Uncommitted>, NoControl> {
+        self.give(Order::Commit).await
+    }
+
+    pub async fn give_up(&self) -> Result<(), NoControl> {
+        self.give(Order::GiveUp).await
     }
 
     async fn give<T>(&self, order: impl FnOnce(Reply<T>) -> Order) -> Result<T, NoControl> {

@@ -27,6 +27,8 @@ mod detection;
 mod dev;
 mod engines;
 mod events;
+mod fleet;
+mod fleet_simulation;
 mod fuzz;
 mod grants;
 mod handlers;

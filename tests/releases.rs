@@ -19,7 +19,7 @@ fn push_as(tree: &Tree, release: &str, docker: &Path) -> Output {
     command.args([release, "--json"]).output().unwrap()
 }
 
-fn push(tree: &Tree, release: &str) -> Value {
+pub fn push(tree: &Tree, release: &str) -> Value {
     let output = push_as(tree, release, Path::new("/nowhere"));
     assert!(
         output.status.success(),

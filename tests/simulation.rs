@@ -11,7 +11,7 @@ mod edits;
 mod guarantees;
 mod host;
 mod mutants;
-mod random;
+pub mod random;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

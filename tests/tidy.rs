@@ -52,6 +52,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("open", &["cli"]),
     ("cargo_metadata", &["build"]),
     ("toml_edit", &["scaffold", "release/gather.rs"]),
+    ("async_nats", &["fleet/nats.rs", "keyvalue/nats.rs"]),
     ("oci_client", &["release"]),
     ("docker_credential", &["release/credentials.rs"]),
     ("sha2", &["release/artifact.rs"]),
@@ -71,6 +72,7 @@ const REAL_TIME: &[&str] = &[
     "service",
     "admin",
     "keyvalue/redis.rs",
+    "fleet",
     "server/mod.rs",
     // A developer's loop, which no test of a tree starts.
     "build",

@@ -13,7 +13,7 @@ use super::{
     signals::Signals,
 };
 use crate::{
-    app::{App, Config},
+    app::{App, Config, Releases},
     browser::{self, Browser},
     dev::Dev,
     diagnostic::Diagnostic,
@@ -114,7 +114,7 @@ fn config(arguments: &Arguments, root: PathBuf, browser: Browser, logging: Loggi
         watch: Mode::Auto,
         logging,
         access_log: false,
-        releases: None,
+        releases: Releases::None,
         movable_clock: false,
         browser: Some(browser),
     }

@@ -3,6 +3,7 @@
 mod build;
 mod check;
 mod dev;
+mod fleet;
 mod graph;
 mod inspect;
 mod journal;
@@ -52,6 +53,7 @@ enum Command {
     Journal(journal::Arguments),
     Kv(kv::Arguments),
     Push(push::Arguments),
+    Fleet(fleet::Arguments),
     Swap(steer::Swap),
     Rollback(steer::Rollback),
     Pin(steer::Pin),
@@ -93,6 +95,7 @@ pub fn run() -> ExitCode {
         Command::Journal(arguments) => journal::run(arguments),
         Command::Kv(arguments) => kv::run(arguments),
         Command::Push(arguments) => push::run(&arguments),
+        Command::Fleet(arguments) => fleet::run(&arguments),
         Command::Swap(arguments) => steer::swap(arguments),
         Command::Rollback(arguments) => steer::rollback(arguments),
         Command::Pin(arguments) => steer::pin(arguments),

@@ -7,10 +7,16 @@ use std::{
 
 use http::HeaderName;
 
-use super::{build::Limit, no_runtime, runtime, signals::Signals};
+use super::{
+    build::Limit,
+    fleet::{fleet_address, fleet_of_environment},
+    no_runtime, runtime,
+    signals::Signals,
+};
 use crate::{
-    app::Config,
+    app::{Config, Releases},
     diagnostic::Diagnostic,
+    fleet::FleetAddress,
     logging::{LogFormat, Logging},
     project::Address,
     release::reference,
@@ -47,6 +53,13 @@ pub struct Arguments {
     /// How often a registry is asked whether the release is another one.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     poll: Duration,
+    /// Swap as one with the other servers of this fleet, nats://HOST:PORT/NAME: what all of them can serve is
+    /// committed, and nothing else is served. The variable WASMHOST_FLEET does the same, and shows no password.
+    #[arg(long, value_name = "URL", value_parser = fleet_address)]
+    fleet: Option<FleetAddress>,
+    /// Who this server is to NATS: a file of NATS' own (.creds).
+    #[arg(long, value_name = "FILE")]
+    fleet_credentials: Option<PathBuf>,
     /// Do not watch the tree: swap only on `wasmhost swap`.
     #[arg(long)]
     frozen: bool,
@@ -84,6 +97,24 @@ pub enum FormatArgument {
     Json,
 }
 
+impl From<FormatArgument> for Format {
+    fn from(argument: FormatArgument) -> Self {
+        match argument {
+            FormatArgument::Text => Self::Text,
+            FormatArgument::Json => Self::Json,
+        }
+    }
+}
+
+impl From<WatchArgument> for Mode {
+    fn from(argument: WatchArgument) -> Self {
+        match argument {
+            WatchArgument::Auto => Self::Auto,
+            WatchArgument::Poll => Self::Poll,
+        }
+    }
+}
+
 impl Arguments {
     pub fn log_format(&self) -> LogFormat {
         match self.log_format {
@@ -102,6 +133,8 @@ pub fn run(arguments: Arguments, logging: Logging) -> Result<(), Vec<Diagnostic>
         access_log,
         state_dir,
         poll,
+        fleet,
+        fleet_credentials,
         frozen,
         watch,
         record,
@@ -112,27 +145,21 @@ pub fn run(arguments: Arguments, logging: Logging) -> Result<(), Vec<Diagnostic>
     } = arguments;
     let release = root.to_str().filter(|root| root.starts_with("oci://"));
     let release = release.map(reference).transpose().map_err(|error| vec![error])?;
+    let fleet = named_fleet(fleet, release.is_some())?;
     if build && release.is_none() {
         super::build::build(root.clone(), &limit)?;
     }
-    let format = match format {
-        FormatArgument::Text => Format::Text,
-        FormatArgument::Json => Format::Json,
-    };
     let recording = record.map(|file| start_recording(&file, &redact)).transpose()?;
     let (recorder, recording) = recording.unzip();
     let mut config = Config {
         root,
         listen,
-        format,
+        format: format.into(),
         state_dir,
         frozen,
-        watch: match watch {
-            WatchArgument::Auto => Mode::Auto,
-            WatchArgument::Poll => Mode::Poll,
-        },
+        watch: watch.into(),
         browser: None,
-        releases: None,
+        releases: Releases::None,
         recorder,
         logging,
         access_log,
@@ -142,8 +169,11 @@ pub fn run(arguments: Arguments, logging: Logging) -> Result<(), Vec<Diagnostic>
     let served = runtime.block_on(async {
         let signals = Signals::listen().map_err(|error| vec![no_runtime(&error)])?;
         let app = async {
-            if let Some(release) = release {
-                config.follow(release, poll).await?;
+            let credentials = fleet_credentials.as_deref();
+            match (release, &fleet) {
+                (Some(release), Some(fleet)) => config.join(fleet, credentials, release, poll).await?,
+                (Some(release), None) => config.follow(release, poll).await?,
+                (None, _) => {}
             }
             config.build(signals.first.clone()).await
         };
@@ -159,6 +189,20 @@ pub fn run(arguments: Arguments, logging: Logging) -> Result<(), Vec<Diagnostic>
     runtime.shutdown_timeout(TASKS_END);
     recording.into_iter().for_each(Recording::finish);
     served.map(|writer| writer.into_iter().for_each(Writer::finish))
+}
+
+/// Errors: there is one, and no release that it could serve.
+fn named_fleet(
+    fleet: Option<FleetAddress>,
+    has_release: bool,
+) -> Result<Option<FleetAddress>, Vec<Diagnostic>> {
+    let fleet = fleet.map_or_else(fleet_of_environment, |fleet| Ok(Some(fleet)))?;
+    if fleet.is_some() && !has_release {
+        let message = "a fleet serves releases of a registry, and ROOT is a folder";
+        let help = "push it with `wasmhost push ROOT REFERENCE`, and serve oci://REFERENCE";
+        return Err(vec![Diagnostic::new("fleet-release", message).help(help)]);
+    }
+    Ok(fleet)
 }
 
 fn start_recording(file: &Path, redact: &[HeaderName]) -> Result<(Recorder, Recording), Vec<Diagnostic>> {

@@ -218,7 +218,7 @@ impl Generation {
         })?;
         let memory = provision.memory();
         let server_memory = artifact.engines.memory.clone();
-        let setting = Setting {
+        let setting = Arc::new(Setting {
             provision,
             id: id.clone(),
             pace: Pace::new(&id.group, &artifact),
@@ -234,8 +234,7 @@ impl Generation {
             migrates: state == State::Migrate,
             inherits,
             memory: Memory::new(begins_with),
-        };
-        let setting = Arc::new(setting);
+        });
         let (stores, over) = Stores::start(instances, setting.clone()).await?;
         setting.provision.serves();
         let generation = Arc::new(Self {

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::*;
 use crate::project::{
-    self, Component, ComponentId, Directory, Grants, Instances, Limits, Origin, Probation, Requests, Route,
-    ServerLimits, StaticFile, TlsFiles,
+    self, Component, ComponentId, Directory, FleetSpec, Grants, Instances, Limits, Origin, Probation,
+    Requests, Route, ServerLimits, StaticFile, TlsFiles,
 };
 
 fn spec(name: &str, content: &str) -> GroupSpec {
@@ -77,6 +77,7 @@ fn server_spec() -> ServerSpec {
             ..ServerLimits::default()
         },
         admin: None,
+        fleet: FleetSpec::default(),
     }
 }
 

@@ -247,6 +247,10 @@ impl Thread {
 }
 
 /// The next of the queue: what is there, or comes as long as `patience` lasts.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the processor is theirs who are waited for"
+)]
 fn next_job(queue: &mut mpsc::Receiver<Job>, patience: Duration, began: Instant) -> Option<Job> {
     loop {
         if let Ok(job) = queue.try_recv() {
@@ -255,7 +259,7 @@ fn next_job(queue: &mut mpsc::Receiver<Job>, patience: Duration, began: Instant)
         if began.elapsed() >= patience {
             return None;
         }
-        // The processor is theirs meanwhile. Waiting at the queue would wake this thread for each of them.
+        // Waiting at the queue would wake this thread for each of them.
         thread::sleep(LOOK);
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+};
 
 use super::{labels::Labels, register};
 
@@ -23,6 +25,12 @@ pub struct Swaps {
     drains: Histogram,
     aborted: IntCounterVec,
     events_lost: IntCounter,
+    fleet: Fleet,
+}
+
+struct Fleet {
+    commit: IntGauge,
+    stale: IntGauge,
 }
 
 /// What one swap took.
@@ -88,6 +96,7 @@ impl Swaps {
                 "Requests that were ended at their generation's drain deadline.",
                 &["group"],
             )?,
+            fleet: fleet(registry)?,
             events_lost: counter(
                 "wasmhost_events_lost_total",
                 "Events that nobody could write down.",
@@ -142,4 +151,27 @@ impl Swaps {
     pub fn lost(&self, count: u64) {
         self.events_lost.inc_by(count);
     }
+
+    pub fn committed(&self, number: u64) {
+        self.fleet.commit.set(i64::try_from(number).unwrap_or(i64::MAX));
+        self.fleet.stale.set(0);
+    }
+
+    pub fn stale(&self) {
+        self.fleet.stale.set(1);
+    }
+}
+
+fn fleet(registry: &Registry) -> prometheus::Result<Fleet> {
+    let gauge = |name: &str, help: &str| register(registry, IntGauge::new(name, help)?);
+    Ok(Fleet {
+        commit: gauge(
+            "wasmhost_fleet_commit",
+            "The number of the fleet's commit that is served; 0 outside of a fleet.",
+        )?,
+        stale: gauge(
+            "wasmhost_fleet_stale",
+            "1 where what is served is not, or may not be, what the fleet has committed.",
+        )?,
+    })
 }

@@ -135,6 +135,28 @@ pub struct ServerSpec {
     pub limits: ServerLimits,
     #[serde(default)]
     pub admin: Option<AdminSpec>,
+    #[serde(default)]
+    pub fleet: FleetSpec,
+}
+
+/// What the servers of a fleet agree about: `[server.fleet]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetSpec {
+    /// A server that gives no sign of life for so long does not count.
+    pub lease: Duration,
+    /// So many servers that are ready will do once `patience` is over; `None` for all that live.
+    pub quorum: Option<u64>,
+    pub patience: Duration,
+}
+
+impl Default for FleetSpec {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(5),
+            quorum: None,
+            patience: Duration::from_secs(60),
+        }
+    }
 }
 
 /// Where the admin interface listens beside its socket, and where the token lies that opens it.
@@ -159,6 +181,7 @@ impl Default for ServerSpec {
             tls: None,
             limits: ServerLimits::default(),
             admin: None,
+            fleet: FleetSpec::default(),
         }
     }
 }
@@ -184,6 +207,7 @@ impl ServerSpec {
                 listen,
                 token: token.relative_to(folder),
             }),
+            fleet: self.fleet,
         }
     }
 }

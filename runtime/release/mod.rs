@@ -14,9 +14,11 @@ mod gather;
 mod pull;
 mod push;
 mod registry;
+mod source;
 mod store;
 
 pub use follow::{Follower, start};
 pub use oci_client::Reference;
 pub use push::{Pushed, push};
 pub use registry::reference;
+pub use source::{Source, digest};

@@ -65,6 +65,15 @@ impl Registry {
         })
     }
 
+    /// The same repository's release with this digest.
+    pub fn at(&self, digest: &str) -> Self {
+        Self {
+            client: self.client.clone(),
+            auth: self.auth.clone(),
+            reference: self.reference.clone_with_digest(digest.to_owned()),
+        }
+    }
+
     /// The digest that the reference stands for now.
     pub async fn digest(&self) -> Result<String, Diagnostic> {
         let digest = self

@@ -6,6 +6,7 @@
 //! STATE/release/blobs/38b2cd84…
 //! STATE/release/trees/4be11bbd…/shop/page.wasm
 //! STATE/release/current -> trees/4be11bbd…
+//! STATE/release/committed -> trees/4be11bbd…      in a fleet
 //! ```
 
 use std::{
@@ -22,6 +23,7 @@ use crate::project::{MANIFEST, make_state_folder};
 /// Trees beside the one that is served: so much can be gone back to without the registry.
 const OLDER: usize = 2;
 const UNFINISHED: &str = ".new-";
+const COMMITTED: &str = "committed";
 
 pub struct Store {
     folder: PathBuf,
@@ -42,8 +44,7 @@ impl Store {
 
     /// The digest of the release that is served; `None` also where its tree is gone.
     pub fn current(&self) -> Option<String> {
-        let tree = fs::read_link(self.root()).ok().filter(|_| self.root().is_dir())?;
-        Some(format!("sha256:{}", tree.file_name()?.to_str()?))
+        self.leads_to("current")
     }
 
     /// True where the bytes of a layer are there, and are its bytes.
@@ -74,13 +75,42 @@ impl Store {
             fs::rename(unfinished.path(), &tree)?;
             sync(&trees)?;
         }
+        self.point(digest).map(drop)
+    }
+
+    /// Has `current` lead to a release, if its tree is there.
+    pub fn point(&self, digest: &str) -> io::Result<bool> {
+        let Ok(tree) = File::open(self.folder.join("trees").join(hex(digest))) else {
+            return Ok(false);
+        };
         // The newest to be served is not the first to be tidied up.
-        File::open(&tree)?.set_modified(SystemTime::now())?;
-        let link = self.folder.join(format!("{UNFINISHED}current"));
+        tree.set_modified(SystemTime::now())?;
+        self.link("current", digest)?;
+        Ok(true)
+    }
+
+    /// What a fleet has committed is what is served after a restart, whatever is prepared by then.
+    pub fn commit(&self, digest: &str) -> io::Result<()> {
+        self.link(COMMITTED, digest)
+    }
+
+    /// The digest of the release that was committed last; `None` also where its tree is gone.
+    pub fn committed(&self) -> Option<String> {
+        self.leads_to(COMMITTED)
+    }
+
+    fn link(&self, name: &str, digest: &str) -> io::Result<()> {
+        let link = self.folder.join(format!("{UNFINISHED}{name}"));
         let _ = fs::remove_file(&link);
         symlink(Path::new("trees").join(hex(digest)), &link)?;
-        fs::rename(link, self.root())?;
+        fs::rename(link, self.folder.join(name))?;
         sync(&self.folder)
+    }
+
+    fn leads_to(&self, name: &str) -> Option<String> {
+        let link = self.folder.join(name);
+        let tree = fs::read_link(&link).ok().filter(|_| link.is_dir())?;
+        Some(format!("sha256:{}", tree.file_name()?.to_str()?))
     }
 
     fn fill(&self, tree: &Path, release: &Release, config: &Config) -> io::Result<()> {
@@ -100,12 +130,13 @@ impl Store {
 
     /// Removes what no release needs that is served or was lately.
     pub fn tidy(&self) -> io::Result<()> {
-        let current = self.current();
+        let needed = [self.current(), self.committed()];
+        let is_needed = |name: &str| needed.iter().flatten().any(|digest| hex(digest) == name);
         let mut trees = Vec::new();
         for entry in fs::read_dir(self.folder.join("trees"))? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if current.as_deref().map(hex) != Some(&name) {
+            if !is_needed(&name) {
                 trees.push((entry.metadata()?.modified()?, entry.path()));
             }
         }

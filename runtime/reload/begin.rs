@@ -83,6 +83,10 @@ impl Reloader {
         let (candidates, refused) = self.prepare_all(specs).await;
         beginning.candidates.extend(candidates);
         beginning.refused = refused;
+        let reasons = beginning.reasons();
+        if self.whole && !reasons.is_empty() {
+            return Err(reasons);
+        }
         restore.extend(beginning.refused.iter().map(|(spec, _)| spec.name.clone()));
         restore.extend(beginning.unread.keys().cloned());
         for name in restore {

@@ -13,11 +13,14 @@
 //!                 └──▶ give up, build that
 //! ```
 
+mod hold;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
+use self::hold::Hold;
 use super::{
     asked::Asked,
     build::Build,
@@ -56,6 +59,7 @@ pub struct Control {
     pinned: BTreeSet<String>,
     /// Only what is asked for is taken.
     frozen: bool,
+    hold: Hold,
 }
 
 #[derive(Debug)]
@@ -135,11 +139,15 @@ impl Control {
             Input::GoBack { group } => self.reversals.want(group),
             Input::WentBack { group, content } => self.went_back(now, &group, content),
             Input::Pin { group, pinned } => self.pin(now, group, pinned, &mut deeds),
+            Input::LetGo => self.let_go(now, &mut deeds),
+            Input::GiveUp => self.give_up(&mut deeds),
             Input::Woken => {}
         }
         self.go_back(now, &mut deeds);
-        self.hand_over(&mut deeds);
-        self.commit(now, &mut deeds);
+        if !self.holds_back(&mut deeds) {
+            self.hand_over(&mut deeds);
+            self.commit(now, &mut deeds);
+        }
         self.answer(&mut deeds);
         self.order_look(now, &mut deeds);
         deeds
@@ -199,18 +207,22 @@ impl Control {
                 self.passed_over.insert(name);
                 continue;
             }
-            match self
-                .groups
-                .entry(name.clone())
-                .or_default()
-                .judge(now, sights.get(&name))
-            {
+            match self.groups.entry(name.clone()).or_default().judge(
+                now,
+                sights.get(&name),
+                !self.hold.holds(),
+            ) {
                 Verdict::Rest => {}
                 Verdict::Wait(until) => self.wake_by(until),
                 Verdict::Build => drop(build.insert(name)),
                 Verdict::Refuse => drop(refuse.insert(name)),
                 Verdict::Remove => drop(remove.insert(name)),
             }
+        }
+        let remove = self.hold.keep(remove);
+        if self.hold.holds() && !self.passed_over.is_empty() {
+            // All of a release is built at once, and some of it cannot be yet.
+            self.passed_over.append(&mut build);
         }
         self.groups
             .retain(|name, group| !remove.contains(name) && !group.is_nothing(sights.get(name)));
@@ -348,6 +360,7 @@ impl Control {
             publish,
             refuse,
         });
+        self.hold.again();
         if !self.passed_over.is_empty() {
             self.wake_by(now);
         }
@@ -384,7 +397,10 @@ impl Control {
 
     /// Gives up what is being built of a group. False where it is too late for that.
     fn clear_way(&mut self, now: Instant, group: &str, deeds: &mut Vec<Deed>) -> bool {
-        let Some(build) = self.build.take_if(|build| build.groups.contains_key(group)) else {
+        let Some(build) = self
+            .build
+            .take_if(|build| self.hold.holds() || build.groups.contains_key(group))
+        else {
             return true;
         };
         if build.handing_over {
@@ -411,7 +427,8 @@ impl Control {
             self.tree.patience = None;
             return;
         }
-        match self.tree.wait(now, Pending::Content(digest), GONE) {
+        let patience = if self.hold.holds() { Duration::ZERO } else { GONE };
+        match self.tree.wait(now, Pending::Content(digest), patience) {
             Some(until) => self.wake_by(until),
             None => {
                 self.tree.refuse(digest);
@@ -499,6 +516,7 @@ mod tests {
                 self.log.push(match deed {
                     Deed::Look => format!("{ms} look"),
                     Deed::Build { groups, .. } => format!("{ms} build {groups:?}"),
+                    Deed::Held { .. } => format!("{ms} held"),
                     Deed::HandOver { groups, .. } => format!("{ms} hand over {groups:?}"),
                     Deed::GoBack(group) => format!("{ms} go back {group}"),
                     Deed::GiveUp { .. } => format!("{ms} give up"),
@@ -737,6 +755,55 @@ mod tests {
             "50 look",
             "500 look",
             "501 build {\"shop\"}",
+        ]);
+    }
+
+    #[test]
+    fn what_is_held_is_committed_when_that_is_asked_for() {
+        let mut timeline = Timeline::new(&[("shop", "a=1"), ("api", "b=1")]);
+        timeline.control.hold();
+        timeline.asked(0, 1).looked(2, &[("shop", "a=2")]);
+        timeline
+            .built(5, 1, &[("shop", true)])
+            .woken(22)
+            .looked(23, &[("shop", "a=2")]);
+        timeline.step(300, Input::LetGo);
+        timeline.expect(&[
+            "0 look",
+            "2 build {\"shop\"}",
+            "22 look",
+            "23 held",
+            "300 publish {\"shop\"} refuse {}",
+            "300 remove {\"api\"}",
+            "300 answer [1]",
+        ]);
+        assert_eq!(timeline.control.wake_at(), None, "at rest");
+    }
+
+    #[test]
+    fn what_is_held_and_given_up_changes_nothing_and_may_come_again() {
+        let mut timeline = Timeline::new(&[("shop", "a=1")]);
+        timeline.control.hold();
+        for (start, build) in [(0, 1), (100, 2)] {
+            timeline.asked(start, 1).looked(start + 2, &[("shop", "a=2")]);
+            timeline.built(start + 5, build, &[("shop", build == 2)]);
+            timeline.woken(start + 22).looked(start + 23, &[("shop", "a=2")]);
+            timeline.step(start + 30, if build == 1 { Input::GiveUp } else { Input::LetGo });
+            timeline.control.forget();
+        }
+        timeline.expect(&[
+            "0 look",
+            "2 build {\"shop\"}",
+            "22 look",
+            "23 held",
+            "30 give up",
+            "30 answer [1]",
+            "100 look",
+            "102 build {\"shop\"}",
+            "122 look",
+            "123 held",
+            "130 publish {\"shop\"} refuse {}",
+            "130 answer [1]",
         ]);
     }
 

@@ -53,6 +53,10 @@ pub enum Input {
     WentBack { group: String, content: Option<Sight> },
     /// What serves of a group is to stay, whatever lies on disk; or not any more.
     Pin { group: String, pinned: bool },
+    /// What is held is to be committed.
+    LetGo,
+    /// What is held is not wanted any more.
+    GiveUp,
     /// It is as late as was wanted.
     Woken,
 }
@@ -77,6 +81,8 @@ pub enum Deed {
         groups: BTreeSet<String>,
         since: Instant,
     },
+    /// All of this build is done but the commit, which is held back.
+    Held { build: u64 },
     /// Hand the state of these groups over to what a build came to. What serves of them answers nobody from
     /// then on, until that is committed, so it is not given up any more.
     HandOver { build: u64, groups: BTreeSet<String> },

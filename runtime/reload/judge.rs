@@ -1,6 +1,9 @@
 //! What is to become of one group: judged by what serves, what was refused, and what a look found. Pure.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use super::{
     control::{GONE, Sight, State, UNFINISHED},
@@ -38,7 +41,9 @@ pub enum Verdict {
 }
 
 impl Group {
-    pub fn judge(&mut self, now: Instant, sight: Option<&Sight>) -> Verdict {
+    /// `patient` where what lies on disk may be half made.
+    pub fn judge(&mut self, now: Instant, sight: Option<&Sight>, patient: bool) -> Verdict {
+        let given = |time| if patient { time } else { Duration::ZERO };
         if self
             .withdrawn
             .is_some_and(|withdrawn| withdrawn.is(sight.map(|sight| sight.digest)))
@@ -47,7 +52,7 @@ impl Group {
             return Verdict::Rest;
         }
         let Some(sight) = sight else {
-            return match self.subject.wait(now, Pending::Gone, GONE) {
+            return match self.subject.wait(now, Pending::Gone, given(GONE)) {
                 Some(until) => Verdict::Wait(until),
                 None => Verdict::Remove,
             };
@@ -74,7 +79,7 @@ impl Group {
             State::Whole | State::Wrong => (Pending::Content(sight.digest), GONE),
             State::Unfinished => (Pending::Unfinished, UNFINISHED),
         };
-        match (self.subject.wait(now, pending, patience), sight.state) {
+        match (self.subject.wait(now, pending, given(patience)), sight.state) {
             (Some(until), _) => Verdict::Wait(until),
             (None, State::Whole) => Verdict::Build,
             (None, State::Unfinished | State::Wrong) => {

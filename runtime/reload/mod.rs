@@ -28,6 +28,7 @@ mod preparation;
 mod refusals;
 mod reversal;
 mod serving;
+mod staged;
 mod subject;
 mod unsettled;
 mod watch;
@@ -52,6 +53,7 @@ use self::{
     look::{Group as SeenGroup, KnownContents, Seen},
     preparation::{Preparation, Wanted},
     serving::{Candidate, Serving},
+    staged::Staged,
 };
 use crate::{
     artifact::Builder,
@@ -96,6 +98,10 @@ pub struct Reloader {
     patient: bool,
     /// There is a watch.
     follows: bool,
+    /// What is prepared, where that is not committed before it is asked for.
+    staged: Option<Staged>,
+    /// A tree that is not served as a whole is not served at all, at the start.
+    whole: bool,
 }
 
 /// A build that is under way. Dropped, it is given up.
@@ -145,6 +151,8 @@ impl Reloader {
             asked: 0,
             patient: false,
             follows: false,
+            staged: None,
+            whole: false,
         }
     }
 
@@ -228,7 +236,9 @@ impl Reloader {
                     self.given_up = Some(building.task);
                 }
                 self.built = None;
+                self.unready();
             }
+            Deed::Held { .. } => self.held(),
             Deed::HandOver { .. } => self.hand_over(),
             Deed::GoBack(group) => self.go_back(group),
             Deed::Commit { .. } => self.commit(),
@@ -236,6 +246,7 @@ impl Reloader {
             Deed::Refuse(groups) => groups.iter().for_each(|name| self.refuse(name)),
             Deed::SayUnsettled(groups) => groups.iter().for_each(|name| self.say_unsettled(name)),
             Deed::RefuseTree => {
+                self.note_refusal(None);
                 if let Some(Seen {
                     tree: Err(diagnostics),
                     ..
@@ -245,6 +256,7 @@ impl Reloader {
                 }
             }
             Deed::Answer(requests) => {
+                self.answer_staged(&requests);
                 for request in requests {
                     // A client that went away needs no answer.
                     let _ = self.asking.remove(&request).map(|reply| reply.send(()));
@@ -389,11 +401,13 @@ impl Reloader {
         self.refused.clear();
         self.refused
             .extend(refused.iter().map(|(spec, _)| (spec.name.clone(), spec.digest)));
+        self.note_uncommitted(refused.iter().flat_map(|(_, reasons)| reasons));
         self.serving.swap(candidates, refused, since);
         self.save_code();
     }
 
     fn refuse(&mut self, name: &str) {
+        self.note_refusal(Some(name));
         let Some(Seen { tree: Ok(tree), .. }) = &mut self.seen else {
             return;
         };

@@ -39,6 +39,10 @@ impl Reloader {
     }
 
     pub(super) fn take_order(&mut self, order: Order) -> Input {
+        let order = match self.take_fleet_order(order) {
+            Ok(input) => return input,
+            Err(order) => order,
+        };
         match order {
             Order::Swap { group, reply } => self.swap(group, reply),
             Order::RollBack { group, to, reply } => self.order_back(group, to, reply),
@@ -51,6 +55,8 @@ impl Reloader {
                 });
                 Input::Woken
             }
+            // Taken already.
+            Order::Prepare(_) | Order::Commit(_) | Order::GiveUp(_) => Input::Woken,
             Order::Freeze { frozen, reply } => {
                 let done = self.freeze(frozen);
                 let input = match done {

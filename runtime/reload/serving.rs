@@ -13,10 +13,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::end::checkpoints;
 use super::{
     begin::Beginning,
     causes,
-    checkpoints::Checkpoints,
     control::Sight,
     group::{Group, Running, Standby},
     past::Past,
@@ -27,7 +27,7 @@ use crate::{
     artifact::Cost,
     clock,
     diagnostic::Diagnostic,
-    generation::{Generation, GenerationId, Incident, Observer, Paused, Snapshots, Verdict, drain},
+    generation::{Generation, GenerationId, Incident, Observer, Paused, Snapshots, Verdict},
     kept::{Expected, Folder, Keeper, Standing, Withdrawn},
     metrics::Metrics,
     prepare::{Built, Exports, Prepared, Refused, Succession},
@@ -315,19 +315,7 @@ impl Serving {
             *component = component.left();
         }
         let (name, digest) = (spec.name.clone(), spec.digest);
-        let folder = self.keeper.folder();
-        let checkpoints = match spec.checkpoint {
-            Some(every) => Some(Checkpoints::start(
-                &generation,
-                every,
-                folder,
-                self.reporter.clone(),
-            )),
-            None => {
-                folder.remove_checkpoint(&name, number);
-                None
-            }
-        };
+        let checkpoints = checkpoints(&self.keeper, &self.reporter, &spec, &generation);
         group.running = Some(Running {
             generation,
             retirement,
@@ -381,47 +369,6 @@ impl Serving {
             }
         }
         self.shadowed = shadowed.to_vec();
-    }
-
-    /// Lets go of a generation that serves no longer and reports its end.
-    fn retire(&mut self, old: Running) {
-        let Running {
-            generation,
-            retirement,
-            built,
-            ..
-        } = old;
-        let deadline = built.spec.drain;
-        generation.give_way();
-        drop((generation, built));
-        let reporter = self.reporter.clone();
-        let id = retirement.id.clone();
-        let (draining, generation) = (id.clone(), retirement.generation());
-        let (ends, deadline) = (self.ends.clone(), clock::sleep(deadline));
-        let deadline = async move {
-            tokio::select! {
-                () = deadline => {}
-                // Nothing is waited for any more.
-                () = ends.cancelled() => {}
-            }
-        };
-        let drained = drain(retirement, deadline);
-        let task = self.retiring.spawn(async move {
-            let drained = drained.await;
-            reporter.publish(Event::Retired {
-                group: id.group.to_string(),
-                generation: id.number,
-                ms: drained.took,
-                aborted: drained.aborted,
-            });
-        });
-        while self.retiring.try_join_next().is_some() {}
-        self.draining.retain(|draining| !draining.task.is_finished());
-        self.draining.push(Draining {
-            id: draining,
-            generation,
-            task,
-        });
     }
 
     /// What is to be known of a group as long as it does not run.

@@ -34,7 +34,9 @@ pub fn count(metrics: &Metrics, tracer: &Tracer, event: &Event) {
         Event::Reverted { group, .. } => swaps.reverted(group),
         Event::Recovered { group, .. } => swaps.recovered(group),
         Event::Lost { count } => swaps.lost(*count),
-        Event::Ready { .. } | Event::Mended { .. } | Event::Checkpointed { .. } => {}
+        Event::Committed { number, .. } => swaps.committed(*number),
+        Event::Stale { .. } => swaps.stale(),
+        Event::Ready { .. } | Event::Mended { .. } | Event::Checkpointed { .. } | Event::Refused { .. } => {}
     }
 }
 

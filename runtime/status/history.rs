@@ -76,7 +76,7 @@ impl Histories {
                     self.groups = state.groups;
                 }
             }
-            "lost" => {}
+            "lost" | "committed" | "stale" | "refused" => {}
             "ready" => self.begin(record),
             "rejected" => self.reject(record),
             "mended" => self.mend(record),

@@ -93,6 +93,22 @@ pub enum Event {
         #[serde(serialize_with = "millis")]
         ms: Duration,
     },
+    /// This server serves what its fleet has committed.
+    Committed {
+        number: u64,
+        release: String,
+    },
+    /// It does not, or cannot know, and why.
+    Stale {
+        reason: String,
+        diagnostics: Vec<Diagnostic>,
+    },
+    /// A release is refused for the whole fleet, since one of its servers cannot serve it.
+    Refused {
+        release: String,
+        node: String,
+        diagnostics: Vec<Diagnostic>,
+    },
     /// So many events are missing here: whoever takes them did not keep up, or could not.
     Lost {
         count: u64,

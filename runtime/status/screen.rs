@@ -70,7 +70,12 @@ impl Paint {
                 format!("{title}: {reason}\n{group}@{to} has the content before it")
             }
             Event::Lost { count } => format!("{count} events were not printed"),
-            Event::Retired { .. } | Event::Recovered { .. } | Event::Checkpointed { .. } => return None,
+            Event::Retired { .. }
+            | Event::Recovered { .. }
+            | Event::Checkpointed { .. }
+            | Event::Committed { .. }
+            | Event::Stale { .. }
+            | Event::Refused { .. } => return None,
         })
     }
 

@@ -1,10 +1,11 @@
 //! Events as a person reads them: a table at the start, one line a swap.
 
-use std::fmt::Write;
+use std::{fmt::Write, time::Duration};
 
 use comfy_table::{Table, presets};
 
 use super::{Change, Event, ReadyGroup, Stages, Swapped};
+use crate::diagnostic::Diagnostic;
 
 pub fn render(event: &Event) -> String {
     match event {
@@ -15,32 +16,19 @@ pub fn render(event: &Event) -> String {
             kept,
             diagnostics,
         } => {
-            let mut text = match (group, kept) {
+            let text = match (group, kept) {
                 (Some(group), Some(kept)) => format!("rejected {group}: {group}@{kept} goes on serving"),
                 (Some(group), None) => format!("rejected {group}: nothing to serve yet"),
                 (None, _) => "rejected: everything goes on as it was".into(),
             };
-            for diagnostic in diagnostics {
-                let _ = write!(text, "\n{diagnostic}");
-            }
-            text
+            with(text, diagnostics)
         }
         Event::Retired {
             group,
             generation,
             ms,
             aborted,
-        } => {
-            let aborted = if *aborted > 0 {
-                format!(", {aborted} requests ended")
-            } else {
-                String::new()
-            };
-            format!(
-                "retired {group}@{generation} after {:.1} ms{aborted}",
-                ms.as_secs_f64() * 1e3
-            )
-        }
+        } => render_retired(&format!("{group}@{generation}"), *ms, *aborted),
         Event::Mended { group } => {
             let what = group.as_deref().unwrap_or("the tree");
             format!("mended {what}: what lies on disk is what serves")
@@ -73,8 +61,30 @@ pub fn render(event: &Event) -> String {
             let ms = ms.as_secs_f64() * 1e3;
             format!("checkpointed {group}@{generation}: {bytes} bytes, saved in {ms:.1} ms")
         }
+        Event::Committed { number, release } => format!("committed {number} of the fleet: {release}"),
+        Event::Stale { reason, diagnostics } => with(format!("stale: {reason}"), diagnostics),
+        Event::Refused {
+            release,
+            node,
+            diagnostics,
+        } => with(format!("refused for the fleet by {node}: {release}"), diagnostics),
         Event::Lost { count } => format!("lost: {count} events were not printed"),
     }
+}
+
+fn render_retired(name: &str, took: Duration, aborted: usize) -> String {
+    let aborted = match aborted {
+        0 => String::new(),
+        some => format!(", {some} requests ended"),
+    };
+    format!("retired {name} after {:.1} ms{aborted}", took.as_secs_f64() * 1e3)
+}
+
+fn with(mut text: String, diagnostics: &[Diagnostic]) -> String {
+    for diagnostic in diagnostics {
+        let _ = write!(text, "\n{diagnostic}");
+    }
+    text
 }
 
 fn render_swapped(swapped: &Swapped) -> String {

@@ -117,6 +117,7 @@ fn a_manifest_with_mistakes() {
         "not-shared",
         "[groups.shop]\ninstances = \"isolated\"\nstate = \"migrate\"\n",
     );
+    manifest("not-handed-over", "[groups.shop]\ncheckpoint = \"30s\"\n");
     manifest(
         "unknown-components",
         "[groups.shop.routes]\n\"/\" = \"shop.hom\"\n[groups.shop.wire]\n\"shop.home\" = { \"a:b/c\" = \"shop.theme\" }\n",

@@ -454,6 +454,8 @@ impl Host {
 
     fn act(&mut self, deed: Deed) {
         match deed {
+            // Nothing holds it.
+            Deed::Held { .. } => {}
             Deed::Look => self.begin_look(),
             Deed::Build { build, groups, .. } => self.begin_build(build, &groups),
             Deed::HandOver { build, .. } => {
@@ -895,6 +897,7 @@ impl Generation {
 
 fn say(deed: &Deed) -> String {
     match deed {
+        Deed::Held { .. } => "held".into(),
         Deed::Look => "look".into(),
         Deed::Build { build, groups, .. } => format!("build {build} of {groups:?}"),
         Deed::HandOver { build, groups } => format!("hand over {groups:?} to build {build}"),

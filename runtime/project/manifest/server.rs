@@ -1,11 +1,11 @@
 //! The section `[server]`: where to listen, by which certificate, and what a client may take.
 //! Knows no group.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::grants::secret;
 use crate::project::{
-    Address, AdminSpec, ServerLimits, ServerSpec, TlsFiles,
+    Address, AdminSpec, FleetSpec, ServerLimits, ServerSpec, TlsFiles,
     toml_reader::{Section, Value},
 };
 
@@ -14,6 +14,7 @@ pub fn server(section: &mut Section<'_>) -> ServerSpec {
     let tls_section = section.get("tls");
     let tls = tls_section.as_ref().and_then(|value| value.section(tls)?);
     let admin = section.get("admin").and_then(|value| value.section(admin)?);
+    let fleet = section.get("fleet").and_then(|value| value.section(fleet));
     let limits = section.get("limits").and_then(|value| value.section(limits));
     // What is wrong in the section is said already.
     let has_tls = tls_section.is_some();
@@ -24,6 +25,18 @@ pub fn server(section: &mut Section<'_>) -> ServerSpec {
         tls,
         limits: limits.unwrap_or(default.limits),
         admin,
+        fleet: fleet.unwrap_or(default.fleet),
+    }
+}
+
+fn fleet(section: &mut Section<'_>) -> FleetSpec {
+    let default = FleetSpec::default();
+    let time =
+        |value: Option<Value<'_>>| value?.duration(Duration::from_millis(300)..=Duration::from_secs(3600));
+    FleetSpec {
+        lease: time(section.get("lease")).unwrap_or(default.lease),
+        quorum: section.get("quorum").and_then(|value| value.number(1..=100_000)),
+        patience: time(section.get("patience")).unwrap_or(default.patience),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Manifest text and what is said about it.
 
 use super::*;
-use crate::project::{AdminSpec, ServerLimits, Source, TlsFiles};
+use crate::project::{AdminSpec, FleetSpec, ServerLimits, Source, TlsFiles};
 
 /// One line per diagnostic: `line:column code: message | help`.
 fn check(text: &str, expected: &[&str]) {
@@ -225,6 +225,10 @@ memory = "2GiB"
 [server.admin]
 listen = "127.0.0.1:9180"
 token = { env = "ADMIN" }
+
+[server.fleet]
+lease = "2s"
+quorum = 3
 "#,
     );
     let ServerSpec {
@@ -232,7 +236,14 @@ token = { env = "ADMIN" }
         tls,
         limits,
         admin,
+        fleet,
     } = manifest.server;
+    let expected = FleetSpec {
+        lease: Duration::from_secs(2),
+        quorum: Some(3),
+        patience: Duration::from_secs(60),
+    };
+    assert_eq!(fleet, expected);
     let expected = AdminSpec {
         listen: "127.0.0.1:9180".parse().unwrap(),
         token: Source::Env("ADMIN".into()),

@@ -10,6 +10,7 @@ use crate::{
     generation::GenerationId,
     kept::{Change, Standing, Withdrawn},
     orders::RolledBack,
+    prepare::Refused,
     project::Digest,
     reload::{
         group::Standby,
@@ -50,6 +51,17 @@ impl Serving {
     /// The content that serves for a group.
     pub fn content(&self, group: &str) -> Option<Digest> {
         Some(self.groups.get(group)?.running.as_ref()?.built.spec.digest)
+    }
+
+    /// What serves goes on as it was.
+    pub fn reject(&mut self, (spec, diagnostics): Refused) {
+        self.report_rejection(Some(spec.name), diagnostics);
+    }
+
+    /// The groups whose content stays as it is.
+    pub fn pinned(&self) -> impl Iterator<Item = &String> {
+        let pinned = self.standings.iter().filter(|(_, standing)| standing.pinned);
+        pinned.map(|(group, _)| group)
     }
 
     pub fn standing(&self, group: &str) -> Standing {
