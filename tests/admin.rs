@@ -177,7 +177,8 @@ fn what_is_described_is_what_there_is() {
     assert_eq!(described, routed.map(str::to_owned).collect());
 }
 
-/// What steers or looks answers programs too; `get` and `list` of `kv` print values and keys as they are.
+/// What steers or looks answers programs too; `get` and `list` of `kv` print values and keys as they are, and each
+/// command of `fleet` has its own `--json`.
 #[test]
 fn every_command_that_answers_does_so_in_json() {
     let help = |command: &[&str]| {
@@ -185,7 +186,7 @@ fn every_command_that_answers_does_so_in_json() {
         String::from_utf8(output.stdout).unwrap()
     };
     // What they come to is files, or a server.
-    let silent = ["build", "new", "kv", "manual", "completions", "help"];
+    let silent = ["build", "new", "kv", "fleet", "manual", "completions", "help"];
     let all = help(&[]);
     let commands = all.split("Commands:\n").nth(1).unwrap().lines();
     // What it says of one may take several lines.
