@@ -14,7 +14,9 @@ use std::{
     time::Instant,
 };
 
-use crate::support::{PATIENCE, Registry, Server, SourceTree, Tree, example, skipped, wasmhost, wat_site};
+use crate::support::{
+    PATIENCE, Registry, Server, SourceTree, Tree, example, guests, skipped, wasmhost, wat_site,
+};
 
 const ADDRESS: &str = "127.0.0.1:8080";
 const REGISTRY: &str = "registry.example.com";
@@ -387,7 +389,13 @@ fn the_reference_has_every_command() {
 fn the_reference_has_every_metric() {
     let tree = Tree::empty();
     tree.put("shop/page.wat", wat_site::page(1, ""));
+    tree.put("cart/cart.wasm", fs::read(guests().join("cart.wasm")).unwrap());
+    tree.put(
+        "wasmhost.toml",
+        "[groups.cart]\nstate = \"migrate\"\ncheckpoint = \"1h\"\n",
+    );
     let mut server = Server::start(tree.root());
+    server.wait("checkpointed");
     tree.put("shop/page.wat", wat_site::page(2, ""));
     server.wait("swapped");
     server.client().get("/shop/page");

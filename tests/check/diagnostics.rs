@@ -644,8 +644,6 @@ const NOT_TESTED: &[(&str, &str)] = &[
         "link-failed",
         "needs components that fit by type and fail all the same",
     ),
-    ("state-busy", "only a swap hands state over: see migration.rs"),
-    ("state-load-failed", "as above"),
 ];
 
 /// Those modules in which `check` can meet a diagnostic.
