@@ -2,6 +2,7 @@
 
 mod commands;
 mod crashes;
+mod nats;
 mod redis;
 
 use std::fs;
@@ -91,7 +92,7 @@ fn does_all(client: &mut Client) {
     assert_eq!(ask(client, "rich", "get-many=many,1000"), "600 of 1000");
     for list in ["list", "list-1"] {
         let listed = ask(client, "rich", list);
-        // A Redis may say a key twice.
+        // A Redis and a NATS may say a key twice.
         assert!(listed.contains("1603 of them different"), "{listed}");
         assert!(listed.contains(r#"(Some("a"), Some("new"))"#), "{listed}");
     }
