@@ -112,7 +112,7 @@ struct Inner {
 enum Backing {
     Durable(Durable),
     Redis(Redis),
-    Nats(Nats),
+    Nats(Box<Nats>),
 }
 
 impl Spaces {
@@ -160,7 +160,7 @@ impl Spaces {
         }
         let backing = match url.split_once("://") {
             Some(("redis", _)) => Backing::Redis(Redis::new(group, url)?),
-            Some(("nats" | "tls", _)) => Backing::Nats(Nats::new(group, url)?),
+            Some(("nats" | "tls", _)) => Backing::Nats(Box::new(Nats::new(group, url)?)),
             _ => return Err("it begins with none of redis://, nats:// and tls://".into()),
         };
         let space = Space::new(backing, Some(url.to_owned()), Cursors::default());

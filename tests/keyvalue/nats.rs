@@ -2,6 +2,8 @@
 
 use std::{net::TcpListener, time::Instant};
 
+use async_nats::jetstream::{self, stream};
+
 use super::{ask, commands, does_all, refusal, set, site, try_ask, two_generations_write};
 use crate::{
     fleet::nats::Nats,
@@ -153,4 +155,46 @@ fn who_may_not_is_told_whom_to_ask() {
         assert_eq!(refusal(&mut server.client(), "rich", "get=a"), "the store failed");
         server.wait_for_log(&says);
     }
+}
+
+/// Whoever made the bucket, and whatever else they did there.
+#[test]
+fn a_bucket_of_others_is_taken_as_far_as_it_fits() {
+    let Some(nats) = Nats::start() else { return };
+    let url = format!("nats://{}", nats.address());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let bucket = |name: &str, history: i64| {
+        let (bucket, subjects) = (format!("KV_{name}"), vec![format!("$KV.{name}.>")]);
+        runtime.block_on(async {
+            let context = jetstream::new(async_nats::connect(&url).await.unwrap());
+            let config = stream::Config {
+                name: bucket,
+                subjects,
+                max_messages_per_subject: history,
+                allow_direct: true,
+                allow_rollup: true,
+                ..stream::Config::default()
+            };
+            context.create_stream(config).await.unwrap();
+            context.get_key_value(name).await.unwrap()
+        })
+    };
+    let store = bucket("wasmhost_rich", 1);
+    bucket("wasmhost_other", 5);
+    runtime.block_on(async {
+        for key in ["stays", "goes", "a.key.that.is.not.ours"] {
+            store.put(key, "one".into()).await.unwrap();
+        }
+        store.delete("goes").await.unwrap();
+    });
+    let tree = site_in(&nats, "");
+    let server = Server::start(tree.root());
+    let mut client = server.client();
+    assert_eq!(ask(&mut client, "rich", "get=stays"), "one");
+    assert_eq!(ask(&mut client, "rich", "get=goes"), "nothing");
+    assert!(ask(&mut client, "rich", "list").starts_with("1 keys"));
+    assert_eq!(ask(&mut client, "rich", "add-by-swap=goes"), "1");
+    assert!(ask(&mut client, "rich", "list").starts_with("2 keys"));
+    assert_eq!(refusal(&mut client, "other", "get=a"), "the store failed");
+    server.wait_for_log("the bucket wasmhost_other keeps older values too: make it with a history of 1");
 }

@@ -3,6 +3,7 @@
 
 mod draft;
 mod draft2;
+mod store;
 
 use std::sync::Arc;
 
