@@ -3,7 +3,7 @@
 mod cable;
 mod front;
 mod growth;
-mod nats;
+pub mod nats;
 
 use std::{path::Path, process::Command};
 
