@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     join::Member,
     nats::{self, Nats},
-    node::{Deed, Input, Node, Outcome, Published, Said, Settings, Stale, What},
+    node::{Deed, Input, Node, Outcome, Published, Said, Settings, Stale, What, Wrote},
     record::{Refusal, Release},
 };
 use crate::{
@@ -165,8 +165,13 @@ impl Running {
                 });
             }
             Deed::Decide { revision, record } => {
+                let inputs = self.inputs.clone();
                 self.job(async move {
                     let result = nats.swap(nats::RECORD, &record, revision).await;
+                    if let Wrote::Done(revision) = result {
+                        let record = Some(record);
+                        let _ = inputs.send(Input::Record { revision, record }).await;
+                    }
                     Some(Input::Wrote {
                         what: What::Record,
                         result,
