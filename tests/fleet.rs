@@ -3,7 +3,9 @@
 mod cable;
 mod front;
 mod growth;
+mod namespace;
 mod nats;
+mod phases;
 
 use std::{path::Path, process::Command};
 
