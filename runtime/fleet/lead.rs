@@ -272,7 +272,8 @@ impl Node {
             .settings
             .quorum
             .is_some_and(|quorum| is_late && ready >= quorum.max(1));
-        (ready == live || will_do).then(|| record.commit())?
+        let served = self.voices(leading).map(|state| state.number).max().unwrap_or(0);
+        (ready == live || will_do).then(|| record.commit_after(served))?
     }
 
     /// When something may be decided, or is to be tried once more, though nothing happens.

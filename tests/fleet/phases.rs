@@ -274,8 +274,9 @@ impl Field {
             self.to_registry[held].mend();
         }
         self.check(struck, fault, meanwhile);
-        self.mend(struck, fault);
+        // First: who comes back accepts when it has what is committed.
         self.to_registry[held].mend();
+        self.mend(struck, fault);
         self.number += 1;
         for server in &mut self.servers {
             committed(server, self.number);
