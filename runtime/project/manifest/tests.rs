@@ -229,6 +229,7 @@ token = { env = "ADMIN" }
 [server.fleet]
 lease = "2s"
 quorum = 3
+pin = true
 "#,
     );
     let ServerSpec {
@@ -242,6 +243,7 @@ quorum = 3
         lease: Duration::from_secs(2),
         quorum: Some(3),
         patience: Duration::from_secs(60),
+        pin: true,
     };
     assert_eq!(fleet, expected);
     let expected = AdminSpec {
