@@ -156,6 +156,17 @@ fn a_release_is_served_by_all_or_by_nobody() {
         "{status}"
     );
 
+    let state = place.states[0].path().to_str().unwrap();
+    let own = wasmhost()
+        .args(["status", "--json", "--state-dir", state])
+        .output()
+        .unwrap();
+    let own: Value = serde_json::from_slice(&own.stdout).unwrap();
+    assert_eq!(
+        (&own["fleet"]["event"], &own["fleet"]["number"]),
+        (&"committed".into(), &4.into())
+    );
+
     // Who comes later begins with what is committed.
     let late = place.server();
     assert_eq!(version(&mut late.client(), "shop"), 2);

@@ -117,7 +117,7 @@ path = "../home.wasm"
         ("shop.screen.home", "shop:theme/page", "shop.layout.dark")
     );
     let id = ComponentId::parse("shop.screen.home").expect("an id");
-    assert_eq!(manifest.components[&id], Path::new("../home.wasm"));
+    assert_eq!(manifest.components[&id], Elsewhere::Path("../home.wasm".into()));
     let owner = |folders: &[&str]| {
         let folders: Vec<_> = folders.iter().map(ToString::to_string).collect();
         manifest.claims.owner(&folders).map(str::to_owned)
