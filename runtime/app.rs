@@ -183,6 +183,7 @@ impl Config {
             recorder: self.recorder,
             limits: spec.limits,
             browser: self.browser,
+            pin: None,
         };
         Ok(App {
             server,
@@ -290,7 +291,7 @@ impl App {
     /// write, once all tasks are gone.
     pub async fn run(self) -> Writer {
         let Self {
-            server,
+            mut server,
             reloader,
             watch,
             mut asking,
@@ -329,6 +330,7 @@ impl App {
             Releases::Fleet(member) => {
                 let (gate, opened) = oneshot::channel();
                 let reporter = reporter.clone();
+                server.pin = fleet.pin.then(|| member.pin());
                 steering.spawn(member.run(fleet, orders.clone(), reporter, reverted, gate, stop.clone()));
                 groups = committed(opened, &orders, &stop).await.unwrap_or(groups);
             }

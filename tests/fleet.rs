@@ -3,7 +3,9 @@
 mod cable;
 mod front;
 mod growth;
-mod nats;
+mod namespace;
+pub mod nats;
+mod phases;
 
 use std::{path::Path, process::Command};
 
@@ -106,7 +108,10 @@ fn committed(server: &mut Server, number: u64) -> Value {
     if let Some(event) = server.seen().iter().find(|event| is_it(event)) {
         return event.clone();
     }
-    server.wait_for("committed", is_it)
+    let event = server.wait_for("committed", is_it);
+    // It may be asked for again.
+    server.put_back(event.clone());
+    event
 }
 
 fn all_committed(servers: &mut [Server], number: u64, shop: u64) {

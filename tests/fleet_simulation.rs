@@ -67,7 +67,10 @@ fn the_same_seed_is_the_same_run() {
 
 #[test]
 fn a_decision_that_overwrites_another_is_found() {
-    is_found(Mutant::OverwritesDecisions, &[Breach::OneAtATime, Breach::Apart]);
+    is_found(
+        Mutant::OverwritesDecisions,
+        &[Breach::OneAtATime, Breach::Apart, Breach::NotReady],
+    );
 }
 
 #[test]

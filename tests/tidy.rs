@@ -72,6 +72,7 @@ const REAL_TIME: &[&str] = &[
     "service",
     "admin",
     "keyvalue/redis.rs",
+    "keyvalue/nats.rs",
     "fleet",
     "server/mod.rs",
     // A developer's loop, which no test of a tree starts.

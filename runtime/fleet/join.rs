@@ -15,6 +15,7 @@ use super::{
 use crate::{
     diagnostic::Diagnostic,
     release::{Reference, Source},
+    server::Pin,
 };
 
 /// A server that has found its fleet, or what it served of it last.
@@ -26,6 +27,7 @@ pub struct Member {
     pub(super) begins_with: Release,
     /// It was committed, if perhaps not last.
     pub(super) was_committed: bool,
+    pub(super) pin: Arc<Pin>,
 }
 
 /// Finds out what to serve at first: what was served last, or else what the fleet has committed, or else what the
@@ -57,6 +59,7 @@ pub async fn join(
         every,
         begins_with,
         was_committed,
+        pin: Arc::default(),
     })
 }
 
@@ -105,6 +108,11 @@ async fn first(nats: &Nats, source: &Source) -> Result<(Release, bool), Diagnost
 impl Member {
     pub fn root(&self) -> PathBuf {
         self.source.root()
+    }
+
+    /// The commit that is served, for clients that never go back.
+    pub fn pin(&self) -> Arc<Pin> {
+        self.pin.clone()
     }
 
     /// True where it never served: then it begins with a whole release or not at all.

@@ -37,6 +37,7 @@ pub struct Lead {
 #[derive(Debug)]
 struct Leading {
     keep_at: Instant,
+    since: Instant,
     peers: BTreeMap<String, Peer>,
     /// All that others said before is told.
     knows_peers: bool,
@@ -99,6 +100,15 @@ impl Lead {
         }
     }
 
+    /// It heard nobody for a while: whoever was silent meanwhile has another lease.
+    pub fn was_apart(&mut self, now: Instant) {
+        let peers = self
+            .leading
+            .iter_mut()
+            .flat_map(|leading| leading.peers.values_mut());
+        peers.for_each(|peer| peer.seen = now);
+    }
+
     pub fn peers_known(&mut self) {
         if let Some(leading) = &mut self.leading {
             leading.knows_peers = true;
@@ -113,6 +123,7 @@ impl Lead {
                 self.seen = Some(now);
                 self.leading.get_or_insert_with(|| Leading {
                     keep_at: now,
+                    since: now,
                     peers: BTreeMap::new(),
                     knows_peers: false,
                     attempt: None,
@@ -146,8 +157,14 @@ impl Lead {
 }
 
 impl Leading {
-    fn live(&self, now: Instant, lease: Duration) -> impl Iterator<Item = &NodeState> {
-        let live = move |peer: &&Peer| now < peer.seen + lease;
+    /// Who lives has spoken within a lease, also where nobody says that all is told.
+    fn knows_peers(&self, now: Instant, lease: Duration) -> bool {
+        self.knows_peers || self.since + lease <= now
+    }
+
+    /// Silence counts as far as `contact` alone, when whoever leads was in touch for certain.
+    fn live(&self, contact: Instant, lease: Duration) -> impl Iterator<Item = &NodeState> {
+        let live = move |peer: &&Peer| contact < peer.seen + lease;
         self.peers.values().filter(live).map(|peer| &peer.state)
     }
 }
@@ -201,7 +218,9 @@ impl Node {
     }
 
     fn decision(&self, now: Instant) -> Option<(u64, Record)> {
-        let leading = self.lead.leading.as_ref().filter(|leading| leading.knows_peers)?;
+        let lease = self.settings.lease;
+        let leading = self.lead.leading.as_ref();
+        let leading = leading.filter(|leading| leading.knows_peers(now, lease))?;
         let (revision, record) = self.known.as_ref()?;
         let next = self.answer_fault(leading, record);
         let next = next.or_else(|| self.answer_attempt(now, leading, record));
@@ -240,7 +259,7 @@ impl Node {
         }
         let live = || {
             leading
-                .live(now, self.settings.lease)
+                .live(self.contact.unwrap_or(now), self.settings.lease)
                 .chain(std::iter::once(&self.state))
         };
         let ready = live()
@@ -253,7 +272,8 @@ impl Node {
             .settings
             .quorum
             .is_some_and(|quorum| is_late && ready >= quorum.max(1));
-        (ready == live || will_do).then(|| record.commit())?
+        let served = self.voices(leading).map(|state| state.number).max().unwrap_or(0);
+        (ready == live || will_do).then(|| record.commit_after(served))?
     }
 
     /// When something may be decided, or is to be tried once more, though nothing happens.
@@ -274,11 +294,9 @@ impl Node {
         let silent = leading.into_iter().flat_map(|leading| {
             let late = leading.attempt.filter(|_| self.settings.quorum.is_some());
             let late = late.map(|(_, since)| since + self.settings.patience);
-            leading
-                .peers
-                .values()
-                .map(move |peer| peer.seen + lease)
-                .chain(late)
+            let known = leading.since + lease;
+            let peers = leading.peers.values().map(move |peer| peer.seen + lease);
+            peers.chain([known]).chain(late)
         });
         // What is over already has been weighed.
         let silent = silent.filter(|at| self.stepped.is_none_or(|stepped| *at > stepped));

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     join::Member,
     nats::{self, Nats},
-    node::{Deed, Input, Node, Outcome, Published, Said, Settings, Stale, What},
+    node::{Deed, Input, Node, Outcome, Published, Said, Settings, Stale, What, Wrote},
     record::{Refusal, Release},
 };
 use crate::{
@@ -28,6 +28,7 @@ use crate::{
     orders::{Orders, Uncommitted},
     project::FleetSpec,
     release::Source,
+    server::Pin,
     status::{Event, Reporter},
 };
 
@@ -55,6 +56,7 @@ struct Running {
     inputs: mpsc::Sender<Input>,
     /// What the server has begun with and never was committed: it serves already.
     begun_with: Option<Release>,
+    pin: Arc<Pin>,
     /// Opened when what is to be served at first is.
     gate: Option<oneshot::Sender<()>>,
 }
@@ -96,6 +98,7 @@ impl Member {
             peers: None,
             inputs,
             begun_with: prepared,
+            pin: self.pin,
             gate: Some(gate),
         };
         if serves.is_some() && !running.nats.is_connected() {
@@ -113,7 +116,10 @@ impl Member {
                     Ok(Some(input)) => input,
                     _ => continue,
                 },
-                Some(reason) = reverted.recv() => Input::Reverted(vec![Diagnostic::new("release-reverted", reason)]),
+                Some(reason) = reverted.recv() => {
+                    running.pin.take_back();
+                    Input::Reverted(vec![Diagnostic::new("release-reverted", reason)])
+                }
                 () = sleep_until(wake) => Input::Woken,
                 () = stop.cancelled() => return running.leave().await,
             };
@@ -153,7 +159,7 @@ impl Running {
         match deed {
             Deed::Prepare { job, release } => self.prepare(job, release),
             Deed::GiveUp => self.give_up(),
-            Deed::Publish { release, .. } => self.publish(release),
+            Deed::Publish { number, release } => self.publish(number, release),
             Deed::Write(state) => {
                 let id = self.node.id.clone();
                 self.job(async move {
@@ -165,8 +171,13 @@ impl Running {
                 });
             }
             Deed::Decide { revision, record } => {
+                let inputs = self.inputs.clone();
                 self.job(async move {
                     let result = nats.swap(nats::RECORD, &record, revision).await;
+                    if let Wrote::Done(revision) = result {
+                        let record = Some(record);
+                        let _ = inputs.send(Input::Record { revision, record }).await;
+                    }
                     Some(Input::Wrote {
                         what: What::Record,
                         result,
@@ -242,12 +253,13 @@ impl Running {
         });
     }
 
-    fn publish(&mut self, release: Release) {
+    fn publish(&mut self, number: u64, release: Release) {
         let serves_already = self.begun_with.take().as_ref() == Some(&release);
         let (turn, source, orders) = (self.turn.clone(), self.source.clone(), self.orders.clone());
-        let inputs = self.inputs.clone();
+        let (inputs, pin) = (self.inputs.clone(), self.pin.clone());
         self.job(async move {
             let _turn = turn.lock().await;
+            pin.begin(number);
             let committed = match serves_already {
                 true => Ok(Ok(())),
                 false => orders.commit().await,
@@ -259,6 +271,9 @@ impl Running {
                 Err(_) => Published::Failed(vec![no_control()]),
             };
             let is_done = published == Published::Done;
+            if is_done {
+                pin.serve(number);
+            }
             // The disk is not waited for.
             let _ = inputs.send(Input::Published(published)).await;
             if is_done && let Err(error) = source.commit(&release) {
@@ -278,6 +293,7 @@ impl Running {
     fn say(&mut self, said: Said) {
         match said {
             Said::Current { number, release } => {
+                self.pin.serve(number);
                 self.open();
                 self.reporter.publish(Event::Committed { number, release });
             }

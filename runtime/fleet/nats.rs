@@ -24,7 +24,7 @@ use async_nats::{
         stream::{Config, DiscardPolicy},
     },
 };
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use serde::Serialize;
 use tokio::{
     sync::{OnceCell, mpsc},
@@ -150,11 +150,8 @@ impl Nats {
 
     /// All nodes that were heard of lately.
     pub async fn nodes(&self) -> Result<Vec<Known>, Diagnostic> {
-        let keys = self.store().await?.keys().await;
-        let mut keys = keys.map_err(|error| self.failed(&said(&error)))?;
         let mut nodes = Vec::new();
-        while let Some(key) = keys.next().await {
-            let key = key.map_err(|error| self.failed(&said(&error)))?;
+        for key in self.keys().await? {
             let Some(id) = key.strip_prefix(NODE) else {
                 continue;
             };
@@ -174,6 +171,24 @@ impl Nats {
             });
         }
         Ok(nodes)
+    }
+
+    async fn keys(&self) -> Result<Vec<String>, Diagnostic> {
+        let store = self.store().await?;
+        let all = async {
+            store
+                .keys()
+                .await
+                .map_err(|e| said(&e))?
+                .try_collect()
+                .await
+                .map_err(|e| said(&e))
+        };
+        // The list ends when NATS says that nothing is left, which a key that changes meanwhile may delay.
+        let listed = timeout(PATIENCE, all)
+            .await
+            .unwrap_or_else(|_| Err("no answer".into()));
+        listed.map_err(|why| self.failed(&why))
     }
 
     pub async fn write_state(&self, id: &str, state: &NodeState) -> Wrote {

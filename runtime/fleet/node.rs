@@ -21,6 +21,8 @@ use crate::diagnostic::Diagnostic;
 /// After a release could not be had; then twice as long, to at most `LONGEST_PAUSE`.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Between two readings of what is decided, however long the lease: a message that was lost delays a swap no longer.
+const LONGEST_POLL: Duration = Duration::from_secs(5);
 
 /// A node.
 #[derive(Debug)]
@@ -227,7 +229,11 @@ impl Node {
         match (what, result) {
             (What::State, Wrote::Done(_)) => {
                 // It was alive when it wrote, whenever it hears of it.
-                self.contact = self.contact.max(self.writing_since.take());
+                let before = self.contact;
+                self.contact = before.max(self.writing_since.take());
+                if before.is_some_and(|before| Some(before + self.beat() * 2) < self.contact) {
+                    self.lead.was_apart(now);
+                }
             }
             (What::State, _) => {
                 self.writing_since = None;
@@ -416,7 +422,7 @@ impl Node {
             deeds.push(Deed::Write(self.state.clone()));
         }
         if self.read_at.is_none_or(|at| at <= now) {
-            self.read_at = Some(now + self.settings.lease);
+            self.read_at = Some(now + self.beat().min(LONGEST_POLL));
             deeds.push(Deed::Read);
         }
     }

@@ -125,9 +125,14 @@ impl Record {
 
     /// With what is wanted committed. `None` where nothing is.
     pub fn commit(&self) -> Option<Self> {
+        self.commit_after(0)
+    }
+
+    /// The same, with a number above `served` too: where the record was lost, numbers go on.
+    pub fn commit_after(&self, served: u64) -> Option<Self> {
         let mut next = self.clone();
         let wanted = next.wanted.take()?;
-        next.number += 1;
+        next.number = next.number.max(served) + 1;
         next.before.retain(|before| *before != wanted.release);
         let left = next.committed.replace(wanted.release);
         // What was no good is nothing to go back to.
@@ -207,6 +212,12 @@ mod tests {
         assert_eq!(record.before, ["a"]);
         assert_eq!(record.commit(), None, "nothing is wanted");
         assert_eq!(record.propose("b", true), None, "nothing changes");
+    }
+
+    #[test]
+    fn numbers_go_on_where_the_record_was_lost() {
+        let record = Record::default().propose("a", true).unwrap();
+        assert_eq!(record.commit_after(41).unwrap().number, 42);
     }
 
     #[test]

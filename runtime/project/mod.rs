@@ -159,6 +159,8 @@ pub struct FleetSpec {
     /// So many servers that are ready will do once `patience` is over; `None` for all that live.
     pub quorum: Option<u64>,
     pub patience: Duration,
+    /// A client is not answered by a server that is behind what it has seen.
+    pub pin: bool,
 }
 
 impl Default for FleetSpec {
@@ -167,6 +169,7 @@ impl Default for FleetSpec {
             lease: Duration::from_secs(5),
             quorum: None,
             patience: Duration::from_secs(60),
+            pin: false,
         }
     }
 }

@@ -247,6 +247,7 @@ mod tests {
                 router,
                 inbox,
                 browser: None,
+                pin: None,
                 metrics: crate::metrics::Metrics::new().unwrap(),
                 recorder: None,
                 accounts: crate::server::Accounts::default(),

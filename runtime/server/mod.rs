@@ -14,6 +14,7 @@ mod identity;
 mod listen;
 mod passed;
 mod patient;
+mod pin;
 mod record;
 mod respond;
 mod stream_body;
@@ -34,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     account::Accounts,
     listen::{Listeners, bind},
+    pin::Pin,
     record::{Recorded, Recorder, Recording},
     unix::UnixSocket,
 };
@@ -67,6 +69,8 @@ pub struct Server {
     pub limits: ServerLimits,
     /// In dev: the pages that follow what is served.
     pub browser: Option<Browser>,
+    /// In a fleet whose clients never go back.
+    pub pin: Option<Arc<Pin>>,
 }
 
 impl Server {
@@ -81,6 +85,7 @@ impl Server {
             accounts,
             limits,
             browser,
+            pin,
         } = self;
         // A certificate is followed as long as there are connections.
         let mut following = JoinSet::new();
@@ -98,6 +103,7 @@ impl Server {
             recorder,
             accounts,
             browser,
+            pin,
         };
         let connections = Arc::new(Connections::new(responder, limits));
         let serve = connections.clone();

@@ -13,6 +13,7 @@ use super::{
     account::{Account, Accounts},
     activity::Activity,
     answer, conform, identity,
+    pin::Pin,
     record::Recorder,
     stream_body::StreamBody,
 };
@@ -39,6 +40,8 @@ pub struct Responder {
     pub accounts: Accounts,
     /// In dev: the pages that follow what is served.
     pub browser: Option<Browser>,
+    /// In a fleet whose clients never go back.
+    pub pin: Option<Arc<Pin>>,
 }
 
 /// What is known of a request from its head on.
@@ -74,10 +77,11 @@ impl Responder {
                     began: Instant::now(),
                     account: account.as_deref(),
                 };
-                let mut response = match &self.browser {
-                    None => self.answer(request, known).await,
-                    // Boxed, and for developers alone.
-                    Some(browser) => Box::pin(self.answer_in_dev(browser, request, known)).await,
+                let mut response = match (&self.browser, &self.pin) {
+                    (None, None) => self.answer(request, known).await,
+                    // Boxed, and for some fleets and for developers alone.
+                    (None, Some(pin)) => Box::pin(self.answer_pinned(pin, request, known)).await,
+                    (Some(browser), _) => Box::pin(self.answer_in_dev(browser, request, known)).await,
                 };
                 if let Some(account) = account {
                     self.accounts.end(*account, &response, &id);
@@ -140,6 +144,22 @@ impl Responder {
             }
             Err(error) => self.unasked(answer::unrouted(&error)),
         }
+    }
+
+    /// The same answer for who must not see what is older than what it saw.
+    async fn answer_pinned(
+        &self,
+        pin: &Pin,
+        request: Box<Request<Body>>,
+        known: Known<'_>,
+    ) -> Response<LeasedBody> {
+        let seen = Pin::seen(request.headers());
+        if !pin.admits(seen).await {
+            return self.unasked(answer::refused(StatusCode::SERVICE_UNAVAILABLE));
+        }
+        let mut response = self.answer(request, known).await;
+        pin.mark(seen, response.headers_mut());
+        response
     }
 
     /// Counts an answer for which no group was asked.

@@ -1,6 +1,6 @@
 //! The copy of a tree that a scenario is run on, from which nothing leads out: components that lie elsewhere
 //! are brought in, and of what the manifest grants of the machine nothing is left that the scenario does
-//! not allow.
+//! not allow. Keys and values that are elsewhere are the copy's own.
 
 use std::{
     fs, io,
@@ -148,6 +148,10 @@ fn confine(text: &str, http: &[String]) -> Result<Confined, String> {
             origins.retain(allowed);
             is_changed |= origins.len() != before;
         }
+        if let Some(keyvalue @ (Value::String(_) | Value::Table(_))) = grants.get_mut("keyvalue") {
+            *keyvalue = Value::Boolean(true);
+            is_changed = true;
+        }
         if let Some(Value::Array(directories)) = grants.get("directories") {
             for directory in directories {
                 stays(directory.get("host"), &format!("{place}.directories"))?;
@@ -206,6 +210,15 @@ mod tests {
             !text.contains("a.example") && text.contains("127.0.0.1:9"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn keys_and_values_are_of_the_copy() {
+        for keyvalue in ["\"redis://127.0.0.1:6379\"", "{ env = \"NATS_URL\" }"] {
+            let text = format!("[groups.shop.grants]\nkeyvalue = {keyvalue}\n");
+            let text = confine(&text, &[]).unwrap().text.unwrap();
+            assert!(text.contains("keyvalue = true"), "{text}");
+        }
     }
 
     #[test]

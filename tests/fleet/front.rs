@@ -9,7 +9,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{Place, committed};
+use super::{Place, cable::Cable, committed};
 use crate::support::{Client, Server, Tool, connect, wat_site::page};
 
 /// The reference that users get.
@@ -96,6 +96,44 @@ impl Drop for Front {
         // Its workers end with it.
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
         let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_client_that_has_seen_a_release_is_never_answered_by_an_older_one() {
+    if Tool::known_by("nginx", "-v").is_none() {
+        return;
+    }
+    let Some(mut place) = Place::new() else { return };
+    place
+        .tree
+        .put("wasmhost.toml", "[server.fleet]\nlease = \"1s\"\npin = true\n");
+    crate::releases::push(&place.tree, &place.registry.release());
+    let cable = Cable::to(place.nats.address());
+    let state = tempfile::tempdir().unwrap();
+    let fleet = format!("nats://{}/site", cable.address());
+    let mut servers = place.servers(2);
+    let mut apart = Server::start_command(place.command_over(state.path(), &fleet));
+    committed(&mut apart, 1);
+    cable.cut();
+    place.push(page(2, ""));
+    servers.iter_mut().for_each(|server| drop(committed(server, 2)));
+
+    let fresh = servers[0].client().get("/shop/page");
+    let cookie = fresh.header("set-cookie").unwrap().split(';').next().unwrap();
+    assert_eq!((fresh.body[0], cookie), (2, "wasmhost-commit=2"));
+    let asks = |mut client: Client| client.request("GET", "/shop/page", &[("cookie", cookie)], b"");
+    let behind = asks(apart.client());
+    assert_eq!(behind.status, 503, "{behind:?}");
+    assert!(behind.header("retry-after").is_some(), "{behind:?}");
+    // Who has seen nothing yet is answered with what there is.
+    assert_eq!(apart.client().get("/shop/page").body[0], 1);
+    servers.push(apart);
+    let front = Front::start(&servers);
+    for _ in 0..12 {
+        let reply = asks(front.client());
+        assert_eq!((reply.status, reply.body[0]), (200, 2), "{reply:?}");
+        assert_eq!(reply.header("set-cookie"), None, "it knows already");
     }
 }
 

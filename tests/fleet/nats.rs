@@ -15,6 +15,8 @@ pub struct Nats {
     child: Child,
     address: String,
     monitor: String,
+    /// The network namespace that it is in.
+    namespace: Option<String>,
 }
 
 impl Nats {
@@ -25,6 +27,15 @@ impl Nats {
 
     /// With this in its configuration.
     pub fn start_with(settings: &str) -> Option<Self> {
+        Self::start_as(settings, None)
+    }
+
+    /// In a network namespace: on all addresses there.
+    pub fn start_in(namespace: Option<&str>) -> Option<Self> {
+        Self::start_as("", namespace)
+    }
+
+    fn start_as(settings: &str, namespace: Option<&str>) -> Option<Self> {
         Tool::new("nats-server")?;
         let folder = tempfile::tempdir().unwrap();
         let config = format!(
@@ -32,13 +43,18 @@ impl Nats {
             folder.path().join("data")
         );
         fs::write(folder.path().join("nats.conf"), config).unwrap();
-        let (child, address, monitor) = run(&folder, "-1");
+        let (child, address, monitor) = run(&folder, "-1", namespace);
         Some(Self {
             folder,
             child,
             address,
             monitor,
+            namespace: namespace.map(str::to_owned),
         })
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Where it tells of itself.
@@ -68,7 +84,7 @@ impl Nats {
     /// Where it was.
     pub fn revive(&mut self) {
         let port = self.address.rsplit_once(':').unwrap().1.to_owned();
-        (self.child, self.address, self.monitor) = run(&self.folder, &port);
+        (self.child, self.address, self.monitor) = run(&self.folder, &port, self.namespace.as_deref());
     }
 }
 
@@ -79,11 +95,23 @@ impl Drop for Nats {
     }
 }
 
-fn run(folder: &TempDir, port: &str) -> (Child, String, String) {
-    let mut child = Command::new("nats-server")
+fn run(folder: &TempDir, port: &str, namespace: Option<&str>) -> (Child, String, String) {
+    let mut command = Command::new(if namespace.is_some() { "ip" } else { "nats-server" });
+    // Which becomes the server.
+    command.args(
+        namespace
+            .into_iter()
+            .flat_map(|name| ["netns", "exec", name, "nats-server"]),
+    );
+    let host = if namespace.is_some() {
+        "0.0.0.0"
+    } else {
+        "127.0.0.1"
+    };
+    let mut child = command
         .arg("-c")
         .arg(folder.path().join("nats.conf"))
-        .args(["-a", "127.0.0.1", "-p", port, "-m", "-1"])
+        .args(["-a", host, "-p", port, "-m", "-1"])
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()

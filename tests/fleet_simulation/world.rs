@@ -481,14 +481,11 @@ impl World {
                         },
                     );
                 }
-                self.after(
-                    2,
-                    Event::Arrives {
-                        machine,
-                        life,
-                        input: Input::PeersKnown,
-                    },
-                );
+                // The mark that all is told is a message like others.
+                if !self.is_lost(machine) {
+                    let input = Input::PeersKnown;
+                    self.after(2, Event::Arrives { machine, life, input });
+                }
             }
             _ => {}
         }

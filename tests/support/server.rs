@@ -194,6 +194,11 @@ impl Server {
         }
     }
 
+    /// An event that was waited for is among those that were seen.
+    pub fn put_back(&mut self, event: Value) {
+        self.seen.push(event);
+    }
+
     /// Waits until the log says this.
     pub fn wait_for_log(&self, says: &str) {
         let silent = |log: &mut String| !log.contains(says);

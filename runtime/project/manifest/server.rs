@@ -37,6 +37,10 @@ fn fleet(section: &mut Section<'_>) -> FleetSpec {
         lease: time(section.get("lease")).unwrap_or(default.lease),
         quorum: section.get("quorum").and_then(|value| value.number(1..=100_000)),
         patience: time(section.get("patience")).unwrap_or(default.patience),
+        pin: section
+            .get("pin")
+            .and_then(|value| value.boolean())
+            .unwrap_or(default.pin),
     }
 }
 
