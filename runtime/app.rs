@@ -25,8 +25,8 @@ use crate::{
     logging::Logging,
     metrics::Metrics,
     orders::{self, Order, Orders},
-    project::{Address, FleetSpec, Project, ServerLimits, ServerSpec},
-    release::{self, Follower, Reference},
+    project::{Address, FleetSpec, Known, Location, Project, ServerLimits, ServerSpec},
+    release::{self, Follower, Reference, components},
     reload::{Mode, Reloader, Watch},
     router,
     server::{self, Accounts, Recorder, Server},
@@ -52,6 +52,8 @@ pub struct Config {
     pub logging: Logging,
     /// A line of the log for each request.
     pub access_log: bool,
+    /// How often registries are asked for components by reference.
+    pub poll: Duration,
     /// The clock can be moved on: a test's server.
     pub movable_clock: bool,
     /// The pages that follow what is served: a developer's server.
@@ -86,6 +88,7 @@ pub struct App {
     /// Guests are interrupted as long as it lives.
     ticking: Ticking,
     releases: Releases,
+    poll: Duration,
     fleet: FleetSpec,
     /// What was taken back here, for the fleet.
     reverted: mpsc::UnboundedReceiver<String>,
@@ -136,7 +139,9 @@ impl Config {
         let root = Project::root(&self.root).map_err(one)?;
         let state_dir = self.state_dir.clone().unwrap_or_else(|| root.join(".wasmhost"));
         let kept = Kept::new(&state_dir, &root);
-        let (project, watch) = self.read(&root, &kept)?;
+        let location = Location::new(&root, &state_dir);
+        components::provide(&root, &state_dir).await;
+        let (project, watch) = self.read(&location, &kept)?;
         let spec = server_spec(&project, &kept, self.listen.clone());
         let listeners = server::bind(&spec).await?;
         let (ticking, builder) = start_engine(&state_dir, &spec.limits).map_err(one)?;
@@ -153,7 +158,7 @@ impl Config {
         }
         let (router, publisher) = router::router();
         let (reporting, counting) = (reporter.clone(), metrics.clone());
-        let reloader = Reloader::new(root.clone(), builder, publisher, reporting, counting, keeper);
+        let reloader = Reloader::new(location, builder, publisher, reporting, counting, keeper);
         let mut reloader = self.held(reloader.patient(self.browser.is_some()));
         reloader.load(project, &kept).await?;
         let ((inbox, asking), (orders, ordered)) = (status::inbox(), orders::orders());
@@ -194,6 +199,7 @@ impl Config {
             writer,
             ticking,
             releases: self.releases,
+            poll: self.poll,
             fleet: spec.fleet,
             reverted,
         })
@@ -220,8 +226,9 @@ impl Config {
 
     /// The tree as it lies there, or what is wrong with it, and the watch over it.
     /// Errors: it cannot be served, and never was.
-    fn read(&self, root: &Path, kept: &Kept) -> Result<(Tree, Option<Watch>), Vec<Diagnostic>> {
-        let mut project = Project::discover(root);
+    fn read(&self, location: &Location, kept: &Kept) -> Result<(Tree, Option<Watch>), Vec<Diagnostic>> {
+        let discover = || Project::discover_new(location, &Known::default(), false);
+        let mut project = discover();
         if let Err(diagnostics) = &project
             && kept.groups().is_empty()
             && self.browser.is_none()
@@ -229,11 +236,11 @@ impl Config {
             return Err(diagnostics.clone());
         }
         // Before the tree is read for good: a change in between must be seen.
-        let watch = || Watch::start(root, project.as_ref().ok(), self.watch);
+        let watch = || Watch::start(&location.root, project.as_ref().ok(), self.watch);
         let watch = (!self.frozen).then(watch).transpose();
         let watch = watch.map_err(|diagnostic| vec![diagnostic])?;
         if watch.is_some() {
-            project = Project::discover(root);
+            project = discover();
         }
         for warning in project.iter().flat_map(|project| &project.warnings) {
             tracing::warn!("{warning}");
@@ -291,6 +298,7 @@ impl App {
             writer,
             ticking,
             releases,
+            poll,
             fleet,
             reverted,
         } = self;
@@ -300,10 +308,17 @@ impl App {
             asking.close();
         }
         let over = CancellationToken::new();
+        let references = reloader.references();
         let mut reloading = tokio::spawn(reloader.run(watch, asking, ordered, over.clone()));
         let (orders, stop) = (desk.orders.clone(), desk.stop.clone());
         // The admin socket's file goes with it.
         let mut steering = JoinSet::new();
+        steering.spawn(components::follow(
+            desk.state_dir.clone(),
+            references,
+            poll,
+            stop.clone(),
+        ));
         match releases {
             Releases::None => {}
             Releases::Followed(follower) => drop(steering.spawn(follower.run(orders.clone(), stop.clone()))),

@@ -168,13 +168,26 @@ fn what_is_described_is_what_there_is() {
     let tree = site(1);
     let _server = Server::start(tree.root());
     let described = get(&tree, "/v1/openapi.json");
-    let described: BTreeSet<_> = described["paths"].as_object().unwrap().keys().cloned().collect();
+    let described = described["paths"].as_object().unwrap();
     let routed = text
-        .split(".route(\"")
+        .split(".route(")
         .skip(1)
-        .map(|rest| rest.split('"').next().unwrap());
+        .map(|rest| rest.split('"').nth(1).unwrap());
     let routed = routed.filter(|path| path.starts_with("/v1/") || *path == "/metrics");
-    assert_eq!(described, routed.map(str::to_owned).collect());
+    let paths: BTreeSet<&str> = described.keys().map(String::as_str).collect();
+    assert_eq!(paths, routed.collect());
+    for (path, methods) in described {
+        // What is refused tells what is not.
+        let refused = admin(&tree).request("DELETE", path, &[], b"");
+        assert_eq!(refused.status, 405, "{path}");
+        let allowed = refused.header("allow").unwrap().split(',');
+        let allowed: BTreeSet<_> = allowed
+            .map(str::to_lowercase)
+            .filter(|method| method != "head")
+            .collect();
+        let methods: BTreeSet<_> = methods.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(methods, allowed, "{path}");
+    }
 }
 
 /// What steers or looks answers programs too; `get` and `list` of `kv` print values and keys as they are, and each

@@ -14,6 +14,8 @@ use std::{
     time::Instant,
 };
 
+use wasmhost::testing::{Fault, FaultKind, Moment};
+
 use crate::support::{PATIENCE, Registry, Server, SourceTree, Tree, example, skipped, wasmhost, wat_site};
 
 const ADDRESS: &str = "127.0.0.1:8080";
@@ -387,10 +389,32 @@ fn the_reference_has_every_command() {
 fn the_reference_has_every_metric() {
     let tree = Tree::empty();
     tree.put("shop/page.wat", wat_site::page(1, ""));
+    let page = wat::parse_str(wat_site::page(1, "")).unwrap();
+    let trap = Fault {
+        kind: FaultKind::Trap,
+        on: Moment::Request,
+    };
+    tree.put("trap/page.wasm", trap.inject(&page).unwrap());
+    let cart = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios/remembering/shop/cart.wat");
+    tree.put("cart/page.wat", fs::read(cart).unwrap());
+    tree.put(
+        "wasmhost.toml",
+        "[groups.cart]\nstate = \"migrate\"\ncheckpoint = \"1s\"\n",
+    );
     let mut server = Server::start(tree.root());
     tree.put("shop/page.wat", wat_site::page(2, ""));
     server.wait("swapped");
-    server.client().get("/shop/page");
+    let mut client = server.client();
+    for (path, status) in [
+        ("/shop/page", 200),
+        ("/trap/page", 500),
+        ("/cart/page", 200),
+        ("/nowhere", 404),
+    ] {
+        assert_eq!(client.get(path).status, status, "{path}");
+    }
+    server.wait("recovered");
+    server.wait("checkpointed");
     let socket = tree.path(".wasmhost/admin.sock");
     let output = Command::new("curl")
         .args(["--silent", "--unix-socket"])
@@ -415,7 +439,26 @@ fn the_reference_has_every_metric() {
     let head = "# Metrics\n\n`GET /metrics` on the admin socket, and on the admin address where there is one, in \
                 Prometheus' text format. Labels\nare bounded: groups, pages of routes, classes of status, outcomes and \
                 stages.\n\n| metric | kind | what it is |\n| --- | --- | --- |\n";
-    same_as(&(head.to_owned() + &rows.concat()), "reference/metrics.md");
+    let page = head.to_owned() + &rows.concat();
+    for name in metrics_of_the_program() {
+        assert!(
+            page.contains(&format!("| `{name}` |")),
+            "{name} has to be seen here"
+        );
+    }
+    same_as(&page, "reference/metrics.md");
+}
+
+/// As the sources name them.
+fn metrics_of_the_program() -> BTreeSet<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("runtime/metrics");
+    let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    let texts: String = files.map(|file| fs::read_to_string(file).unwrap()).collect();
+    let names = texts.split('"').filter(|text| text.starts_with("wasmhost_"));
+    let is_name = |name: &&str| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let names: BTreeSet<String> = names.filter(is_name).map(str::to_owned).collect();
+    assert!(names.len() > 20, "{names:?}");
+    names
 }
 
 /// `WASMHOST_BLESS=1` writes the page anew, to be reviewed.

@@ -192,6 +192,32 @@ fn content_that_cannot_load_the_checkpoint_is_refused_like_at_a_swap() {
 }
 
 #[test]
+fn a_group_is_down_while_nobody_can_load_what_it_remembered() {
+    let tree = shop(false, RARELY);
+    tree.put("other/cart.wasm", tree.read("shop/cart.wasm"));
+    let server = Server::start(tree.root());
+    assert_eq!(add(&mut server.client()), 1);
+    server.signal("TERM");
+    server.ended();
+    // Of what it was there is no other trace, so nothing older can take over.
+    let checkpoint = tree.read(".wasmhost/kept/shop.checkpoint");
+    fs::remove_dir_all(tree.path(".wasmhost/kept")).unwrap();
+    tree.put(".wasmhost/kept/shop.checkpoint", checkpoint);
+    tree.put("wasmhost.toml", manifest(RARELY, "SCHEMA = \"cart/2\""));
+    let mut server = Server::start(tree.root());
+    let mut client = server.client();
+    assert_eq!(client.get("/shop/cart").status, 503);
+    assert_eq!(client.get("/other/cart").status, 200);
+    let mut seen = server.seen().iter();
+    let rejected = seen.find(|event| event["event"] == "rejected").unwrap();
+    assert_eq!(rejected["kept"], serde_json::Value::Null, "{rejected}");
+    // It was not written over: content that can load it begins with it.
+    tree.put("wasmhost.toml", manifest(RARELY, ""));
+    server.wait_for("swapped", |swapped| swapped["group"] == "shop");
+    assert_eq!(add(&mut client), 2);
+}
+
+#[test]
 fn a_save_that_fails_leaves_the_checkpoint_before() {
     for way in ["error", "large", "trap", "loop"] {
         let tree = shop(false, OFTEN);

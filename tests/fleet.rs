@@ -5,7 +5,7 @@ mod cable;
 mod front;
 mod growth;
 mod namespace;
-mod nats;
+pub mod nats;
 mod phases;
 
 use std::{path::Path, process::Command};
@@ -160,6 +160,17 @@ fn a_release_is_served_by_all_or_by_nobody() {
     assert!(
         status.contains("committed 4: sha256:") && status.contains("current"),
         "{status}"
+    );
+
+    let state = place.states[0].path().to_str().unwrap();
+    let own = wasmhost()
+        .args(["status", "--json", "--state-dir", state])
+        .output()
+        .unwrap();
+    let own: Value = serde_json::from_slice(&own.stdout).unwrap();
+    assert_eq!(
+        (&own["fleet"]["event"], &own["fleet"]["number"]),
+        (&"committed".into(), &4.into())
     );
 
     // Who comes later begins with what is committed.

@@ -50,6 +50,7 @@ mod outgoing_tls;
 mod policies;
 mod probation;
 mod recipe;
+mod references;
 mod releases;
 mod restart;
 mod routes;

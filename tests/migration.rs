@@ -3,13 +3,17 @@
 
 use std::{
     fs,
+    path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
+    time::Duration,
 };
 
 use serde_json::Value;
 
-use crate::support::{Client, Gated, Server, Tree, guests};
+use wasmhost::testing::{HeldRequest, HostOptions, TestHost, TestProject};
+
+use crate::support::{Client, Gated, Server, Tree, golden, guests};
 
 const CLIENTS: usize = 16;
 const SWAPS: u64 = 200;
@@ -27,9 +31,13 @@ fn shop(interleaved: bool) -> Tree {
 
 /// With these variables of the cart's.
 fn manifest(variables: &str) -> String {
+    limited("memory = \"256MiB\"\nstart-time = \"1s\"", variables)
+}
+
+fn limited(limits: &str, variables: &str) -> String {
     format!(
-        "[groups.shop]\nstate = \"migrate\"\n[groups.shop.limits]\nmemory = \"256MiB\"\nstart-time = \"1s\"\n\
-         request-time = \"10m\"\n[groups.shop.grants]\nenv = {{ {variables} }}\n"
+        "[groups.shop]\nstate = \"migrate\"\n[groups.shop.limits]\nrequest-time = \"10m\"\n{limits}\n\
+         [groups.shop.grants]\nenv = {{ {variables} }}\n"
     )
 }
 
@@ -89,16 +97,37 @@ fn no_count_is_lost_where_requests_interleave() {
 
 /// The reason of the next refusal.
 fn refused(server: &mut Server) -> Value {
-    let mut rejected = server.wait("rejected");
+    reason_of(server.wait("rejected"))
+}
+
+fn reason_of(mut rejected: Value) -> Value {
     assert_eq!(rejected["group"], "shop", "{rejected}");
+    assert_eq!(rejected["diagnostics"].as_array().unwrap().len(), 1, "{rejected}");
     rejected["diagnostics"][0].take()
+}
+
+/// As it is shown; the root is `ROOT`, and of a backtrace its end is left.
+fn shown(reason: &Value, root: &Path) -> String {
+    let part = |name: &str| reason[name].as_str();
+    let file = part("file").map(|file| format!("  --> {file}\n"));
+    let message: Vec<_> = part("message").unwrap().split('\n').collect();
+    let message = match message[..] {
+        [first, .., last] => format!("{first} … {}", last.split_once(">: ").unwrap().1),
+        _ => message.concat(),
+    };
+    let (code, help) = (part("code").unwrap(), part("help").unwrap());
+    let text = format!(
+        "error[{code}]: {message}\n{}  help: {help}\n",
+        file.unwrap_or_default()
+    );
+    text.replace(root.to_str().unwrap(), "ROOT")
 }
 
 fn assert_refused(interleaved: bool) {
     let tree = shop(interleaved);
     let mut server = Server::start(tree.root());
     let mut client = server.client();
-    let mut expected = 0;
+    let (mut expected, mut texts) = (0, String::new());
     let ways = [
         ("LOAD = \"trap\"", "state-load-failed"),
         ("LOAD = \"loop\"", "start-time-over"),
@@ -122,10 +151,11 @@ fn assert_refused(interleaved: bool) {
             reason["file"].as_str().unwrap().ends_with("shop/cart.wasm"),
             "{reason}"
         );
-        assert!(reason["help"].is_string(), "{reason}");
+        texts += &shown(&reason, tree.root());
         expected += 1;
         assert_eq!(add(&mut client), expected, "{variables}");
     }
+    golden("hand-over-refused", &texts);
     tree.put("wasmhost.toml", manifest("FINE = \"1\""));
     assert_eq!(server.wait("swapped")["from"], 1);
     assert_eq!(sum(&mut client), expected);
@@ -142,6 +172,104 @@ fn what_cannot_take_the_state_over_is_refused_and_counts_stay() {
 #[test]
 fn what_cannot_take_the_state_over_is_refused_where_requests_interleave() {
     assert_refused(true);
+}
+
+/// What the one takes care to hand over, the other may not take: it is said which limit that is.
+#[test]
+fn a_state_that_is_too_large_for_the_new_generation_is_refused_and_counts_stay() {
+    const BULK: &str = "BULK = \"104857600\"";
+    let patient = |limits: &str| format!("start-time = \"60s\"\n{limits}");
+    let roomy = patient("memory = \"512MiB\"\nsnapshot = \"128MiB\"");
+    let tree = shop(false);
+    tree.put("wasmhost.toml", limited(&roomy, BULK));
+    let mut server = Server::start(tree.root());
+    let mut client = server.client();
+    let (mut expected, mut texts) = (0, String::new());
+    let ways = [
+        // It loads, and could not hand it over again.
+        (
+            patient("memory = \"512MiB\"\nsnapshot = \"16MiB\""),
+            BULK,
+            "state-too-large",
+        ),
+        // It has no room for it.
+        (
+            patient("memory = \"64MiB\"\nsnapshot = \"128MiB\""),
+            "SWAP = \"1\"",
+            "state-load-failed",
+        ),
+    ];
+    for (limits, variables, code) in ways {
+        expected += 1;
+        assert_eq!(add(&mut client), expected, "{limits}");
+        tree.put("wasmhost.toml", limited(&limits, variables));
+        let reason = refused(&mut server);
+        assert_eq!(reason["code"], code, "{reason}");
+        texts += &shown(&reason, tree.root());
+        expected += 1;
+        assert_eq!(add(&mut client), expected, "{limits}");
+    }
+    golden("hand-over-too-large", &texts);
+    tree.put("wasmhost.toml", limited(&roomy, "BULK = \"0\""));
+    assert_eq!(server.wait("swapped")["from"], 1);
+    assert_eq!(add(&mut client), expected + 1);
+    assert!(server.seen().iter().all(|event| event["event"] != "recovered"));
+}
+
+/// A request that has the store of the group until it is ended here.
+fn hold(host: &TestHost) -> HeldRequest {
+    let client = host.client().unwrap();
+    let held = client.hold("/shop/streams?lockstep", "first").unwrap();
+    assert_eq!(held.status, 200);
+    held
+}
+
+#[test]
+fn a_generation_that_stays_busy_keeps_its_state() {
+    let project = TestProject::new().unwrap();
+    for guest in ["cart", "streams"] {
+        let component = fs::read(guests().join(format!("{guest}.wasm"))).unwrap();
+        project.put(format!("shop/{guest}.wasm"), component).unwrap();
+    }
+    let put = |variables| project.put("wasmhost.toml", manifest(variables)).unwrap();
+    put("");
+    let options = HostOptions {
+        program: Some(env!("CARGO_BIN_EXE_wasmhost").into()),
+        env: vec![(
+            "WASMHOST_LOG".into(),
+            "info,wasmhost::reload::handover=debug".into(),
+        )],
+        ..HostOptions::default()
+    };
+    let host = TestHost::start_with(&project, &options).unwrap();
+    let add = || host.client().unwrap().get("/shop/cart?add").unwrap().text();
+    assert_eq!(add(), "1");
+    let until = |is_so: &dyn Fn() -> bool| {
+        while !is_so() {
+            thread::yield_now();
+        }
+    };
+    // One runs, one waits for it, and the hand-over waits for both: longer than the ten minutes of each.
+    let minutes = |minutes: u64| host.advance(Duration::from_secs(60 * minutes)).unwrap();
+    let reason = thread::scope(|scope| {
+        let first = hold(&host);
+        let second = scope.spawn(|| hold(&host));
+        until(&|| host.status().unwrap()["groups"]["shop"]["in_flight"] == 2);
+        put("SWAP = \"1\"");
+        until(&|| host.log().contains("it is to hand its state over"));
+        minutes(6);
+        first.finish().unwrap();
+        let second = second.join().unwrap();
+        minutes(5);
+        let reason = reason_of(host.wait("rejected").unwrap());
+        second.finish().unwrap();
+        reason
+    });
+    golden("hand-over-busy", &shown(&reason, &project.root()));
+    assert_eq!(add(), "2");
+    put("SWAP = \"2\"");
+    host.wait("swapped").unwrap();
+    assert_eq!(add(), "3");
 }
 
 #[test]

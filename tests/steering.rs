@@ -105,11 +105,21 @@ fn the_status_tells_what_runs() {
         serde_json::json!([{ "generation": 1, "in_flight": 1 }])
     );
     assert_eq!(odd["swapped"]["from"], 1);
+    assert_eq!(told["fleet"], Value::Null);
     let (text, _) = said(&tree, &["status"]);
     assert!(text.contains(", 1 in flight, @1 ends with 1\n"), "{text}");
 
     old.assert_goes_on_to_its_end();
     server.wait("retired");
+    let digest = odd["swapped"]["digest"].clone();
+    // What it can go back to: both, once the disk has them.
+    let kept = loop {
+        let kept = status(&tree)["groups"]["odd"]["kept"].take();
+        if kept[0] == digest && kept[1].is_string() {
+            break kept;
+        }
+    };
+    assert_eq!(kept.as_array().unwrap().len(), 2);
     assert_eq!(status(&tree)["groups"]["odd"]["draining"], serde_json::json!([]));
     new.assert_goes_on_to_its_end();
     drop(server);

@@ -53,7 +53,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("cargo_metadata", &["build"]),
     ("toml_edit", &["scaffold", "release/gather.rs"]),
     ("async_nats", &["fleet/nats.rs", "keyvalue/nats.rs"]),
-    ("oci_client", &["release"]),
+    ("oci_client", &["release", "project/reference.rs"]),
     ("docker_credential", &["release/credentials.rs"]),
     ("sha2", &["release/artifact.rs"]),
     ("indicatif", &["cli"]),
@@ -72,6 +72,7 @@ const REAL_TIME: &[&str] = &[
     "service",
     "admin",
     "keyvalue/redis.rs",
+    "keyvalue/nats.rs",
     "fleet",
     "server/mod.rs",
     // A developer's loop, which no test of a tree starts.

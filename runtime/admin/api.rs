@@ -38,6 +38,7 @@ use super::{Desk, assets, gauges, reports, streams};
 use crate::{
     clock,
     diagnostic::Diagnostic,
+    kept::Kept,
     keyvalue,
     orders::{GroupStatus, NoControl, RolledBack},
     status::GroupHistory,
@@ -114,6 +115,7 @@ async fn unknown() -> Failure {
 async fn status(State(desk): State<Desk>) -> Result<Json<Value>, Failure> {
     let running = desk.orders.status().await?;
     let histories = desk.live.groups();
+    let kept = Kept::new(&desk.state_dir, &desk.root);
     Ok(Json(json!({
         "running": true,
         "version": env!("CARGO_PKG_VERSION"),
@@ -122,14 +124,16 @@ async fn status(State(desk): State<Desk>) -> Result<Json<Value>, Failure> {
         "admin": desk.admin_url,
         "draining": desk.stop.is_cancelled(),
         "frozen": running.frozen,
-        "groups": groups(&running.groups, &histories),
+        "fleet": desk.live.fleet(),
+        "groups": groups(&running.groups, &histories, &kept),
     })))
 }
 
-/// What runs of each group, and how it came to that.
+/// What runs of each group, how it came to that, and what it can go back to.
 fn groups(
     running: &BTreeMap<String, GroupStatus>,
     histories: &BTreeMap<String, GroupHistory>,
+    kept: &Kept,
 ) -> BTreeMap<String, Value> {
     let told = |name: &String, status: &GroupStatus| {
         let history = histories.get(name).cloned().unwrap_or_default();
@@ -138,6 +142,7 @@ fn groups(
             told.extend(status);
             // The map has it.
             told.remove("group");
+            told.insert("kept".into(), json!(digests(kept, name)));
         }
         told
     };
@@ -145,6 +150,12 @@ fn groups(
         .iter()
         .map(|(name, status)| (name.clone(), told(name, status)))
         .collect()
+}
+
+/// Whole, newest first: what serves is among them as soon as the disk has it.
+fn digests(kept: &Kept, group: &str) -> Vec<String> {
+    let digests = tokio::task::block_in_place(|| kept.digests(group));
+    digests.iter().map(ToString::to_string).collect()
 }
 
 async fn ready(State(desk): State<Desk>) -> (StatusCode, Json<Value>) {

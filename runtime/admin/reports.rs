@@ -18,6 +18,7 @@ use crate::{
         drawing::{json as graph_json, svg},
     },
     diagnostic::Diagnostic,
+    project::Location,
     status::{STATE, read_journal},
 };
 
@@ -81,7 +82,7 @@ pub struct Drawn {
 pub async fn graph(State(desk): State<Desk>, Query(drawn): Query<Drawn>) -> Response {
     // One at a time: the tree is read anew for each.
     let _turn = desk.bounds.reading.acquire().await;
-    let (surface, _) = Surface::read(&desk.root).await;
+    let (surface, _) = Surface::read(&Location::new(&desk.root, &desk.state_dir)).await;
     match drawn.format {
         Format::Json => (
             [(header::CONTENT_TYPE, "application/json")],

@@ -16,7 +16,7 @@ use crate::{
     diagnostic::Diagnostic,
     host,
     prepare::{self, PartlyReadable, Prepared, Readable},
-    project::{ComponentId, GroupSpec, MANIFEST},
+    project::{ComponentId, GroupSpec, Location, MANIFEST},
     router::patterns,
     status::RouteLine,
 };
@@ -43,9 +43,9 @@ pub struct GroupReport {
     pub files: usize,
 }
 
-/// Checks the tree under `root`, and compares it with the one under `other`.
-pub async fn check(root: &Path, other: Option<&Path>) -> Report {
-    let (mut report, surface) = match ReadTree::read(root).await {
+/// Checks the tree of `location`, and compares it with the `other`.
+pub async fn check(location: &Location, other: Option<&Location>) -> Report {
+    let (mut report, surface) = match ReadTree::read(location).await {
         Ok(tree) => {
             let surface = tree.surface();
             (check_tree(tree, &surface).await, Some(surface))

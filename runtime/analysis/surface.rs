@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -18,7 +18,7 @@ use crate::{
     engine::{self, Ticking},
     host::Handler,
     prepare::{self, Exports, PartlyReadable},
-    project::{ComponentId, Instances, ServerSpec, State, Survey},
+    project::{ComponentId, Instances, Location, ServerSpec, State, Survey},
 };
 
 /// The groups of a tree, as far as they could be read, by name.
@@ -70,8 +70,8 @@ pub struct ReadTree {
 
 impl ReadTree {
     /// Errors: a tree that cannot be understood at all.
-    pub async fn read(root: &Path) -> Result<Self, Vec<Diagnostic>> {
-        let survey = Survey::read(root)?;
+    pub async fn read(location: &Location) -> Result<Self, Vec<Diagnostic>> {
+        let survey = Survey::read(location)?;
         let (ticking, builder) = builder()?;
         let builder = Arc::new(builder);
         let (mut groups, mut exports) = (Vec::new(), Exports::new());
@@ -118,8 +118,8 @@ pub fn builder() -> Result<(Ticking, Builder), Vec<Diagnostic>> {
 
 impl Surface {
     /// Reads a tree: what is there, and what is wrong with the rest.
-    pub async fn read(root: &Path) -> (Self, Vec<Diagnostic>) {
-        match ReadTree::read(root).await {
+    pub async fn read(location: &Location) -> (Self, Vec<Diagnostic>) {
+        match ReadTree::read(location).await {
             Ok(tree) => {
                 let (surface, mut diagnostics) = (tree.surface(), tree.diagnostics());
                 for PartlyReadable { readable, unread, .. } in &tree.groups {

@@ -6,6 +6,8 @@ use super::{Root, exit_code, print, runtime};
 use crate::{
     analysis::{Report, check},
     diagnostic::Diagnostic,
+    project::Location,
+    release::components::provide_aside,
 };
 
 /// Report everything that `serve` would refuse in ROOT, without serving it.
@@ -37,7 +39,20 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Vec<Diagnostic>> {
         format,
         against,
     } = arguments;
-    let report = runtime()?.block_on(check(&root, against.as_deref()));
+    let report = runtime()?.block_on(async {
+        let (components, other);
+        components = provide_aside(&root).await?;
+        let location = Location::new(&root, components.path());
+        let against = match &against {
+            Some(against) => {
+                other = provide_aside(against).await?;
+                Some(Location::new(against, other.path()))
+            }
+            None => None,
+        };
+        Ok(check(&location, against.as_ref()).await)
+    });
+    let report = report.map_err(|error: Diagnostic| vec![error])?;
     match format {
         Format::Text => print(&text(&report))?,
         // Text, numbers and lists always are JSON.

@@ -1,5 +1,6 @@
 //! `wasmhost dev`.
 
+use std::time::Duration;
 use std::{
     io::IsTerminal,
     path::{Path, PathBuf},
@@ -116,6 +117,7 @@ fn config(arguments: &Arguments, root: PathBuf, browser: Browser, logging: Loggi
         access_log: false,
         releases: Releases::None,
         movable_clock: false,
+        poll: Duration::from_secs(10),
         browser: Some(browser),
     }
 }

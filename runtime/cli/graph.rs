@@ -9,6 +9,8 @@ use crate::{
         drawing::{dot, json, svg, text},
     },
     diagnostic::Diagnostic,
+    project::Location,
+    release::components::provide_aside,
 };
 
 /// Show who imports what from whom.
@@ -37,7 +39,11 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Vec<Diagnostic>> {
         root: Root { root },
         format,
     } = arguments;
-    let (surface, diagnostics) = runtime()?.block_on(Surface::read(&root));
+    let drawn = runtime()?.block_on(async {
+        let components = provide_aside(&root).await?;
+        Ok(Surface::read(&Location::new(&root, components.path())).await)
+    });
+    let (surface, diagnostics) = drawn.map_err(|error: Diagnostic| vec![error])?;
     for diagnostic in &diagnostics {
         say(&diagnostic.to_string());
     }

@@ -22,7 +22,7 @@ const IMPORT: usize = 1 << 20;
 /// See and change the keys and values of a group.
 ///
 /// A running server is asked; where none runs, the file in its state directory is opened. What a group has
-/// in a Redis is reached through a running server only.
+/// in a Redis or NATS is reached through a running server only.
 #[derive(clap::Args)]
 pub struct Arguments {
     #[command(flatten)]

@@ -50,7 +50,7 @@ pub struct Arguments {
     /// Where the journal is kept [default: ROOT/.wasmhost].
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
-    /// How often a registry is asked whether the release is another one.
+    /// How often a registry is asked whether the release, or a component by reference, is another one.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     poll: Duration,
     /// Swap as one with the other servers of this fleet, nats://HOST:PORT/NAME: what all of them can serve is
@@ -164,6 +164,7 @@ pub fn run(arguments: Arguments, logging: Logging) -> Result<(), Vec<Diagnostic>
         logging,
         access_log,
         movable_clock,
+        poll,
     };
     let runtime = runtime()?;
     let served = runtime.block_on(async {

@@ -69,8 +69,12 @@ fn running(live: &Value) -> String {
     } else {
         ""
     };
+    let fleet = match live["fleet"].is_null() {
+        true => String::new(),
+        false => records::text(&live["fleet"]) + "\n",
+    };
     format!(
-        "{} process {}{drains}\n",
+        "{} process {}{drains}\n{fleet}",
         live["url"].as_str().unwrap_or("?"),
         live["pid"]
     )

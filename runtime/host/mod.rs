@@ -264,7 +264,7 @@ fn texts(granted: &BTreeMap<String, Text>) -> impl Iterator<Item = (String, Stri
 
 impl Provision {
     /// `engines` have what the stores of all groups take their memory from, and keep their keys and values in.
-    /// Errors: the authorities that they are to trust cannot be read; the address of a Redis is none.
+    /// Errors: the authorities that they are to trust cannot be read; the URL of a Redis or NATS is none.
     pub fn new(
         group: &Arc<str>,
         limits: &Limits,

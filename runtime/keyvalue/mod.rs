@@ -1,10 +1,11 @@
 //! Keys and values that outlive generations and restarts: one space per group, in a file of the state
-//! directory or in a Redis. Knows neither guests nor WIT.
+//! directory, in a Redis or in a NATS. Knows neither guests nor WIT.
 
 mod cache;
 mod cursors;
 mod durable;
 mod file;
+mod nats;
 mod redis;
 mod request;
 mod writer;
@@ -22,7 +23,7 @@ use crate::diagnostic::Diagnostic;
 pub use self::request::{Answer, Pair, Request};
 // By itself: the crate has the same name.
 use self::redis::Redis;
-use self::{cursors::Cursors, durable::Durable, writer::Writer};
+use self::{cursors::Cursors, durable::Durable, nats::Nats, writer::Writer};
 
 /// The name of the file in a state directory.
 pub const FILE: &str = "keyvalue.redb";
@@ -37,7 +38,7 @@ pub const MAX_BATCH: usize = 1000;
 /// Bytes of the keys and values that one batch brings or takes.
 pub const MAX_BATCH_SIZE: usize = 16 << 20;
 
-/// A change that happens as a whole or not at all.
+/// A change that happens as a whole or not at all; in a NATS, key by key.
 #[derive(Clone, Debug)]
 pub enum Change {
     Set(Vec<(String, Bytes)>),
@@ -66,7 +67,7 @@ pub enum Outcome {
 pub enum Cursor {
     /// Behind this key, in the order of bytes.
     After(String),
-    /// Where Redis says.
+    /// Where Redis says, or the last revision that NATS told of.
     Scan(u64),
 }
 
@@ -103,7 +104,7 @@ pub struct Space(Arc<Inner>);
 
 struct Inner {
     backing: Backing,
-    /// The address of the Redis, if it is one.
+    /// Of the Redis or NATS, if it is one.
     url: Option<String>,
     cursors: Cursors,
 }
@@ -111,6 +112,7 @@ struct Inner {
 enum Backing {
     Durable(Durable),
     Redis(Redis),
+    Nats(Box<Nats>),
 }
 
 impl Spaces {
@@ -145,9 +147,9 @@ impl Spaces {
         space
     }
 
-    /// The space of a group in the Redis at `url`. It connects when something is first asked of it.
-    /// Errors: the URL is none of a Redis; without its text, which may hold a password.
-    pub fn redis(&self, group: &Arc<str>, url: &str) -> std::result::Result<Space, String> {
+    /// The space of a group in the Redis or NATS at `url`. It connects when something is first asked of it.
+    /// Errors: the URL is of neither; without its text, which may hold a password.
+    pub fn remote(&self, group: &Arc<str>, url: &str) -> std::result::Result<Space, String> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         // The generations of a group share a connection.
         if let Some(space) = open
@@ -156,7 +158,11 @@ impl Spaces {
         {
             return Ok(space.clone());
         }
-        let backing = Backing::Redis(Redis::new(group, url)?);
+        let backing = match url.split_once("://") {
+            Some(("redis", _)) => Backing::Redis(Redis::new(group, url)?),
+            Some(("nats" | "tls", _)) => Backing::Nats(Box::new(Nats::new(group, url)?)),
+            _ => return Err("it begins with none of redis://, nats:// and tls://".into()),
+        };
         let space = Space::new(backing, Some(url.to_owned()), Cursors::default());
         open.insert(group.clone(), space.clone());
         Ok(space)
@@ -209,6 +215,7 @@ impl Space {
         match &self.0.backing {
             Backing::Durable(durable) => durable.get(key).await,
             Backing::Redis(redis) => redis.get(key).await,
+            Backing::Nats(nats) => nats.get(key).await,
         }
     }
 
@@ -217,6 +224,7 @@ impl Space {
         match &self.0.backing {
             Backing::Durable(durable) => Ok(durable.get(key).await?.is_some()),
             Backing::Redis(redis) => redis.exists(key).await,
+            Backing::Nats(nats) => Ok(nats.get(key).await?.is_some()),
         }
     }
 
@@ -226,6 +234,7 @@ impl Space {
         let values = match &self.0.backing {
             Backing::Durable(durable) => durable.get_many(&keys).await?,
             Backing::Redis(redis) => redis.get_many(&keys).await?,
+            Backing::Nats(nats) => nats.get_many(&keys).await?,
         };
         let size: usize = values.iter().flatten().map(Bytes::len).sum();
         if size > MAX_BATCH_SIZE {
@@ -241,16 +250,19 @@ impl Space {
             (Backing::Durable(durable), Some(Cursor::After(key))) => durable.keys(Some(key)).await,
             (Backing::Redis(redis), None) => redis.keys(0).await,
             (Backing::Redis(redis), Some(Cursor::Scan(at))) => redis.keys(at).await,
+            (Backing::Nats(nats), None) => nats.keys(0).await,
+            (Backing::Nats(nats), Some(Cursor::Scan(at))) => nats.keys(at).await,
             _ => Err(unknown_cursor()),
         }
     }
 
-    /// Once it is done, it outlives the process and a loss of power, as far as a Redis promises that.
+    /// Once it is done, it outlives the process and a loss of power, as far as a Redis or NATS promises that.
     pub async fn change(&self, change: Change) -> Result<Outcome> {
         check_change(&change)?;
         match &self.0.backing {
             Backing::Durable(durable) => durable.change(change).await,
             Backing::Redis(redis) => redis.change(change).await,
+            Backing::Nats(nats) => nats.change(change).await,
         }
     }
 
@@ -265,7 +277,7 @@ impl Space {
     /// The cursor of a number.
     pub fn numbered(&self, number: u64) -> Result<Cursor> {
         match &self.0.backing {
-            Backing::Redis(_) => Ok(Cursor::Scan(number)),
+            Backing::Redis(_) | Backing::Nats(_) => Ok(Cursor::Scan(number)),
             Backing::Durable(_) => {
                 let key = self.0.cursors.key(number).ok_or_else(unknown_cursor)?;
                 Ok(Cursor::After(key))
@@ -276,7 +288,9 @@ impl Space {
     /// The cursor of a text.
     pub fn written(&self, text: String) -> Result<Cursor> {
         match &self.0.backing {
-            Backing::Redis(_) => text.parse().map(Cursor::Scan).map_err(|_| unknown_cursor()),
+            Backing::Redis(_) | Backing::Nats(_) => {
+                text.parse().map(Cursor::Scan).map_err(|_| unknown_cursor())
+            }
             Backing::Durable(_) => Ok(Cursor::After(text)),
         }
     }

@@ -34,10 +34,6 @@ pub struct Redis {
 impl Redis {
     /// Errors: the URL is none of a Redis; without its text.
     pub fn new(group: &str, url: &str) -> std::result::Result<Self, String> {
-        // The library takes more than this host supports.
-        if !url.starts_with("redis://") {
-            return Err("the URL does not begin with redis://".into());
-        }
         let client = Client::open(url).map_err(|error| error.to_string())?;
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(PATIENCE))

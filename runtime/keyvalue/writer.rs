@@ -4,8 +4,8 @@
 use std::{
     path::PathBuf,
     sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
+        Arc, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -26,8 +26,6 @@ const QUEUE: usize = 1024;
 const BATCH: usize = 16 << 20;
 /// How long a commit waits for those that wrote the last one.
 const MOST_PATIENCE: Duration = Duration::from_micros(500);
-/// How long it sleeps between looking for them.
-const LOOK: Duration = Duration::from_micros(20);
 
 /// Where changes go, and what reads read. Cheap to clone; the thread ends with the last of them.
 #[derive(Clone)]
@@ -41,8 +39,13 @@ pub struct Shared {
     file: RwLock<Option<File>>,
     /// The file has to be opened anew.
     broken: AtomicBool,
+    /// Jobs for which the thread rests until they are in the queue; `NONE` where it does not.
+    missing: AtomicUsize,
+    thread: OnceLock<thread::Thread>,
     pub cache: Cache,
 }
+
+const NONE: usize = usize::MAX;
 
 enum Job {
     Change(Wanted, oneshot::Sender<Result<Outcome>>),
@@ -58,6 +61,8 @@ impl Writer {
         let shared = Arc::new(Shared {
             file: RwLock::new(None),
             broken: AtomicBool::new(false),
+            missing: AtomicUsize::new(NONE),
+            thread: OnceLock::new(),
             cache: Cache::default(),
         });
         let thread = Thread {
@@ -67,8 +72,11 @@ impl Writer {
         let spawned = thread::Builder::new()
             .name("keyvalue".into())
             .spawn(move || thread.run(queue));
-        if let Err(error) = spawned {
-            tracing::error!(%error, "no thread for keys and values could be started: they will fail");
+        match spawned {
+            Ok(spawned) => drop(shared.thread.set(spawned.thread().clone())),
+            Err(error) => {
+                tracing::error!(%error, "no thread for keys and values could be started: they will fail");
+            }
         }
         Self { jobs, shared }
     }
@@ -105,6 +113,7 @@ impl Writer {
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         self.jobs.send(job(reply)).await.map_err(|_| closed())?;
+        self.shared.tell(self.jobs.max_capacity() - self.jobs.capacity());
         answer.await.map_err(|_| closed())
     }
 }
@@ -114,6 +123,13 @@ impl Shared {
         // Held for writing, it is being opened.
         let is_there = self.file.try_read().is_ok_and(|file| file.is_some());
         is_there && !self.broken.load(Ordering::Acquire)
+    }
+
+    /// There are so many jobs in the queue.
+    fn tell(&self, queued: usize) {
+        if queued >= self.missing.load(Ordering::SeqCst) {
+            self.thread.get().map(thread::Thread::unpark);
+        }
     }
 
     fn note(&self, error: &redb::Error) {
@@ -139,7 +155,7 @@ impl Thread {
         let mut tempo = Tempo::default();
         while let Some(first) = queue.blocking_recv() {
             let (mut wanted, mut replies, mut size) = (Vec::new(), Vec::new(), 0);
-            let began = Instant::now();
+            self.wait_for(tempo.others(), &queue, tempo.patience());
             let mut next = Some(first);
             while let Some(job) = next {
                 match job {
@@ -161,15 +177,25 @@ impl Thread {
                     }
                 }
                 let is_full = size >= BATCH;
-                next = (!is_full)
-                    .then(|| next_job(&mut queue, tempo.patience(wanted.len()), began))
-                    .flatten();
+                next = if is_full { None } else { queue.try_recv().ok() };
             }
             let (count, began) = (wanted.len(), Instant::now());
             self.commit(wanted, replies, size);
             tempo.committed(count, began.elapsed());
         }
         self.forget();
+    }
+
+    /// Rests until so many jobs are in the queue, or for as long as the patience lasts.
+    fn wait_for(&self, missing: usize, queue: &mpsc::Receiver<Job>, patience: Duration) {
+        let began = Instant::now();
+        self.shared.missing.store(missing, Ordering::SeqCst);
+        while queue.len() < missing
+            && let Some(left) = patience.checked_sub(began.elapsed())
+        {
+            thread::park_timeout(left);
+        }
+        self.shared.missing.store(NONE, Ordering::SeqCst);
     }
 
     /// Commits all together; where that fails, each by itself, so that none fails for another.
@@ -246,24 +272,6 @@ impl Thread {
     }
 }
 
-/// The next of the queue: what is there, or comes as long as `patience` lasts.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the processor is theirs who are waited for"
-)]
-fn next_job(queue: &mut mpsc::Receiver<Job>, patience: Duration, began: Instant) -> Option<Job> {
-    loop {
-        if let Ok(job) = queue.try_recv() {
-            return Some(job);
-        }
-        if began.elapsed() >= patience {
-            return None;
-        }
-        // Waiting at the queue would wake this thread for each of them.
-        thread::sleep(LOOK);
-    }
-}
-
 /// What the last commit was like. Who was just answered is often about to write again: without waiting a
 /// little for them, commits of one and of all others would take turns.
 #[derive(Default)]
@@ -279,13 +287,13 @@ impl Tempo {
         self.took = took;
     }
 
-    /// How long a commit of `count` changes waits for more: not at all where only one is writing.
-    fn patience(&self, count: usize) -> Duration {
-        if count < self.count {
-            self.took.min(MOST_PATIENCE)
-        } else {
-            Duration::ZERO
-        }
+    /// How many are waited for beside the first: none where only one is writing.
+    fn others(&self) -> usize {
+        self.count.saturating_sub(1)
+    }
+
+    fn patience(&self) -> Duration {
+        self.took.min(MOST_PATIENCE)
     }
 }
 

@@ -226,7 +226,7 @@ impl Fields {
         match keyvalue {
             None => self.number(0),
             Some(KeyValue::Durable) => self.number(1),
-            Some(KeyValue::Redis(url)) => self.number(2).granted(url),
+            Some(KeyValue::Url(url)) => self.number(2).granted(url),
         }
     }
 
@@ -331,7 +331,7 @@ mod tests {
                 });
             },
             |group| group.grants.keyvalue = Some(KeyValue::Durable),
-            |group| group.grants.keyvalue = Some(KeyValue::Redis("redis://127.0.0.1".into())),
+            |group| group.grants.keyvalue = Some(KeyValue::Url("redis://127.0.0.1".into())),
             |group| group.limits.keyvalue += 1,
             |group| group.routes[0].pattern = "/a".into(),
             |group| group.routes[0].component = id("shop.b"),

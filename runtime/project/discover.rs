@@ -17,22 +17,33 @@ use super::{
     ComponentId, Digest, DiscoveryLimits, Limits, MANIFEST, Project, Survey,
     content::{Content, Known},
     groups::{self, Found, Granted, Understood},
-    manifest::{self, GrantLines, Manifest, TextLine},
+    manifest::{self, Elsewhere, GrantLines, Manifest, TextLine},
+    reference::{Location, References, missing, place as pulled_place},
     static_files::{self, StaticFolder},
     tree::{self, ReadError, SKIPPED_FOLDERS, Tree},
 };
 
 /// See `Project::discover`.
-pub fn discover(root: &Path, limits: &DiscoveryLimits, known: &Known) -> Result<Project, Vec<Diagnostic>> {
-    let mut written = Written::read(root, limits)?;
+pub fn discover(
+    location: &Location,
+    limits: &DiscoveryLimits,
+    known: &Known,
+) -> Result<Project, Vec<Diagnostic>> {
+    let mut written = Written::read(location, limits)?;
     if !written.mistakes.is_empty() {
         let faults = written.tree.faults.into_iter().map(|fault| fault.diagnostic);
         return Err(written.mistakes.into_iter().chain(faults).collect());
     }
     let Understood { groups, warnings } = written.understand(limits, known)?;
-    let Written { root, manifest, .. } = written;
+    let Written {
+        root,
+        manifest,
+        state_dir,
+        ..
+    } = written;
     Ok(Project {
-        elsewhere: elsewhere(&root, &manifest),
+        elsewhere: elsewhere(&root, &state_dir, &manifest),
+        references: by_reference(&manifest),
         server: manifest.server.relative_to(&root),
         root,
         groups: groups.into_iter().map(groups::accept).collect(),
@@ -41,8 +52,8 @@ pub fn discover(root: &Path, limits: &DiscoveryLimits, known: &Known) -> Result<
 }
 
 /// See `Survey::read`.
-pub fn survey(root: &Path, limits: &DiscoveryLimits) -> Result<Survey, Vec<Diagnostic>> {
-    let mut written = Written::read(root, limits)?;
+pub fn survey(location: &Location, limits: &DiscoveryLimits) -> Result<Survey, Vec<Diagnostic>> {
+    let mut written = Written::read(location, limits)?;
     match written.understand(limits, &Known::default()) {
         Ok(Understood { groups, warnings }) => Ok(Survey {
             server: written.manifest.server.relative_to(&written.root),
@@ -55,9 +66,16 @@ pub fn survey(root: &Path, limits: &DiscoveryLimits) -> Result<Survey, Vec<Diagn
     }
 }
 
+/// See `Project::references`.
+pub fn references(root: &Path, limits: &DiscoveryLimits) -> References {
+    let (manifest, _) = read_manifest(&root.join(MANIFEST), limits);
+    by_reference(&manifest)
+}
+
 /// The manifest and the list of files, as far as there is anything to be understood.
 struct Written {
     root: PathBuf,
+    state_dir: PathBuf,
     manifest: Manifest,
     /// What is wrong with the manifest.
     mistakes: Vec<Diagnostic>,
@@ -65,12 +83,13 @@ struct Written {
 }
 
 impl Written {
-    fn read(root: &Path, limits: &DiscoveryLimits) -> Result<Self, Vec<Diagnostic>> {
-        let root = check_root(root).map_err(|diagnostic| vec![diagnostic])?;
+    fn read(location: &Location, limits: &DiscoveryLimits) -> Result<Self, Vec<Diagnostic>> {
+        let root = check_root(&location.root).map_err(|diagnostic| vec![diagnostic])?;
         let (manifest, mistakes) = read_manifest(&root.join(MANIFEST), limits);
         match tree::list(&root, limits) {
             Ok(tree) => Ok(Self {
                 root,
+                state_dir: location.state_dir.clone(),
                 manifest,
                 mistakes,
                 tree,
@@ -84,11 +103,12 @@ impl Written {
         let found = read_components(
             &self.root,
             &self.tree.files,
-            &elsewhere(&self.root, &self.manifest),
+            &elsewhere(&self.root, &self.state_dir, &self.manifest),
             limits,
             known,
         )
         .map_err(|diagnostic| vec![diagnostic])?;
+        let found = self.explained(found);
         let static_folders = static_folders(&self.root, &self.manifest, limits);
         let faults = std::mem::take(&mut self.tree.faults);
         let granted = granted(&self.root, &self.manifest);
@@ -98,6 +118,24 @@ impl Written {
             return Err(vec![root_empty(&self.root)]);
         }
         Ok(understood)
+    }
+}
+
+impl Written {
+    /// What was not pulled, told as such.
+    fn explained(&self, mut found: Vec<Found>) -> Vec<Found> {
+        let references = by_reference(&self.manifest);
+        for found in &mut found {
+            if let Some(reference) = references.get(&found.id)
+                && found.path == pulled_place(&self.state_dir, reference)
+                && found.content.is_err()
+                && !found.path.exists()
+            {
+                let file = self.root.join(MANIFEST);
+                found.content = Err(missing(&self.state_dir, &found.id, reference).file(file));
+            }
+        }
+        found
     }
 }
 
@@ -146,10 +184,25 @@ fn granted(root: &Path, manifest: &Manifest) -> Granted {
 }
 
 /// The components that are built elsewhere.
-fn elsewhere(root: &Path, manifest: &Manifest) -> BTreeMap<ComponentId, PathBuf> {
+fn elsewhere(root: &Path, state_dir: &Path, manifest: &Manifest) -> BTreeMap<ComponentId, PathBuf> {
+    let path = |elsewhere: &Elsewhere| match elsewhere {
+        Elsewhere::Path(path) => root.join(path),
+        Elsewhere::Reference(reference) => pulled_place(state_dir, reference),
+    };
     let components = manifest.components.iter();
     components
-        .map(|(id, path)| (id.clone(), root.join(path)))
+        .map(|(id, elsewhere)| (id.clone(), path(elsewhere)))
+        .collect()
+}
+
+fn by_reference(manifest: &Manifest) -> References {
+    let components = manifest.components.iter();
+    let reference = |elsewhere: &Elsewhere| match elsewhere {
+        Elsewhere::Path(_) => None,
+        Elsewhere::Reference(reference) => Some(reference.clone()),
+    };
+    components
+        .filter_map(|(id, elsewhere)| Some((id.clone(), reference(elsewhere)?)))
         .collect()
 }
 

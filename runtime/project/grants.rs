@@ -34,8 +34,9 @@ pub struct Grants {
 pub enum KeyValue {
     /// In the state directory.
     Durable,
-    /// In the Redis of this URL, which may hold a password.
-    Redis(Text),
+    /// In the Redis or NATS of this URL, which may hold a password.
+    #[serde(alias = "redis")]
+    Url(Text),
 }
 
 impl Grants {
@@ -45,7 +46,7 @@ impl Grants {
     /// Why one is not there.
     pub fn fetch(&mut self) -> Result<(), String> {
         let url = match &mut self.keyvalue {
-            Some(KeyValue::Redis(url)) => Some(url),
+            Some(KeyValue::Url(url)) => Some(url),
             Some(KeyValue::Durable) | None => None,
         };
         let texts = self.env.values_mut().chain(self.config.values_mut());

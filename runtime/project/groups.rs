@@ -390,8 +390,8 @@ impl References<'_> {
     fn keyvalue(&self, line: Option<&KeyValueLine>, missing: &mut Vec<Diagnostic>) -> Option<KeyValue> {
         match line? {
             KeyValueLine::Durable => Some(KeyValue::Durable),
-            KeyValueLine::Redis(line) => match self.text("keyvalue", line) {
-                Ok(url) => Some(KeyValue::Redis(url)),
+            KeyValueLine::Url(line) => match self.text("keyvalue", line) {
+                Ok(url) => Some(KeyValue::Url(url)),
                 Err(diagnostic) => {
                     missing.push(diagnostic);
                     None

@@ -12,6 +12,7 @@ use crate::diagnostic::Diagnostic;
 use super::{
     ComponentId, Instances, Limits, Probation, Requests, ServerSpec, State,
     names::{self, SEGMENT_RULE},
+    reference::Reference,
     toml_reader::{self, Entry, Placed, Section, Value},
 };
 
@@ -30,8 +31,15 @@ pub struct Manifest {
     pub server: ServerSpec,
     pub groups: BTreeMap<String, GroupManifest>,
     pub claims: Claims,
-    /// Paths as written.
-    pub components: BTreeMap<ComponentId, PathBuf>,
+    pub components: BTreeMap<ComponentId, Elsewhere>,
+}
+
+/// Where a component is that does not lie in the tree.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// As written.
+    Path(PathBuf),
+    Reference(Reference),
 }
 
 #[derive(Debug)]
@@ -113,19 +121,42 @@ fn entries(value: Option<Value<'_>>) -> Vec<Entry<'_>> {
     value.and_then(|value| value.entries()).unwrap_or_default()
 }
 
-fn elsewhere(entry: &Entry<'_>) -> Option<(ComponentId, PathBuf)> {
+fn elsewhere(entry: &Entry<'_>) -> Option<(ComponentId, Elsewhere)> {
     let id = id_key(entry)?.value;
-    let Some(path) = entry.value.section(|component| component.get("path"))? else {
-        let help = format!("a dotted id is written in quotes: [components.\"{id}.NAME\"]");
-        return entry.value.wrong(
-            "manifest-value",
-            format_args!("{} has no path", entry.value.path()),
-            Some(help),
-        );
+    let wrong = |message: &str, help: String| {
+        let message = format_args!("{} {message}", entry.value.path()).to_string();
+        entry.value.wrong("manifest-value", message, Some(help))
     };
-    match path.string()? {
-        "" => path.expected("the path of a component"),
-        text => Some((id, text.into())),
+    let keys = entry
+        .value
+        .section(|component| (component.get("path"), component.get("oci")))?;
+    let elsewhere = match keys {
+        (Some(path), None) => match path.string()? {
+            "" => path.expected("the path of a component"),
+            text => Some(Elsewhere::Path(text.into())),
+        },
+        (None, Some(reference)) => self::reference(&reference),
+        (Some(_), Some(_)) => wrong(
+            "has both path and oci",
+            "a component lies in one place: remove one".into(),
+        ),
+        (None, None) => wrong(
+            "has neither path nor oci",
+            format!("a dotted id is written in quotes: [components.\"{id}.NAME\"]"),
+        ),
+    };
+    Some((id, elsewhere?))
+}
+
+fn reference(value: &Value<'_>) -> Option<Elsewhere> {
+    let text = value.string()?;
+    match text.strip_prefix("oci://").unwrap_or(text).parse::<Reference>() {
+        Ok(reference) => Some(Elsewhere::Reference(reference)),
+        Err(error) => value.wrong(
+            "manifest-value",
+            format_args!("{text:?} names no component of a registry: {error}"),
+            Some("write REGISTRY/REPOSITORY:TAG, or REGISTRY/REPOSITORY@sha256:DIGEST".to_owned()),
+        ),
     }
 }
 

@@ -23,6 +23,7 @@ mod groups;
 mod limits;
 mod manifest;
 mod names;
+mod reference;
 mod secrets;
 mod state;
 mod static_files;
@@ -35,6 +36,10 @@ pub use digest::Digest;
 pub use grants::{Directory, Grants, KeyValue, Origin};
 pub use limits::{DiscoveryLimits, Limits, ServerLimits};
 pub use names::{ComponentId, ContentId, InvalidId, is_segment, nearest, propose_segment};
+pub use reference::{
+    Failed, Location, Reference, References, UNPULLED, failure_place, folder as pulled_folder,
+    place as pulled_place,
+};
 pub use secrets::{Source, Text};
 pub use state::make_state_folder;
 pub use static_files::{STATIC, StaticFile};
@@ -57,6 +62,8 @@ pub struct Project {
     /// The components that are built elsewhere (`[components]`), whether or not there is such a file: a
     /// watcher of the root alone does not see them.
     pub elsewhere: BTreeMap<ComponentId, PathBuf>,
+    /// Those of them that are pulled from a registry.
+    pub references: References,
     /// What is served, but hardly as it was meant.
     pub warnings: Vec<Diagnostic>,
 }
@@ -83,12 +90,12 @@ pub struct PartialGroup {
 }
 
 impl Survey {
-    /// Reads the tree under `root` and its manifest.
+    /// Reads the tree of `location` and its manifest.
     ///
     /// # Errors
     /// Where nothing can be understood: no readable folder, too large a tree, no component at all.
-    pub fn read(root: &Path) -> Result<Self, Vec<Diagnostic>> {
-        discover::survey(root, &DiscoveryLimits::DEFAULT)
+    pub fn read(location: &Location) -> Result<Self, Vec<Diagnostic>> {
+        discover::survey(location, &DiscoveryLimits::DEFAULT)
     }
 }
 
@@ -99,7 +106,7 @@ impl Project {
     /// Where nothing can be understood: no readable folder, a manifest with errors, no component at all.
     /// What is wrong inside one group is that group's `Refusal`.
     pub fn discover(root: &Path) -> Result<Self, Vec<Diagnostic>> {
-        discover::discover(root, &DiscoveryLimits::DEFAULT, &Known::default())
+        Self::discover_new(&Location::of(root), &Known::default(), false)
     }
 
     /// As `discover`, but holds none of the contents that are known. On `one_core`, where the others have
@@ -107,12 +114,17 @@ impl Project {
     ///
     /// # Errors
     /// As for `discover`.
-    pub fn discover_new(root: &Path, known: &Known, one_core: bool) -> Result<Self, Vec<Diagnostic>> {
+    pub fn discover_new(location: &Location, known: &Known, one_core: bool) -> Result<Self, Vec<Diagnostic>> {
         let limits = DiscoveryLimits {
             one_core,
             ..DiscoveryLimits::DEFAULT
         };
-        discover::discover(root, &limits, known)
+        discover::discover(location, &limits, known)
+    }
+
+    /// The components that the manifest names by reference, as far as it can be understood.
+    pub fn references(root: &Path) -> References {
+        discover::references(root, &DiscoveryLimits::DEFAULT)
     }
 
     /// The root as [`Project::root`] has it, whatever lies below.

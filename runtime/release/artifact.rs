@@ -20,9 +20,9 @@ use crate::{diagnostic::Diagnostic, project::MANIFEST};
 
 pub const ARTIFACT: &str = "application/vnd.wasmhost.release.v1";
 pub const CONFIG: &str = "application/vnd.wasmhost.release.config.v1+json";
-const COMPONENT: &str = "application/wasm";
+pub const COMPONENT: &str = "application/wasm";
 const OTHER: &str = "application/octet-stream";
-const TITLE: &str = "org.opencontainers.image.title";
+pub const TITLE: &str = "org.opencontainers.image.title";
 
 /// Files of a release.
 const MOST_FILES: usize = 10_000;
@@ -138,7 +138,8 @@ fn media_type(path: &str) -> &'static str {
     if path.ends_with(".wasm") { COMPONENT } else { OTHER }
 }
 
-fn layer(descriptor: &OciDescriptor) -> Result<Layer, Diagnostic> {
+/// Errors: it is none that could be asked for.
+pub fn layer(descriptor: &OciDescriptor) -> Result<Layer, Diagnostic> {
     let digest = &descriptor.digest;
     let is_digest = |hex: &str| {
         hex.len() == 64

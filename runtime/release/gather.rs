@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::artifact::{Config, Layer, Release};
 use crate::{
     diagnostic::Diagnostic,
-    project::{Component, GroupSpec, MANIFEST, Project},
+    project::{Component, GroupSpec, Known, Location, MANIFEST, Project},
 };
 
 /// A release with the bytes of each of its layers.
@@ -17,8 +17,8 @@ pub struct Gathered {
 }
 
 /// Errors: all that keeps the tree from being served as it is understood, and what means something here alone.
-pub fn gather(root: &Path) -> Result<Gathered, Vec<Diagnostic>> {
-    let project = Project::discover(root)?;
+pub fn gather(location: &Location) -> Result<Gathered, Vec<Diagnostic>> {
+    let project = Project::discover_new(location, &Known::default(), false)?;
     let mut faults = Vec::new();
     let mut files = BTreeMap::new();
     for group in project.groups.values() {

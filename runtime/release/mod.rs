@@ -7,6 +7,8 @@
 //! ```
 
 mod artifact;
+mod component;
+pub mod components;
 mod credentials;
 mod error;
 mod follow;

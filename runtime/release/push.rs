@@ -5,10 +5,11 @@ use std::path::Path;
 use oci_client::Reference;
 
 use super::{
+    components::provide_aside,
     gather::{Gathered, gather},
     registry::Registry,
 };
-use crate::diagnostic::Diagnostic;
+use crate::{diagnostic::Diagnostic, project::Location};
 
 /// What a push came to.
 pub struct Pushed {
@@ -23,7 +24,8 @@ pub struct Pushed {
 /// The tag moves when all else is there, so nobody pulls a part.
 pub async fn push(root: &Path, reference: Reference) -> Result<Pushed, Vec<Diagnostic>> {
     let one = |diagnostic| vec![diagnostic];
-    let Gathered { release, blobs } = gather(root)?;
+    let components = provide_aside(root).await.map_err(one)?;
+    let Gathered { release, blobs } = gather(&Location::new(root, components.path()))?;
     let registry = Registry::new(reference.clone()).map_err(one)?;
     let (mut new_layers, mut new_bytes) = (0, 0);
     for (layer, bytes) in blobs {

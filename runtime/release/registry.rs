@@ -13,6 +13,7 @@ use oci_client::{
 
 use super::{
     artifact::{Config, Layer, Release},
+    component,
     credentials::credential,
     error::diagnostic,
 };
@@ -91,6 +92,19 @@ impl Registry {
             (OciManifest::ImageIndex(_), _) => {
                 let message = format!("{} is an index of images, not a release", self.reference);
                 Err(Diagnostic::new("release-unusable", message).help("name what `wasmhost push` has pushed"))
+            }
+        }
+    }
+
+    /// The component that the reference stands for now, and its digest.
+    pub async fn component(&self) -> Result<(Layer, String), Diagnostic> {
+        let pulled = self.client.pull_manifest(&self.reference, &self.auth).await;
+        match pulled.map_err(|error| self.failed("pull", &error))? {
+            (OciManifest::Image(manifest), digest) => {
+                Ok((component::layer(&self.reference, &manifest)?, digest))
+            }
+            (OciManifest::ImageIndex(_), _) => {
+                Err(component::unusable(&self.reference, "it is an index of images"))
             }
         }
     }

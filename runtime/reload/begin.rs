@@ -51,6 +51,7 @@ impl Reloader {
         let (mut specs, mut chosen, mut restore) = (Vec::new(), Vec::new(), Vec::new());
         match project {
             Ok(project) => {
+                self.references.send_replace(project.references);
                 for name in served.iter().filter(|name| !project.groups.contains_key(*name)) {
                     match kept.standing(name).keeps_from(None) {
                         true => restore.push(name.clone()),
@@ -97,7 +98,7 @@ impl Reloader {
         if !self.patient && !beginning.candidates.iter().any(has_page) {
             let reasons = beginning.reasons();
             return Err(if reasons.is_empty() {
-                vec![prepare::no_page(&self.root)]
+                vec![prepare::no_page(&self.location.root)]
             } else {
                 reasons
             });

@@ -56,6 +56,8 @@ impl Reloader {
 /// The candidate with what `old` hands over; refused, where it cannot be.
 pub(super) async fn take_over(mut candidate: Candidate, old: Option<Arc<Generation>>) -> Outcome {
     let began = Instant::now();
+    let group = &candidate.prepared.spec.name;
+    tracing::debug!(group, "it is to hand its state over: what runs ends first");
     match generation::hand_over(old.as_deref(), &candidate.prepared.generation).await {
         Ok(HandedOver { held, snapshots }) => {
             candidate.held = held;

@@ -17,7 +17,7 @@ use crate::{
     clock,
     diagnostic::Diagnostic,
     prepare::{self, Exports, Readable, Refused},
-    project::{Digest, GroupSpec, Known, Project, Refusal},
+    project::{Digest, GroupSpec, Known, Location, Project, References, Refusal, UNPULLED},
 };
 
 /// What a look found, with all that is needed to act on it.
@@ -38,6 +38,8 @@ pub struct Tree {
     pub exports: Arc<Exports>,
     /// Files outside of the tree, to be watched too.
     pub elsewhere: Vec<PathBuf>,
+    /// What is named by reference, to be pulled.
+    pub references: References,
 }
 
 /// A group, and what the look made of it.
@@ -66,10 +68,10 @@ impl Group {
 /// Contents of groups that need not be read again: what serves, what was refused.
 pub type KnownContents = BTreeSet<(String, Digest)>;
 
-/// Looks at the tree under `root`. `files` are those that serve, `exports` is what the groups that serve export; `aside` leaves cores to
+/// Looks at the tree of `location`. `files` are those that serve, `exports` is what the groups that serve export; `aside` leaves cores to
 /// a build that is under way.
 pub async fn look(
-    root: PathBuf,
+    location: Location,
     builder: Arc<Builder>,
     known: KnownContents,
     files: Known,
@@ -78,8 +80,8 @@ pub async fn look(
 ) -> Seen {
     let began = clock::now();
     let discover = move || {
-        let project = Project::discover_new(&root, &files, aside);
-        (watch::folders(&root), project)
+        let project = Project::discover_new(&location, &files, aside);
+        (watch::folders(&location.root), project)
     };
     let reading = tokio::task::spawn_blocking(discover);
     let (folders, project) = match reading.await {
@@ -138,6 +140,7 @@ async fn understand(
         groups,
         exports,
         elsewhere: project.elsewhere.into_values().collect(),
+        references: project.references,
     }
 }
 
@@ -149,11 +152,14 @@ pub fn sight(spec: &GroupSpec, state: State) -> Sight {
     }
 }
 
+/// What is not pulled yet may come at any moment.
 pub fn refused_sight(refusal: &Refusal) -> Sight {
+    let mut reasons = refusal.diagnostics.iter();
+    let may_come = reasons.all(|diagnostic| diagnostic.code == UNPULLED);
     Sight {
         digest: refusal.digest,
         contents: BTreeSet::new(),
-        state: State::Wrong,
+        state: if may_come { State::Unfinished } else { State::Wrong },
     }
 }
 

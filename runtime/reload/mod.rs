@@ -35,13 +35,12 @@ mod watch;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
     sync::Arc,
     time::Instant,
 };
 
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch as watch_value},
     task::{JoinHandle, JoinSet},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -63,13 +62,16 @@ use crate::{
     metrics::Metrics,
     orders::Order,
     prepare::Refused,
+    project::{Location, References},
     router::Publisher,
     status::{Ask, ReadyGroup, Reporter, Stages},
 };
 
 /// The control task: the only one that changes what is served.
 pub struct Reloader {
-    root: PathBuf,
+    location: Location,
+    /// Who pulls what the manifest names by reference is told which that is.
+    references: watch_value::Sender<References>,
     builder: Arc<Builder>,
     control: Control,
     serving: Serving,
@@ -123,7 +125,7 @@ type Outcome = Result<Candidate, Refused>;
 
 impl Reloader {
     pub fn new(
-        root: PathBuf,
+        location: Location,
         builder: Builder,
         publisher: Publisher,
         reporter: Reporter,
@@ -133,7 +135,8 @@ impl Reloader {
         // One of each generation at most.
         let (judge, judged) = mpsc::unbounded_channel();
         Self {
-            root,
+            location,
+            references: watch_value::Sender::default(),
             builder: Arc::new(builder),
             control: Control::default(),
             serving: Serving::new(publisher, reporter, metrics, keeper, judge),
@@ -154,6 +157,11 @@ impl Reloader {
             staged: None,
             whole: false,
         }
+    }
+
+    /// What the manifest names by reference, from now on.
+    pub fn references(&self) -> watch_value::Receiver<References> {
+        self.references.subscribe()
     }
 
     /// All groups as the `ready` event shows them.
@@ -188,6 +196,7 @@ impl Reloader {
                     let folders = std::mem::take(&mut seen.folders);
                     let follow = |watch: &mut Watch| watch.follow(folders, seen.elsewhere());
                     let hint = watch.as_mut().is_some_and(follow);
+                    self.announce_references(&seen);
                     self.forget_refused(&seen);
                     self.seen = Some(seen);
                     if hint {
@@ -275,7 +284,7 @@ impl Reloader {
         // Not what is being built: it may be given up, and then it is to be built again.
         known.extend(self.refused.iter().cloned());
         let look = look::look(
-            self.root.clone(),
+            self.location.clone(),
             self.builder.clone(),
             known,
             self.serving.known(),
@@ -337,6 +346,15 @@ impl Reloader {
             task,
             since,
             _give_up: give_up.drop_guard(),
+        });
+    }
+
+    fn announce_references(&self, seen: &Seen) {
+        let Ok(tree) = &seen.tree else { return };
+        self.references.send_if_modified(|references| {
+            let is_new = *references != tree.references;
+            references.clone_from(&tree.references);
+            is_new
         });
     }
 

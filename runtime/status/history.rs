@@ -37,6 +37,8 @@ pub struct Histories {
     groups: BTreeMap<String, GroupHistory>,
     /// The last refusals of each group and of the tree that nothing else came after.
     refusals: Vec<Value>,
+    /// The last `committed` or `stale`.
+    fleet: Option<Value>,
 }
 
 /// All that is known, as a record at a place of the journal before which records are missing.
@@ -68,6 +70,10 @@ impl Histories {
         &self.groups
     }
 
+    pub fn fleet(&self) -> Option<&Value> {
+        self.fleet.as_ref()
+    }
+
     pub fn tell(&mut self, record: &Value) {
         match record["event"].as_str().unwrap_or_default() {
             // What another version wrote, perhaps, tells nothing.
@@ -76,7 +82,8 @@ impl Histories {
                     self.groups = state.groups;
                 }
             }
-            "lost" | "committed" | "stale" | "refused" => {}
+            "lost" | "refused" => {}
+            "committed" | "stale" => self.fleet = Some(record.clone()),
             "ready" => self.begin(record),
             "rejected" => self.reject(record),
             "mended" => self.mend(record),

@@ -34,6 +34,11 @@ impl Live {
         self.lock().groups().clone()
     }
 
+    /// How this server stands to its fleet: the last that was said of it; `None` outside of a fleet.
+    pub fn fleet(&self) -> Option<serde_json::Value> {
+        self.lock().fleet().cloned()
+    }
+
     /// The last events, as they are written down, and those to come.
     pub fn feed(&self) -> &Feed {
         &self.feed

@@ -1,6 +1,9 @@
 //! Whether what came is what was expected, and if not, both in words. Pure.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+};
 
 use serde_json::Value;
 
@@ -97,6 +100,44 @@ pub fn load(expect: &ExpectLoad, report: &LoadReport, goes_on: bool) -> Result<(
         )),
         _ => Ok(()),
     }
+}
+
+/// What was forgotten while a load ran that has no counter: a swap of a group in `fresh` begins without what was
+/// remembered, and so does a store that takes over after a trap.
+pub fn forgotten(
+    most: u64,
+    report: &LoadReport,
+    events: &[Value],
+    fresh: &BTreeSet<String>,
+) -> Result<(), Wrong> {
+    let mut found = Count::default();
+    for event in events {
+        let Some(group) = event["group"].as_str() else {
+            continue;
+        };
+        let mut generations = report.generations.keys();
+        if !generations.any(|id| id.rsplit_once('@').is_some_and(|(name, _)| name == group)) {
+            continue;
+        }
+        let of = of(Some(group), event["generation"].as_u64());
+        match event["event"].as_str() {
+            Some("swapped") if !event["from"].is_null() && fresh.contains(group) => {
+                found.add(|| format!("swapped{of}: the group has state = \"fresh\""));
+            }
+            Some("recovered") => {
+                found.add(|| format!("recovered{of}: a store ended with what it remembered"))
+            }
+            _ => {}
+        }
+    }
+    if found.count <= most {
+        return Ok(());
+    }
+    let told: String = found.told.iter().map(|what| format!("\n{what}")).collect();
+    Err(Wrong::new(
+        format!("lost-state: at most {most}"),
+        format!("{} times:{told}", found.count),
+    ))
 }
 
 /// How many events of each name there were, of one group or of all.
@@ -199,4 +240,39 @@ pub fn told(events: &[Value]) -> String {
         );
     }
     told
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_forgotten_is_told_by_events() {
+        let report = LoadReport {
+            generations: BTreeMap::from([("shop@1".into(), 1), ("shop@2".into(), 1)]),
+            ..LoadReport::default()
+        };
+        let check = |event: Value, fresh: &[&str], is_lost: bool| {
+            let fresh = fresh.iter().map(|name| (*name).to_owned()).collect();
+            let found = forgotten(0, &report, &[event.clone()], &fresh);
+            assert_eq!(found.is_err(), is_lost, "{event}");
+        };
+        let swapped = |group: &str| json!({ "event": "swapped", "group": group, "from": 1, "generation": 2 });
+        check(swapped("shop"), &["shop"], true);
+        check(swapped("shop"), &[], false);
+        check(swapped("api"), &["shop", "api"], false);
+        check(
+            json!({ "event": "swapped", "group": "shop", "from": null }),
+            &["shop"],
+            false,
+        );
+        check(
+            json!({ "event": "recovered", "group": "shop", "generation": 2 }),
+            &[],
+            true,
+        );
+        check(json!({ "event": "rejected", "group": "shop" }), &["shop"], false);
+    }
 }

@@ -71,7 +71,7 @@ pub struct Count {
 }
 
 impl Count {
-    fn add(&mut self, what: impl FnOnce() -> String) {
+    pub(super) fn add(&mut self, what: impl FnOnce() -> String) {
         self.count += 1;
         if self.told.len() < MAX_TOLD {
             self.told.push(what());

@@ -2,7 +2,7 @@
 //! many others run nor how they are reported.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -21,6 +21,7 @@ use super::{
     scenario::{Action, Expect, ExpectLoad, Scenario, Source, Step},
     stop::Stop,
 };
+use crate::project::{Instances, Project, State};
 
 /// How often it is looked whether a state has come.
 const LOOK: Duration = Duration::from_millis(10);
@@ -130,7 +131,8 @@ fn no_answer(error: std::io::Error) -> Wrong {
 struct Stage<'s> {
     scenario: &'s Scenario,
     stop: &'s Stop,
-    loads: Vec<Load>,
+    /// Each with the number of events before it.
+    loads: Vec<(Load, usize)>,
     /// The eldest first.
     held: VecDeque<OpenRequest>,
     client: TestClient,
@@ -219,7 +221,7 @@ impl<'s> Stage<'s> {
             Action::Touch(files) => self.each(files, |stage, file| stage.sandbox.project.touch(file)),
             Action::Advance(by) => {
                 // What they have under way would have taken as much longer.
-                let _rests: Vec<Rest<'_>> = self.loads.iter().map(Load::rest).collect();
+                let _rests: Vec<Rest<'_>> = self.loads.iter().map(|(load, _)| load.rest()).collect();
                 Ok(self.host.advance(*by).map(drop)?)
             }
             Action::Wait {
@@ -270,18 +272,32 @@ impl<'s> Stage<'s> {
     fn load(&mut self, spec: LoadSpec) -> Result<(), Wrong> {
         let load = Load::start(self.host.url(), spec);
         let load = load.map_err(|error| Wrong::new("answers to begin with", error.to_string()))?;
-        self.loads.push(load);
+        self.loads.push((load, self.host.events().len()));
         Ok(())
     }
 
     fn expect_load(&mut self, expect: &ExpectLoad) -> Result<(), Wrong> {
-        for load in std::mem::take(&mut self.loads) {
+        for (load, before) in std::mem::take(&mut self.loads) {
             let goes_on = load.go_on(LAST_ROUNDS);
             let report = load.end();
             let report = report.map_err(|error| Wrong::new("an end of the load", error.to_string()))?;
             judge::load(expect, &report, goes_on)?;
+            if let (Some(most), None) = (expect.lost_state, report.lost_state) {
+                let events = self.host.events();
+                judge::forgotten(most, &report, &events[before..], &self.forgetful())?;
+            }
         }
         Ok(())
+    }
+
+    /// The groups whose state a swap does not hand over.
+    fn forgetful(&self) -> BTreeSet<String> {
+        let groups = Project::discover(&self.sandbox.project.root()).map(|project| project.groups);
+        let groups = groups.into_iter().flatten();
+        let specs = groups.filter_map(|(name, spec)| Some((name, spec.ok()?)));
+        let fresh =
+            specs.filter(|(_, spec)| spec.state == State::Fresh && spec.instances != Instances::Isolated);
+        fresh.map(|(name, _)| name).collect()
     }
 
     /// Begins a request, and waits until the server has it under way.

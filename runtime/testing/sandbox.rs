@@ -1,6 +1,6 @@
 //! The copy of a tree that a scenario is run on, from which nothing leads out: components that lie elsewhere
 //! are brought in, and of what the manifest grants of the machine nothing is left that the scenario does
-//! not allow.
+//! not allow. Keys and values that are elsewhere are the copy's own.
 
 use std::{
     fs, io,
@@ -13,7 +13,7 @@ use super::{
     project::{TestProject, Way},
     scenario::inside,
 };
-use crate::project::MANIFEST;
+use crate::project::{MANIFEST, pulled_place};
 
 /// Where components that lie outside of the tree are brought to: nothing is searched there.
 const OUTSIDE: &str = "_outside";
@@ -66,6 +66,9 @@ impl Sandbox {
             // One that is not there is the server's to tell.
             if let Ok(component) = fs::read(base.join(source)) {
                 self.project.put(place, component).map_err(failed)?;
+            } else if source.starts_with(".wasmhost") {
+                let what = format!("{} is not kept there: serve the tree once", source.display());
+                return Err(Unconfined::Outside(base.join(MANIFEST), what));
             }
         }
         let written = confined.text.as_ref().map_or(content, |text| text.as_bytes());
@@ -94,6 +97,14 @@ struct Confined {
     outside: Vec<(PathBuf, PathBuf)>,
 }
 
+/// Where a server of the tree keeps a component by reference, as seen from the tree: no registry is asked. Errors: it
+/// is none.
+fn kept(reference: &str, what: &str) -> Result<PathBuf, String> {
+    let name = reference.strip_prefix("oci://").unwrap_or(reference).parse();
+    let name = name.map_err(|_| format!("{what} names {reference}, which is no reference"))?;
+    Ok(pulled_place(Path::new(".wasmhost"), &name))
+}
+
 /// Errors: what of it reaches outside. What is no manifest is left for the server to refuse.
 fn confine(text: &str, http: &[String]) -> Result<Confined, String> {
     let Ok(mut manifest) = text.parse::<Table>() else {
@@ -102,6 +113,14 @@ fn confine(text: &str, http: &[String]) -> Result<Confined, String> {
     let mut confined = Confined::default();
     let mut is_changed = false;
     for (id, component) in tables(manifest.get_mut("components")) {
+        if let Some(Value::String(reference)) = component.remove("oci") {
+            let kept = kept(&reference, &format!("components.{id}"))?;
+            let place = format!("{OUTSIDE}/{id}.wasm");
+            component.insert("path".into(), Value::String(place.clone()));
+            confined.outside.push((kept, place.into()));
+            is_changed = true;
+            continue;
+        }
         let Some(Value::String(path)) = component.get_mut("path") else {
             continue;
         };
@@ -128,6 +147,10 @@ fn confine(text: &str, http: &[String]) -> Result<Confined, String> {
             };
             origins.retain(allowed);
             is_changed |= origins.len() != before;
+        }
+        if let Some(keyvalue @ (Value::String(_) | Value::Table(_))) = grants.get_mut("keyvalue") {
+            *keyvalue = Value::Boolean(true);
+            is_changed = true;
         }
         if let Some(Value::Array(directories)) = grants.get("directories") {
             for directory in directories {
@@ -187,6 +210,15 @@ mod tests {
             !text.contains("a.example") && text.contains("127.0.0.1:9"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn keys_and_values_are_of_the_copy() {
+        for keyvalue in ["\"redis://127.0.0.1:6379\"", "{ env = \"NATS_URL\" }"] {
+            let text = format!("[groups.shop.grants]\nkeyvalue = {keyvalue}\n");
+            let text = confine(&text, &[]).unwrap().text.unwrap();
+            assert!(text.contains("keyvalue = true"), "{text}");
+        }
     }
 
     #[test]

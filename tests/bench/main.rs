@@ -5,6 +5,7 @@
 //! cargo bench --bench swap -- soak --swaps 5000       # the endurance run
 //! cargo bench --bench swap -- edits                   # one component of a group changes, alone
 //! cargo bench --bench swap -- load                    # requests while swaps go on, alone
+//! cargo bench --bench swap -- migrate                 # how long requests wait while a state is handed over, alone
 //! cargo bench --bench swap -- sandbox                 # beside guests that loop and trap
 //! cargo bench --bench swap -- engines                 # JavaScript and Python pages
 //! cargo bench --bench swap -- dev                     # from a saved line of Rust to the page in Chromium
@@ -27,6 +28,7 @@ mod engine_pages;
 mod group;
 mod load;
 mod machine;
+mod migrate;
 mod pages;
 mod process;
 mod sandbox;
@@ -52,6 +54,7 @@ fn main() {
         Some("edits") => edits::run(),
         Some("engines") => engine_pages::run(),
         Some("load") => load::run(),
+        Some("migrate") => migrate::run(),
         Some("sandbox") => sandbox::run(),
         None => {
             println!("{}", machine::machine());
@@ -60,9 +63,12 @@ fn main() {
             starts::run();
             engine_pages::run();
             load::run();
+            migrate::run();
             dev::run();
         }
-        Some(other) => panic!("{other}: there are `dev`, `edits`, `load`, `engines`, `sandbox` and `soak`"),
+        Some(other) => {
+            panic!("{other}: there are `dev`, `edits`, `load`, `migrate`, `engines`, `sandbox` and `soak`")
+        }
     }
 }
 

@@ -596,12 +596,25 @@ fn keys_and_values() {
     let tree = tree(&[
         ("shop/index.wasm", &guest),
         ("far/index.wasm", &page()),
+        ("near/index.wasm", &page()),
         (
             "wasmhost.toml",
-            b"[groups.far.grants]\nkeyvalue = \"redis://127.0.0.1:port\"\n",
+            b"[groups.far.grants]\nkeyvalue = \"redis://127.0.0.1:port\"\n\
+              [groups.near.grants]\nkeyvalue = \"nats://127.0.0.1:4222/site\"\n",
         ),
     ]);
     check("keyvalue", &tree, 1);
+    for url in ["nat://127.0.0.1:4222", "127.0.0.1:4222"] {
+        tree.put(
+            "wasmhost.toml",
+            format!("[groups.far.grants]\nkeyvalue = \"{url}\"\n"),
+        );
+        check(
+            &format!("keyvalue-{}", url.replace(['/', ':', '.'], "")),
+            &tree,
+            1,
+        );
+    }
 }
 
 #[test]
@@ -644,8 +657,6 @@ const NOT_TESTED: &[(&str, &str)] = &[
         "link-failed",
         "needs components that fit by type and fail all the same",
     ),
-    ("state-busy", "only a swap hands state over: see migration.rs"),
-    ("state-load-failed", "as above"),
 ];
 
 /// Those modules in which `check` can meet a diagnostic.

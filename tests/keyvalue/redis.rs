@@ -5,7 +5,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use super::{ask, does_all, refusal, set, site};
+use super::{ask, does_all, refusal, set, site, two_generations_write};
 use crate::support::{Client, Server, Tool, Tree, connect, wasmhost};
 
 /// Killed with the value.
@@ -110,6 +110,12 @@ fn everything_is_done_in_a_redis_too() {
     assert_eq!(command(&["rich", "get", "a"]), "one");
     assert!(command(&["rich", "export"]).contains(r#"{"key":"a","value":"b25l"}"#));
     assert!(!tree.path(".wasmhost/keyvalue.redb").exists());
+}
+
+#[test]
+fn two_generations_write_one_key_of_a_redis() {
+    let Some(redis) = Redis::start() else { return };
+    two_generations_write(&site_in(&redis));
 }
 
 #[test]

@@ -1,5 +1,5 @@
 // The dashboard: asks the admin interface, follows its streams, and draws what they say.
-import { ago, bytes, chart, clock, colour, h, legend, millis, number, spark } from "/draw.js";
+import { ago, bytes, chart, clock, colour, counted, h, legend, millis, number, spark } from "/draw.js";
 
 const VIEWS = ["groups", "traffic", "swaps", "graph", "logs"];
 const EVERY = 2000, SAMPLES = 150, WINDOW = 15, EVENTS = 400, LINES = 2000;
@@ -129,12 +129,22 @@ const gauge = (name) => state.samples.at(-1)?.gauges.get(name);
 
 // --- groups ---
 
+// Only in a fleet.
+function drawFleet(fleet) {
+  const pill = $("fleet"), stale = fleet?.event === "stale";
+  pill.hidden = !fleet;
+  pill.textContent = stale ? "fleet: stale" : `fleet: commit ${fleet?.number}`;
+  pill.title = (stale ? fleet.reason : fleet?.release) ?? "";
+  pill.className = `pill ${stale ? "warn" : "good"}`;
+}
+
 function drawState() {
   const pill = $("state"), { status } = state;
   const [word, kind] = !state.connected ? ["not reachable", "bad"]
     : status?.draining ? ["ending", "warn"] : status?.frozen ? ["frozen", "warn"] : ["watching", "good"];
   pill.textContent = word;
   pill.className = `pill ${kind}`;
+  drawFleet(status?.fleet);
   $("freeze").textContent = status?.frozen ? "Unfreeze" : "Freeze";
   $("where").textContent = status?.url ?? "";
   $("foot").textContent = status ? `wasmhost ${status.version} · pid ${status.pid}` : "";
@@ -195,7 +205,7 @@ function card(name, group, open) {
       h("div", { class: "chips" },
         down ? null : h("span", { class: "chip live" }, `@${group.generation} serves`),
         group.draining.map((old) => h("span", { class: "chip old" }, `@${old.generation} ends with ${old.in_flight}`)))),
-    h("details", { open, "data-group": name }, h("summary", {}, `${group.components.length} components, ${group.routes.length} routes`),
+    h("details", { open, "data-group": name }, h("summary", {}, `${counted(group.components.length, "component")}, ${counted(group.routes.length, "route")}`),
       h("ul", {}, group.routes.map((route) => h("li", {}, h("span", {}, route.pattern), h("span", {}, route.component))))),
     h("div", { class: "foot" },
       button("swap", "Swap", () => order("Swap", name, "Serve what lies on disk now?", "/v1/swap", { group: name })),
@@ -357,12 +367,15 @@ function logLine({ timestamp, level, message, target, ...rest }) {
     h("p", {}, message ?? "", more ? h("span", { class: "more" }, ` ${more}`) : null, h("span", { class: "more" }, `  ${target ?? ""}`)));
 }
 
+// `info,notify=error,…`: the first counts for most.
+const shown = (level) => (level.includes(",") ? `${level.split(",")[0]} …` : level);
+
 async function drawLevel() {
   const { level } = await json("/v1/log");
   const select = $("log-level");
   const wanted = ["error", "warn", "info", "debug", "trace"];
   if (!wanted.includes(level)) wanted.unshift(level);
-  select.replaceChildren(...wanted.map((value) => h("option", { value, selected: value === level }, value)));
+  select.replaceChildren(...wanted.map((value) => h("option", { value, title: value, selected: value === level }, shown(value))));
 }
 
 // --- orders ---

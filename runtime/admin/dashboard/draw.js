@@ -64,7 +64,8 @@ export function spark(values) {
 
 // Lines over time: `lines` of {name, colour, values}, one value for each of `times` (seconds), and `marks`.
 export function chart(times, lines, marks = []) {
-  const width = 640, height = 200, left = 46, right = 8, top = 8, bottom = 22;
+  // What is drawn small on a phone keeps its letters readable.
+  const width = innerWidth < 700 ? 340 : 640, height = 200, left = 46, right = 8, top = 8, bottom = 22;
   const values = lines.flatMap((line) => line.values).filter((value) => value != null);
   const most = nice(Math.max(...values, 0));
   const to = times[times.length - 1] ?? 0, from = Math.min(times[0] ?? 0, to - 30);
@@ -108,6 +109,8 @@ export function legend(lines) {
     return h("span", {}, mark, line.name);
   });
 }
+
+export const counted = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
 
 function nice(most) {
   if (!(most > 0)) return 1;

@@ -14,6 +14,8 @@ use crate::{
     analysis::{Comparison, Fate, Surface, against, state},
     cli::{print, records, runtime},
     diagnostic::Diagnostic,
+    project::Location,
+    release::components::provide_aside,
     testing::{Count, Recording, SwapReport, UpgradeReport, UpgradeSpec, Wrong, upgrade},
 };
 
@@ -28,14 +30,14 @@ pub fn run(
     let recording = recording.map_err(|error| vec![error])?;
     let cut = recording.as_ref().map_or(0, |recording| recording.cut);
     let told = runtime()?.block_on(async {
-        let (old, _) = Surface::read(old).await;
-        let (new, _) = Surface::read(new).await;
-        Told {
+        let (old, new) = (surface(old).await?, surface(new).await?);
+        Ok(Told {
             comparison: against::between(&old, &new),
             fates: [state::fates(&old, &new), state::fates(&new, &old)],
             cut,
-        }
+        })
     });
+    let told = told.map_err(|error: Diagnostic| vec![error])?;
     let (_listening, stop) = stop_by_signal()?;
     let report = upgrade(&UpgradeSpec {
         old: old.to_owned(),
@@ -55,6 +57,12 @@ pub fn run(
         told.text(&report)
     })?;
     Ok(ExitCode::from(u8::from(!report.is_sound())))
+}
+
+async fn surface(root: &Path) -> Result<Surface, Diagnostic> {
+    let components = provide_aside(root).await?;
+    let (surface, _) = Surface::read(&Location::new(root, components.path())).await;
+    Ok(surface)
 }
 
 fn impossible(old: &Path, wrong: Wrong) -> Diagnostic {

@@ -4,6 +4,7 @@ use wasmtime::component::{Linker, Resource};
 
 use self::bindings::wasi::keyvalue::{atomics, batch, store};
 use super::{Bucket, Fault, HasKeyValue, Host, View};
+use crate::keyvalue::Space;
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -16,66 +17,15 @@ mod bindings {
     });
 }
 
-pub fn add_to_linker(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    store::add_to_linker::<_, HasKeyValue>(linker, Host::keyvalue)?;
-    atomics::add_to_linker::<_, HasKeyValue>(linker, Host::keyvalue)?;
-    batch::add_to_linker::<_, HasKeyValue>(linker, Host::keyvalue)
-}
-
-impl store::Host for View<'_> {
-    async fn open(&mut self, identifier: String) -> Result<Resource<Bucket>, Fault> {
-        self.open_bucket(&identifier)
-    }
-
-    fn convert_error(&mut self, fault: Fault) -> wasmtime::Result<store::Error> {
-        match fault {
-            Fault::NoSuchStore => Ok(store::Error::NoSuchStore),
-            Fault::AccessDenied => Ok(store::Error::AccessDenied),
-            Fault::Other(text) => Ok(store::Error::Other(text)),
-            Fault::Trap(error) => Err(error),
-        }
-    }
-}
-
-impl store::HostBucket for View<'_> {
-    async fn get(&mut self, bucket: Resource<Bucket>, key: String) -> Result<Option<Vec<u8>>, Fault> {
-        self.get_value(&bucket, &key).await
-    }
-
-    async fn set(&mut self, bucket: Resource<Bucket>, key: String, value: Vec<u8>) -> Result<(), Fault> {
-        self.set_values(&bucket, vec![(key, value)]).await
-    }
-
-    async fn delete(&mut self, bucket: Resource<Bucket>, key: String) -> Result<(), Fault> {
-        self.delete_keys(&bucket, vec![key]).await
-    }
-
-    async fn exists(&mut self, bucket: Resource<Bucket>, key: String) -> Result<bool, Fault> {
-        self.has(&bucket, &key).await
-    }
-
-    async fn list_keys(
-        &mut self,
-        bucket: Resource<Bucket>,
-        cursor: Option<u64>,
-    ) -> Result<store::KeyResponse, Fault> {
-        let space = self.space(&bucket)?;
-        // The beginning, as some guests write it.
-        let cursor = cursor.filter(|cursor| *cursor != 0);
-        let cursor = cursor.map(|cursor| space.numbered(cursor)).transpose();
-        let page = space.keys(self.told(cursor)?).await;
-        let page = self.told(page)?;
-        Ok(store::KeyResponse {
-            keys: page.keys,
-            cursor: page.next.map(|next| space.number(next)),
-        })
-    }
-
-    async fn drop(&mut self, bucket: Resource<Bucket>) -> wasmtime::Result<()> {
-        self.table.delete(bucket)?;
-        Ok(())
-    }
-}
+super::store::store!(
+    u64,
+    // 0 is the beginning, as some guests write it.
+    |space: &Space, number| match number {
+        0 => Ok(None),
+        number => space.numbered(number).map(Some),
+    },
+    Space::number
+);
 
 impl atomics::Host for View<'_> {
     async fn increment(&mut self, bucket: Resource<Bucket>, key: String, delta: u64) -> Result<u64, Fault> {

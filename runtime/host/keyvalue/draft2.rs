@@ -20,64 +20,11 @@ mod bindings {
     });
 }
 
-pub fn add_to_linker(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    store::add_to_linker::<_, HasKeyValue>(linker, Host::keyvalue)?;
-    atomics::add_to_linker::<_, HasKeyValue>(linker, Host::keyvalue)?;
-    batch::add_to_linker::<_, HasKeyValue>(linker, Host::keyvalue)
-}
-
-impl store::Host for View<'_> {
-    async fn open(&mut self, identifier: String) -> Result<Resource<Bucket>, Fault> {
-        self.open_bucket(&identifier)
-    }
-
-    fn convert_error(&mut self, fault: Fault) -> wasmtime::Result<store::Error> {
-        match fault {
-            Fault::NoSuchStore => Ok(store::Error::NoSuchStore),
-            Fault::AccessDenied => Ok(store::Error::AccessDenied),
-            Fault::Other(text) => Ok(store::Error::Other(text)),
-            Fault::Trap(error) => Err(error),
-        }
-    }
-}
-
-impl store::HostBucket for View<'_> {
-    async fn get(&mut self, bucket: Resource<Bucket>, key: String) -> Result<Option<Vec<u8>>, Fault> {
-        self.get_value(&bucket, &key).await
-    }
-
-    async fn set(&mut self, bucket: Resource<Bucket>, key: String, value: Vec<u8>) -> Result<(), Fault> {
-        self.set_values(&bucket, vec![(key, value)]).await
-    }
-
-    async fn delete(&mut self, bucket: Resource<Bucket>, key: String) -> Result<(), Fault> {
-        self.delete_keys(&bucket, vec![key]).await
-    }
-
-    async fn exists(&mut self, bucket: Resource<Bucket>, key: String) -> Result<bool, Fault> {
-        self.has(&bucket, &key).await
-    }
-
-    async fn list_keys(
-        &mut self,
-        bucket: Resource<Bucket>,
-        cursor: Option<String>,
-    ) -> Result<store::KeyResponse, Fault> {
-        let space = self.space(&bucket)?;
-        let cursor = cursor.map(|cursor| space.written(cursor)).transpose();
-        let page = space.keys(self.told(cursor)?).await;
-        let page = self.told(page)?;
-        Ok(store::KeyResponse {
-            keys: page.keys,
-            cursor: page.next.map(Cursor::text),
-        })
-    }
-
-    async fn drop(&mut self, bucket: Resource<Bucket>) -> wasmtime::Result<()> {
-        self.table.delete(bucket)?;
-        Ok(())
-    }
-}
+super::store::store!(
+    String,
+    |space: &Space, text| space.written(text).map(Some),
+    |_: &Space, next: Cursor| next.text()
+);
 
 /// A value as it was seen, to be replaced if it still is that. Versions are not kept: a value that was
 /// changed and changed back is the same.

@@ -3,6 +3,7 @@
 
 mod draft;
 mod draft2;
+mod store;
 
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ pub struct KeyValue {
 }
 
 impl KeyValue {
-    /// Errors: the address of a Redis is none.
+    /// Errors: the URL of a Redis or NATS is none.
     pub fn new(
         group: &Arc<str>,
         limits: &Limits,
@@ -41,9 +42,9 @@ impl KeyValue {
         let space = match &grants.keyvalue {
             None => None,
             Some(project::KeyValue::Durable) => Some(spaces.durable(group, limits.keyvalue)),
-            Some(project::KeyValue::Redis(url)) => {
-                let space = spaces.redis(group, url.reveal());
-                Some(space.map_err(|reason| no_redis(group, &reason))?)
+            Some(project::KeyValue::Url(url)) => {
+                let space = spaces.remote(group, url.reveal());
+                Some(space.map_err(|reason| no_store(group, &reason))?)
             }
         };
         Ok(Self {
@@ -54,12 +55,14 @@ impl KeyValue {
     }
 }
 
-fn no_redis(group: &str, reason: &str) -> Diagnostic {
+fn no_store(group: &str, reason: &str) -> Diagnostic {
     let message = format!(
-        "the URL that wasmhost.toml grants the group {group} as keyvalue is none of a Redis: {reason}"
+        "the URL that wasmhost.toml grants the group {group} as keyvalue leads to no store: {reason}"
     );
-    Diagnostic::new("keyvalue-url", message)
-        .help("write one such as redis://127.0.0.1:6379 or redis://:PASSWORD@HOST:PORT/1")
+    Diagnostic::new("keyvalue-url", message).help(
+        "write one such as redis://127.0.0.1:6379, redis://:PASSWORD@HOST:PORT/1 or \
+             nats://USER:PASSWORD@HOST:PORT",
+    )
 }
 
 /// A bucket that a guest has open.

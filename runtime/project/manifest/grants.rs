@@ -24,7 +24,7 @@ impl GrantLines {
     /// All that may be a secret.
     pub fn texts(&self) -> impl Iterator<Item = &TextLine> {
         let url = match &self.keyvalue {
-            Some(KeyValueLine::Redis(url)) => Some(url),
+            Some(KeyValueLine::Url(url)) => Some(url),
             Some(KeyValueLine::Durable) | None => None,
         };
         self.env.values().chain(self.config.values()).chain(url)
@@ -42,8 +42,8 @@ pub enum TextLine {
 #[derive(Debug, PartialEq, Eq)]
 pub enum KeyValueLine {
     Durable,
-    /// The URL of a Redis.
-    Redis(TextLine),
+    /// Of a Redis or a NATS.
+    Url(TextLine),
 }
 
 #[derive(Debug)]
@@ -130,17 +130,22 @@ pub fn secret(value: &Value<'_>) -> Option<Placed<Source>> {
     Some(value.placed(source))
 }
 
+/// What URLs of stores begin with.
+const SCHEMES: [&str; 3] = ["redis://", "nats://", "tls://"];
+
 fn keyvalue(value: &Value<'_>) -> Option<KeyValueLine> {
     if value.is_table() {
-        return Some(KeyValueLine::Redis(TextLine::Secret(secret(value)?)));
+        return Some(KeyValueLine::Url(TextLine::Secret(secret(value)?)));
     }
     match (value.as_bool(), value.as_str()) {
         (Some(granted), _) => granted.then_some(KeyValueLine::Durable),
-        // What comes behind it is for the client of Redis to read.
-        (_, Some(url)) if url.starts_with("redis://") && !url.contains('\0') => {
-            Some(KeyValueLine::Redis(TextLine::Written(url.to_owned())))
+        // What comes behind it is for the client of the one or the other to read.
+        (_, Some(url)) if SCHEMES.iter().any(|scheme| url.starts_with(scheme)) && !url.contains('\0') => {
+            Some(KeyValueLine::Url(TextLine::Written(url.to_owned())))
         }
-        _ => value.expected("true or the URL of a Redis such as \"redis://127.0.0.1:6379\""),
+        _ => value.expected(
+            "true, or the URL of a Redis such as \"redis://127.0.0.1:6379\" or of a NATS such as \"nats://127.0.0.1:4222\"",
+        ),
     }
 }
 

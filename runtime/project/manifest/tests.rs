@@ -117,7 +117,7 @@ path = "../home.wasm"
         ("shop.screen.home", "shop:theme/page", "shop.layout.dark")
     );
     let id = ComponentId::parse("shop.screen.home").expect("an id");
-    assert_eq!(manifest.components[&id], Path::new("../home.wasm"));
+    assert_eq!(manifest.components[&id], Elsewhere::Path("../home.wasm".into()));
     let owner = |folders: &[&str]| {
         let folders: Vec<_> = folders.iter().map(ToString::to_string).collect();
         manifest.claims.owner(&folders).map(str::to_owned)
@@ -544,7 +544,7 @@ drain = "soon"
 "#,
         &[
             "2:9 manifest-value: groups.shop.state must be \"fresh\" or \"migrate\", not \"frsh\"",
-            "4:12 manifest-value: groups.shop.grants.keyvalue must be true or the URL of a Redis such as \"redis://127.0.0.1:6379\", not \"yes\"",
+            "4:12 manifest-value: groups.shop.grants.keyvalue must be true, or the URL of a Redis such as \"redis://127.0.0.1:6379\" or of a NATS such as \"nats://127.0.0.1:4222\", not \"yes\"",
             "6:12 manifest-value: groups.shop.swap.requests must be \"serve-old\" or \"wait\", not \"drop\"",
             "7:9 manifest-value: groups.shop.swap.drain must be a time such as \"10s\" or \"500ms\", from 0s to 30days, not \"soon\"",
         ],
@@ -599,10 +599,10 @@ directories = [{ host = "data", guest = "/data" }, { host = "../more", guest = "
     let redis = TextLine::Written("redis://127.0.0.1:6379".into());
     assert_eq!(
         keyvalue("\"redis://127.0.0.1:6379\""),
-        Some(KeyValueLine::Redis(redis))
+        Some(KeyValueLine::Url(redis))
     );
     assert!(matches!(
         keyvalue("{ env = \"REDIS\" }"),
-        Some(KeyValueLine::Redis(TextLine::Secret(_)))
+        Some(KeyValueLine::Url(TextLine::Secret(_)))
     ));
 }

@@ -124,24 +124,20 @@ fn placed<'t>(folder: &Path, value: Value<'t>) -> Option<(Value<'t>, Step)> {
 
 /// Reports loads of which nothing is expected, and expectations that no load can meet.
 fn judged(steps: &[(Value<'_>, Step)]) {
-    let mut loads: Vec<(&Value<'_>, bool)> = Vec::new();
+    let mut loads: Vec<&Value<'_>> = Vec::new();
     for (value, step) in steps {
         match &step.action {
-            Action::Load { counter, .. } => loads.push((value, counter.is_some())),
-            Action::ExpectLoad(expect) => {
+            Action::Load { .. } => loads.push(value),
+            Action::ExpectLoad(_) => {
                 if loads.is_empty() {
                     value.wrong::<()>(CODES.value, "no load runs whose answers could be judged", None);
-                } else if expect.lost_state.is_some() && !loads.iter().any(|(_, counts)| *counts) {
-                    let message = "lost-state cannot be told without a counter";
-                    let help = "name in the load, as counter, the text before a number that each request adds one to";
-                    value.wrong::<()>(CODES.value, message, Some(help.into()));
                 }
                 loads.clear();
             }
             _ => {}
         }
     }
-    for (value, _) in loads {
+    for value in loads {
         let message = "a load without expect-load after it shows nothing";
         value.wrong::<()>(
             CODES.value,

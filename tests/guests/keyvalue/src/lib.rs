@@ -82,6 +82,15 @@ fn by_draft2(what: &str, how: &str, body: Vec<u8>) -> Done {
         "delete" => bucket.delete(key).map(|()| vec![]),
         "exists" => bucket.exists(key).map(|exists| exists.to_string().into()),
         "increment" => atomics::increment(bucket, key, number).map(|sum| sum.to_string().into()),
+        // Adds one again and again until there is a key `stop`; and says how often.
+        "increment-until-stop" => {
+            let mut times: u64 = 0;
+            while !bucket.exists("stop").map_err(told)? {
+                atomics::increment(bucket, key, 1).map_err(told)?;
+                times += 1;
+            }
+            Ok(times.to_string().into())
+        }
         "list" => {
             let (mut keys, mut cursor, mut pages) = (Vec::new(), None, 0);
             loop {
