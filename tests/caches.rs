@@ -330,10 +330,10 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// A small disk in memory; gone with the value.
-struct Disk(tempfile::TempDir);
+pub struct Disk(pub tempfile::TempDir);
 
 impl Disk {
-    fn new(size: &str) -> Option<Self> {
+    pub fn new(size: &str) -> Option<Self> {
         let folder = tempfile::Builder::new()
             .prefix("wasmhost-disk-")
             .tempdir()

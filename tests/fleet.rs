@@ -1,5 +1,6 @@
 //! Servers that swap as one, over a real NATS and a real registry; and what befalls them.
 
+mod bad_input;
 mod cable;
 mod front;
 mod growth;

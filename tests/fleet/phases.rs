@@ -18,7 +18,7 @@ use super::{
 use crate::{
     releases::push,
     support::{
-        Registry, Server, Tree, skipped, wasmhost,
+        Registry, Server, Tree, skipped, unprivileged, wasmhost,
         wat_site::{page, version},
     },
 };
@@ -123,9 +123,9 @@ impl Field {
         let registry = Registry::start()?;
         let namespace = Namespace::new(NODES as u8 + 1);
         if namespace.is_none() {
-            // What it lacks is a right, not a package, and a way that holds back all there is does nearly the same.
-            eprintln!(
-                "SKIPPED network namespaces: they cannot be made here; a proxy that lets nothing pass stands in"
+            unprivileged(
+                "partitions by network namespaces",
+                "a proxy that lets nothing pass stands in",
             );
         }
         let nats = Nats::start_in(namespace.as_ref().map(|namespace| namespace.name.as_str()))?;

@@ -313,7 +313,9 @@ impl World {
     }
 
     fn step(&mut self, machine: usize, input: Input) {
-        let now = self.start + Duration::from_millis(self.now);
+        // No two clocks agree.
+        let start = self.start + Duration::from_secs(977 * machine as u64);
+        let now = start + Duration::from_millis(self.now);
         let place = &mut self.machines[machine];
         if place.is_stopped {
             return place.waiting.push(input);
@@ -324,7 +326,7 @@ impl World {
         let deeds = node.step(now, input);
         let wake = node.wake_at();
         let wake = wake.map(|at| {
-            let after = at.saturating_duration_since(self.start);
+            let after = at.saturating_duration_since(start);
             // What is due was seen to: a node that wants to be woken at once would be for ever.
             (after.as_micros().div_ceil(1000) as u64).max(self.now + 1)
         });

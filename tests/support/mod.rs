@@ -24,7 +24,7 @@ pub use gated::{Gated, assert_broken};
 pub use golden::{golden, goldens};
 pub use registry::Registry;
 pub use server::Server;
-pub use skip::skipped;
+pub use skip::{skipped, unprivileged};
 pub use sources::{example, guests, variant};
 pub use sources_tree::SourceTree;
 pub use tools::Tool;

@@ -6,6 +6,11 @@ use std::io::Write;
 pub fn skipped(test: &str, lacks: &str) {
     let forbidden = ["CI", "WASMHOST_NO_SKIP"].into_iter().any(set);
     assert!(!forbidden, "{test} cannot run here: {lacks}");
+    unprivileged(test, lacks);
+}
+
+/// The same where it is a right that the machine does not give, which no package brings: no failure in CI either.
+pub fn unprivileged(test: &str, lacks: &str) {
     // Past the test runner, which shows nobody what a passing test prints.
     let line = format!("SKIPPED {test}: {lacks}\n");
     std::io::stderr().write_all(line.as_bytes()).unwrap();
