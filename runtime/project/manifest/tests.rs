@@ -199,8 +199,8 @@ fn unknown_keys() {
     check(
         "[components.shop.screen.home]\npath = \"x\"",
         &[
-            "1:13 manifest-value: components.shop has no path | a dotted id is written in quotes: [components.\"shop.NAME\"]",
-            "1:18 manifest-unknown-key: unknown key screen in components.shop | known in components.shop: path",
+            "1:13 manifest-value: components.shop has neither path nor oci | a dotted id is written in quotes: [components.\"shop.NAME\"]",
+            "1:18 manifest-unknown-key: unknown key screen in components.shop | known in components.shop: path, oci",
         ],
     );
 }
