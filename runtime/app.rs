@@ -139,8 +139,7 @@ impl Config {
         let root = Project::root(&self.root).map_err(one)?;
         let state_dir = self.state_dir.clone().unwrap_or_else(|| root.join(".wasmhost"));
         let kept = Kept::new(&state_dir, &root);
-        let location = Location::new(&root, &state_dir);
-        components::provide(&root, &state_dir).await;
+        let location = provided(&root, &state_dir).await;
         let (project, watch) = self.read(&location, &kept)?;
         let spec = server_spec(&project, &kept, self.listen.clone());
         let listeners = server::bind(&spec).await?;
@@ -153,9 +152,9 @@ impl Config {
         let (reporter, writer) = reported.map_err(no_thread)?;
         let admin = Admin::bind(&state_dir, spec.admin.as_ref()).await.map_err(one)?;
         let keeper = Keeper::start(kept.clone()).map_err(no_thread)?;
-        if let Ok(project) = &project {
-            keeper.server(project.server.clone());
-        }
+        project
+            .iter()
+            .for_each(|project| keeper.server(project.server.clone()));
         let (router, publisher) = router::router();
         let (reporting, counting) = (reporter.clone(), metrics.clone());
         let reloader = Reloader::new(location, builder, publisher, reporting, counting, keeper);
@@ -250,6 +249,12 @@ impl Config {
 }
 
 type Tree = Result<Project, Vec<Diagnostic>>;
+
+/// The tree with what its manifest names by reference, as far as that is to be had.
+async fn provided(root: &Path, state_dir: &Path) -> Location {
+    components::provide(root, state_dir).await;
+    Location::new(root, state_dir)
+}
 
 fn accounts(tracer: &Tracer, access_log: bool) -> Accounts {
     Accounts {

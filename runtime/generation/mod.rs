@@ -211,11 +211,7 @@ impl Generation {
         let gate = Arc::new(Gate::new());
         let end = CancellationToken::new();
         let entries = artifact.entries.clone();
-        let provision = Provision::new(&id.group, &limits, &grants, &artifact.engines);
-        let provision = provision.map_err(|diagnostic| FailedStart {
-            component: None,
-            diagnostic,
-        })?;
+        let provision = Provision::new(&id.group, &limits, &grants, &artifact.engines)?;
         let memory = provision.memory();
         let server_memory = artifact.engines.memory.clone();
         let setting = Arc::new(Setting {

@@ -32,6 +32,16 @@ pub struct FailedStart {
     pub diagnostic: Diagnostic,
 }
 
+/// Nobody's fault in particular.
+impl From<Diagnostic> for FailedStart {
+    fn from(diagnostic: Diagnostic) -> Self {
+        Self {
+            component: None,
+            diagnostic,
+        }
+    }
+}
+
 pub struct Setting {
     pub id: GenerationId,
     pub artifact: Arc<Artifact>,

@@ -281,8 +281,11 @@ fn a_file_that_vanishes_is_not_there() {
 #[test]
 fn limits_of_the_tree() {
     let root = tree(&[("a/b/c.wasm", ""), ("a/d.wasm", "")]);
-    let discover = |limits: DiscoveryLimits| match discover::discover(root.path(), &limits, &Known::default())
-    {
+    let discover = |limits: DiscoveryLimits| match discover::discover(
+        &Location::of(root.path()),
+        &limits,
+        &Known::default(),
+    ) {
         Ok(project) => project
             .groups
             .iter()
@@ -342,7 +345,8 @@ fn text_has_a_limit_of_its_own() {
         text: 10,
         ..DiscoveryLimits::DEFAULT
     };
-    let project = discover::discover(root.path(), &limits, &Known::default()).expect("a project");
+    let project =
+        discover::discover(&Location::of(root.path()), &limits, &Known::default()).expect("a project");
     assert_eq!(
         shown_group(&root, "a", &project.groups["a"]),
         [

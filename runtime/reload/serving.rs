@@ -276,47 +276,48 @@ impl Serving {
             prepared,
             stages,
             expected,
-            held: _,
             snapshots,
             instead,
+            ..
         } = candidate;
+        let (name, digest) = (prepared.spec.name.clone(), prepared.spec.digest);
+        let number = prepared.generation.id().number;
+        let old = self.groups.entry(name.clone()).or_default().running.take();
+        let swapped = swapped(&prepared, old.as_ref(), stages);
+        let standby = old.as_ref().map(|old| old.standby(snapshots));
+        // What has proven its worth is not put to the test again.
+        let is_new = |standby: &Standby| instead.is_none() && standby.built.spec.digest != digest;
+        let standby = standby.filter(|standby| prepared.spec.probation.is_some() && is_new(standby));
+        let running = self.running_of(prepared, expected, standby);
+        self.groups.entry(name.clone()).or_default().running = Some(running);
+        self.past.entry(name.clone()).or_default().add(number, digest);
+        self.newest.insert(name, number);
+        (swapped, old)
+    }
+
+    fn running_of(
+        &self,
+        prepared: Prepared,
+        expected: Option<Arc<Expected>>,
+        standby: Option<Standby>,
+    ) -> Running {
         let Prepared {
             mut spec,
             generation,
             retirement,
             artifact,
             exports,
-            cost,
             ..
         } = prepared;
-        let waits = self.waits(&spec);
-        let group = self.groups.entry(spec.name.clone()).or_default();
         let contents = spec.contents().collect();
-        let old = group.running.take();
-        let number = generation.id().number;
-        let swapped = Swapped {
-            group: spec.name.clone(),
-            generation: number,
-            from: old.as_ref().map(|old| old.generation.id().number),
-            causes: causes::causes(old.as_ref().map(|old| &old.contents), &contents),
-            digest: spec.digest.to_string(),
-            modules_compiled: cost.effort.modules_compiled,
-            modules_reused: cost.effort.modules_reused,
-            functions_compiled: cost.effort.functions_compiled,
-            ms: stages,
-        };
-        let standby = old.as_ref().map(|old| old.standby(snapshots));
-        // What has proven its worth is not put to the test again.
-        let is_new = |standby: &Standby| instead.is_none() && standby.built.spec.digest != spec.digest;
-        let standby = standby.filter(|standby| spec.probation.is_some() && is_new(standby));
         let known = Known::of(spec.components.values());
         // As large as they are, they stay where they lie.
         for component in spec.components.values_mut() {
             *component = component.left();
         }
-        let (name, digest) = (spec.name.clone(), spec.digest);
-        let checkpoints = checkpoints(&self.keeper, &self.reporter, &spec, &generation);
-        group.running = Some(Running {
+        Running {
+            waits: self.waits(&spec),
+            checkpoints: checkpoints(&self.keeper, &self.reporter, &spec, &generation),
             generation,
             retirement,
             built: Built {
@@ -329,12 +330,7 @@ impl Serving {
             known,
             expected,
             standby,
-            waits,
-            checkpoints,
-        });
-        self.past.entry(name.clone()).or_default().add(number, digest);
-        self.newest.insert(name, number);
-        (swapped, old)
+        }
     }
 
     /// Makes the table anew from all groups; that is the swap.
@@ -458,5 +454,26 @@ impl Serving {
     fn waits(&self, spec: &GroupSpec) -> Option<Duration> {
         let waits = spec.requests.wait(self.waits_usually);
         waits.then_some(spec.limits.request_time)
+    }
+}
+
+/// What is told of a swap; how long the commit took is not known yet.
+fn swapped(prepared: &Prepared, old: Option<&Running>, stages: Stages) -> Swapped {
+    let Prepared {
+        spec,
+        generation,
+        cost,
+        ..
+    } = prepared;
+    Swapped {
+        group: spec.name.clone(),
+        generation: generation.id().number,
+        from: old.map(|old| old.generation.id().number),
+        causes: causes::causes(old.map(|old| &old.contents), &spec.contents().collect()),
+        digest: spec.digest.to_string(),
+        modules_compiled: cost.effort.modules_compiled,
+        modules_reused: cost.effort.modules_reused,
+        functions_compiled: cost.effort.functions_compiled,
+        ms: stages,
     }
 }

@@ -256,7 +256,7 @@ mod tests {
         };
         let check = |event: Value, fresh: &[&str], is_lost: bool| {
             let fresh = fresh.iter().map(|name| (*name).to_owned()).collect();
-            let found = forgotten(0, &report, &[event.clone()], &fresh);
+            let found = forgotten(0, &report, std::slice::from_ref(&event), &fresh);
             assert_eq!(found.is_err(), is_lost, "{event}");
         };
         let swapped = |group: &str| json!({ "event": "swapped", "group": group, "from": 1, "generation": 2 });

@@ -58,22 +58,16 @@ impl Steered {
                 Input::Peer {
                     state: Some(state), ..
                 },
-            ) => {
-                if state.stage == Stage::Ready {
-                    let wanted = self.node.record().and_then(|(_, record)| record.wanted.as_ref());
-                    state.attempt = wanted.map_or(state.attempt, |wanted| wanted.attempt);
-                }
+            ) if state.stage == Stage::Ready => {
+                let wanted = self.node.record().and_then(|(_, record)| record.wanted.as_ref());
+                state.attempt = wanted.map_or(state.attempt, |wanted| wanted.attempt);
             }
             (
                 Some(Mutant::PassesOverRefusals),
                 Input::Peer {
                     state: Some(state), ..
                 },
-            ) => {
-                if matches!(state.stage, Stage::Refused(_)) {
-                    state.stage = Stage::Ready;
-                }
-            }
+            ) if matches!(state.stage, Stage::Refused(_)) => state.stage = Stage::Ready,
             (Some(Mutant::NeverTriesAgain), Input::Prepared { outcome, .. }) => {
                 self.failed |= matches!(outcome, Outcome::Failed(_));
             }

@@ -241,11 +241,12 @@ impl World {
             Event::Arrives { machine, life, input } if self.is_live(machine, life) => {
                 self.step(machine, input)
             }
-            Event::Wake { machine, life } if self.is_live(machine, life) => {
-                if self.machines[machine].wake == Some(self.now) {
-                    self.machines[machine].wake = None;
-                    self.step(machine, Input::Woken);
-                }
+            // Woken at another time than it last asked for, it sleeps on.
+            Event::Wake { machine, life }
+                if self.is_live(machine, life) && self.machines[machine].wake == Some(self.now) =>
+            {
+                self.machines[machine].wake = None;
+                self.step(machine, Input::Woken);
             }
             Event::Asks { machine, life, deed } => self.ask(machine, life, deed),
             Event::Prepared {
@@ -332,9 +333,9 @@ impl World {
         if let Some(text) = text {
             self.note(|| format!("n{machine}-{life} {text} -> {deeds:?}"));
         }
-        if wake.is_some() && wake != self.machines[machine].wake {
+        if let Some(at) = wake.filter(|_| wake != self.machines[machine].wake) {
             self.machines[machine].wake = wake;
-            self.at(wake.unwrap(), Event::Wake { machine, life });
+            self.at(at, Event::Wake { machine, life });
         }
         for deed in deeds {
             self.act(machine, life, deed);

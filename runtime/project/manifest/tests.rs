@@ -178,7 +178,7 @@ fn unknown_keys() {
         &[
             "1:1 manifest-unknown-key: unknown key sever | did you mean server?",
             "3:1 manifest-unknown-key: unknown key listn in server | did you mean listen?",
-            "4:1 manifest-unknown-key: unknown key port in server | known in server: listen, tls, admin, limits",
+            "4:1 manifest-unknown-key: unknown key port in server | known in server: listen, tls, admin, fleet, limits",
         ],
     );
     check(
