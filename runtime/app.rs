@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{
     sync::{mpsc, oneshot},
-    task::JoinSet,
+    task::{JoinHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -151,10 +151,7 @@ impl Config {
         let reported = start_reporting(self.format, &state_dir, &metrics, &tracer, tap);
         let (reporter, writer) = reported.map_err(no_thread)?;
         let admin = Admin::bind(&state_dir, spec.admin.as_ref()).await.map_err(one)?;
-        let keeper = Keeper::start(kept.clone()).map_err(no_thread)?;
-        project
-            .iter()
-            .for_each(|project| keeper.server(project.server.clone()));
+        let keeper = start_keeper(kept.clone(), &project).map_err(no_thread)?;
         let (router, publisher) = router::router();
         let (reporting, counting) = (reporter.clone(), metrics.clone());
         let reloader = Reloader::new(location, builder, publisher, reporting, counting, keeper);
@@ -314,7 +311,7 @@ impl App {
         }
         let over = CancellationToken::new();
         let references = reloader.references();
-        let mut reloading = tokio::spawn(reloader.run(watch, asking, ordered, over.clone()));
+        let reloading = tokio::spawn(reloader.run(watch, asking, ordered, over.clone()));
         let (orders, stop) = (desk.orders.clone(), desk.stop.clone());
         // The admin socket's file goes with it.
         let mut steering = JoinSet::new();
@@ -335,7 +332,7 @@ impl App {
                 groups = committed(opened, &orders, &stop).await.unwrap_or(groups);
             }
         }
-        let mut serving = tokio::spawn(server.run(stop.clone()));
+        let serving = tokio::spawn(server.run(stop.clone()));
         let url = desk.url.clone();
         reporter.publish(Event::Ready { url, groups });
         if let Some(url) = &desk.admin_url {
@@ -343,22 +340,27 @@ impl App {
         }
         steering.spawn(service::run(orders, stop));
         steering.spawn(admin.run(desk));
-        tokio::select! {
-            _ = &mut serving => {
-                over.cancel();
-                // What serves ends with the server, and is told so.
-                let _ = reloading.await;
-            }
-            _ = &mut reloading => {
-                tracing::error!("the control plane failed: what serves goes on, but nothing is swapped any more");
-                // The server's end is the end, however it came.
-                let _ = serving.await;
-            }
-        }
+        until_over(serving, reloading, over).await;
         tracer.flush().await;
         ticking.engine.keyvalue.close().await;
         drop(ticking);
         writer
+    }
+}
+
+/// Returns when the server has ended, and after it the control plane, which `over` tells.
+async fn until_over(mut serving: JoinHandle<()>, mut reloading: JoinHandle<()>, over: CancellationToken) {
+    tokio::select! {
+        _ = &mut serving => {
+            over.cancel();
+            // What serves ends with the server, and is told so.
+            let _ = reloading.await;
+        }
+        _ = &mut reloading => {
+            tracing::error!("the control plane failed: what serves goes on, but nothing is swapped any more");
+            // The server's end is the end, however it came.
+            let _ = serving.await;
+        }
     }
 }
 
@@ -387,6 +389,14 @@ fn server_spec(project: &Tree, kept: &Kept, listen: Vec<Address>) -> ServerSpec 
         spec.listen = listen;
     }
     spec
+}
+
+fn start_keeper(kept: Kept, project: &Tree) -> std::io::Result<Keeper> {
+    let keeper = Keeper::start(kept)?;
+    if let Ok(project) = project {
+        keeper.server(project.server.clone());
+    }
+    Ok(keeper)
 }
 
 fn start_reporting(
