@@ -132,9 +132,7 @@ impl Config {
     /// it.
     /// Errors: everything that keeps it from serving, at once.
     pub async fn build(self, stop: CancellationToken) -> Result<App, Vec<Diagnostic>> {
-        if self.movable_clock {
-            clock::make_movable();
-        }
+        self.movable_clock.then(clock::make_movable);
         let one = |diagnostic| vec![diagnostic];
         let root = Project::root(&self.root).map_err(one)?;
         let state_dir = self.state_dir.clone().unwrap_or_else(|| root.join(".wasmhost"));
@@ -313,17 +311,12 @@ impl App {
             asking.close();
         }
         let over = CancellationToken::new();
-        let references = reloader.references();
+        let (state_dir, references) = (desk.state_dir.clone(), reloader.references());
         let mut reloading = tokio::spawn(reloader.run(watch, asking, ordered, over.clone()));
         let (orders, stop) = (desk.orders.clone(), desk.stop.clone());
         // The admin socket's file goes with it.
         let mut steering = JoinSet::new();
-        steering.spawn(components::follow(
-            desk.state_dir.clone(),
-            references,
-            poll,
-            stop.clone(),
-        ));
+        steering.spawn(components::follow(state_dir, references, poll, stop.clone()));
         match releases {
             Releases::None => {}
             Releases::Followed(follower) => drop(steering.spawn(follower.run(orders.clone(), stop.clone()))),
