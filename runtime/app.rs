@@ -315,12 +315,7 @@ impl App {
         let (orders, stop) = (desk.orders.clone(), desk.stop.clone());
         // The admin socket's file goes with it.
         let mut steering = JoinSet::new();
-        steering.spawn(components::follow(
-            desk.state_dir.clone(),
-            references,
-            poll,
-            stop.clone(),
-        ));
+        steering.spawn(components::follow(state_dir, references, poll, stop.clone()));
         match releases {
             Releases::None => {}
             Releases::Followed(follower) => drop(steering.spawn(follower.run(orders.clone(), stop.clone()))),
