@@ -310,7 +310,7 @@ impl App {
             asking.close();
         }
         let over = CancellationToken::new();
-        let references = reloader.references();
+        let (state_dir, references) = (desk.state_dir.clone(), reloader.references());
         let reloading = tokio::spawn(reloader.run(watch, asking, ordered, over.clone()));
         let (orders, stop) = (desk.orders.clone(), desk.stop.clone());
         // The admin socket's file goes with it.
