@@ -29,7 +29,7 @@ use crate::{
     release::{self, Follower, Reference, components},
     reload::{Mode, Reloader, Watch},
     router,
-    server::{self, Accounts, Recorder, Server},
+    server::{self, Accounts, Pin, Recorder, Server},
     service,
     status::{self, Ask, Event, Format, Journal, ReadyGroup, Reporter, Tap, Writer},
     tracer::Tracer,
@@ -132,9 +132,7 @@ impl Config {
     /// it.
     /// Errors: everything that keeps it from serving, at once.
     pub async fn build(self, stop: CancellationToken) -> Result<App, Vec<Diagnostic>> {
-        if self.movable_clock {
-            clock::make_movable();
-        }
+        self.movable_clock.then(clock::make_movable);
         let one = |diagnostic| vec![diagnostic];
         let root = Project::root(&self.root).map_err(one)?;
         let state_dir = self.state_dir.clone().unwrap_or_else(|| root.join(".wasmhost"));
@@ -180,7 +178,7 @@ impl Config {
             recorder: self.recorder,
             limits: spec.limits,
             browser: self.browser,
-            pin: None,
+            pin: pin(&self.releases, &spec.fleet),
         };
         Ok(App {
             server,
@@ -245,6 +243,14 @@ impl Config {
     }
 }
 
+/// What keeps clients from going back, where the fleet's manifest wants it.
+fn pin(releases: &Releases, spec: &FleetSpec) -> Option<Arc<Pin>> {
+    match releases {
+        Releases::Fleet(member) if spec.pin => Some(member.pin()),
+        _ => None,
+    }
+}
+
 type Tree = Result<Project, Vec<Diagnostic>>;
 
 /// The tree with what its manifest names by reference, as far as that is to be had.
@@ -288,7 +294,7 @@ impl App {
     /// write, once all tasks are gone.
     pub async fn run(self) -> Writer {
         let Self {
-            mut server,
+            server,
             reloader,
             watch,
             mut asking,
@@ -322,7 +328,6 @@ impl App {
             Releases::Fleet(member) => {
                 let (gate, opened) = oneshot::channel();
                 let reporter = reporter.clone();
-                server.pin = fleet.pin.then(|| member.pin());
                 steering.spawn(member.run(fleet, orders.clone(), reporter, reverted, gate, stop.clone()));
                 groups = committed(opened, &orders, &stop).await.unwrap_or(groups);
             }
