@@ -12,7 +12,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -38,6 +38,8 @@ const UNFINISHED: &str = ".new-";
 #[derive(Debug)]
 pub struct Components {
     state_dir: PathBuf,
+    /// Held by who writes: a content that no link leads to yet is not tidied away.
+    writing: Mutex<()>,
 }
 
 /// Pulls what the manifest under `root` names and the state directory lacks. What cannot be pulled is told where
@@ -172,7 +174,10 @@ impl Follow {
 impl Components {
     fn new(state_dir: &Path) -> Self {
         let state_dir = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
-        Self { state_dir }
+        Self {
+            state_dir,
+            writing: Mutex::default(),
+        }
     }
 
     /// Has the link of a reference lead to what it stands for now: returns which artifact that is. Nothing is done where
@@ -231,6 +236,7 @@ impl Components {
     }
 
     fn put(&self, reference: &Reference, layer: &Layer, bytes: &[u8]) -> io::Result<()> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let (blob, place) = (self.blob(layer), pulled_place(&self.state_dir, reference));
         make_state_folder(&pulled_folder(&self.state_dir))?;
         for folder in [&blob, &place].into_iter().filter_map(|file| file.parent()) {
