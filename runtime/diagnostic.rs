@@ -203,6 +203,20 @@ pub fn worst_fault(diagnostics: &[Diagnostic]) -> Option<Fault> {
     errors.map(Diagnostic::fault).max()
 }
 
+/// An error with what led to it, in one line.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text += &format!(": {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
 /// Bytes of a guest's own words that are told at once.
 const BRIEF: usize = 1000;
 

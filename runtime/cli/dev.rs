@@ -1,9 +1,9 @@
 //! `wasmhost dev`.
 
-use std::time::Duration;
 use std::{
     io::IsTerminal,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::{

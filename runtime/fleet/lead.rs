@@ -273,7 +273,7 @@ impl Node {
             .quorum
             .is_some_and(|quorum| is_late && ready >= quorum.max(1));
         let served = self.voices(leading).map(|state| state.number).max().unwrap_or(0);
-        (ready == live || will_do).then(|| record.commit_after(served))?
+        (ready == live || will_do).then(|| record.commit(served))?
     }
 
     /// When something may be decided, or is to be tried once more, though nothing happens.

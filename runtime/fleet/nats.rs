@@ -36,7 +36,7 @@ use super::{
     node::{Input, Wrote},
     record::{NodeState, Record},
 };
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, with_causes};
 
 pub const RECORD: &str = "fleet.record";
 pub const LEAD: &str = "fleet.lead";
@@ -79,14 +79,14 @@ impl Nats {
             failed if !later => {
                 let why = failed.map_or_else(
                     |_| "no answer".into(),
-                    |failed| failed.map_or_else(|e| said(&e), |_| String::new()),
+                    |failed| failed.map_or_else(|e| with_causes(&e), |_| String::new()),
                 );
                 return Err(unreachable(address, &why));
             }
             _ => {
                 let again = options(address, credentials, true).await?;
                 let client = again.connect(&servers).await;
-                client.map_err(|error| unreachable(address, &said(&error)))?
+                client.map_err(|error| unreachable(address, &with_causes(&error)))?
             }
         };
         let (store, address) = (OnceCell::new(), address.clone());
@@ -110,9 +110,9 @@ impl Nats {
                 return Ok(store);
             }
             let made = context.create_stream(bucket_of(&bucket)).await;
-            made.map_err(|error| self.failed(&said(&error)))?;
+            made.map_err(|error| self.failed(&with_causes(&error)))?;
             let made = context.get_key_value(&bucket).await;
-            made.map_err(|error| self.failed(&said(&error)))
+            made.map_err(|error| self.failed(&with_causes(&error)))
         };
         let stored = timeout(PATIENCE, self.store.get_or_try_init(make)).await;
         stored.unwrap_or_else(|_| Err(self.failed("no answer")))
@@ -138,13 +138,13 @@ impl Nats {
         Ok(match self.store().await?.entry(LEAD).await {
             Ok(Some(entry)) => lead(&entry),
             Ok(None) => (0, String::new()),
-            Err(error) => return Err(self.failed(&said(&error))),
+            Err(error) => return Err(self.failed(&with_causes(&error))),
         })
     }
 
     async fn entry(&self, key: &str) -> Result<Option<Entry>, Diagnostic> {
         let entry = self.store().await?.entry(key).await;
-        let entry = entry.map_err(|error| self.failed(&said(&error)))?;
+        let entry = entry.map_err(|error| self.failed(&with_causes(&error)))?;
         Ok(entry.filter(|entry| entry.operation == Operation::Put))
     }
 
@@ -179,10 +179,10 @@ impl Nats {
             store
                 .keys()
                 .await
-                .map_err(|e| said(&e))?
+                .map_err(|error| with_causes(&error))?
                 .try_collect()
                 .await
-                .map_err(|e| said(&e))
+                .map_err(|error| with_causes(&error))
         };
         // The list ends when NATS says that nothing is left, which a key that changes meanwhile may delay.
         let listed = timeout(PATIENCE, all)
@@ -409,7 +409,7 @@ fn is_refusal(error: &async_nats::ConnectError) -> bool {
 }
 
 fn unauthorized(address: &FleetAddress, error: &async_nats::ConnectError) -> Diagnostic {
-    let message = format!("{address} does not let us in: {}", said(error));
+    let message = format!("{address} does not let us in: {}", with_causes(error));
     let help = "write user and password before the host, nats://USER:PASSWORD@HOST:PORT/NAME, in the variable \
                 WASMHOST_FLEET, or name a file with --fleet-credentials";
     Diagnostic::new("fleet-unauthorized", message).help(help)
@@ -418,18 +418,4 @@ fn unauthorized(address: &FleetAddress, error: &async_nats::ConnectError) -> Dia
 fn unreachable(address: &FleetAddress, why: &str) -> Diagnostic {
     let message = format!("the fleet {address} is not reached: {why}");
     Diagnostic::new("fleet-unreachable", message).machine()
-}
-
-/// An error with what led to it, in one line.
-fn said(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text += &format!(": {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }

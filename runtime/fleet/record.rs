@@ -123,13 +123,9 @@ impl Record {
         self.propose(self.before.first()?, false)
     }
 
-    /// With what is wanted committed. `None` where nothing is.
-    pub fn commit(&self) -> Option<Self> {
-        self.commit_after(0)
-    }
-
-    /// The same, with a number above `served` too: where the record was lost, numbers go on.
-    pub fn commit_after(&self, served: u64) -> Option<Self> {
+    /// With what is wanted committed; `None` where nothing is. Its number is above `served` too: where the record was
+    /// lost, numbers go on.
+    pub fn commit(&self, served: u64) -> Option<Self> {
         let mut next = self.clone();
         let wanted = next.wanted.take()?;
         next.number = next.number.max(served) + 1;
@@ -200,7 +196,7 @@ mod tests {
 
     fn committed(releases: &[&str]) -> Record {
         releases.iter().fold(Record::default(), |record, release| {
-            record.propose(release, true).unwrap().commit().unwrap()
+            record.propose(release, true).unwrap().commit(0).unwrap()
         })
     }
 
@@ -210,14 +206,14 @@ mod tests {
         assert_eq!((record.number, record.attempts), (2, 2));
         assert_eq!(record.committed.as_deref(), Some("b"));
         assert_eq!(record.before, ["a"]);
-        assert_eq!(record.commit(), None, "nothing is wanted");
+        assert_eq!(record.commit(0), None, "nothing is wanted");
         assert_eq!(record.propose("b", true), None, "nothing changes");
     }
 
     #[test]
     fn numbers_go_on_where_the_record_was_lost() {
         let record = Record::default().propose("a", true).unwrap();
-        assert_eq!(record.commit_after(41).unwrap().number, 42);
+        assert_eq!(record.commit(41).unwrap().number, 42);
     }
 
     #[test]
@@ -233,7 +229,7 @@ mod tests {
     #[test]
     fn who_goes_back_and_forth_has_two_releases() {
         let record = committed(&["a", "b", "c"]);
-        let back = record.roll_back().unwrap().commit().unwrap();
+        let back = record.roll_back().unwrap().commit(0).unwrap();
         assert_eq!((back.committed.as_deref(), back.number), (Some("b"), 4));
         assert_eq!(back.before, ["c", "a"]);
         assert_eq!(back.tag.as_deref(), Some("c"), "the tag still stands for that");
@@ -245,7 +241,7 @@ mod tests {
         let record = committed(&["a", "b"]).revert("n1", Vec::new()).unwrap();
         assert!(record.is_reverted());
         assert_eq!(record.wanted.as_ref().unwrap().release, "a");
-        let back = record.commit().unwrap();
+        let back = record.commit(0).unwrap();
         assert_eq!(
             (back.committed.as_deref(), back.is_reverted()),
             (Some("a"), false)

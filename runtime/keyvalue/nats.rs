@@ -21,6 +21,7 @@ use tokio::sync::OnceCell;
 use super::{
     Change, Cursor, Error, MAX_BATCH_SIZE, Outcome, PAGE, Page, Result, batch_too_large, refused, sum,
 };
+use crate::diagnostic::with_causes;
 
 /// For connecting, and for all that one call asks.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -109,7 +110,7 @@ impl Nats {
             inactive_threshold: PATIENCE,
             ..pull::Config::default()
         };
-        let failed = |error: &dyn std::error::Error| self.failed(&said(error));
+        let failed = |error: &dyn std::error::Error| self.failed(&with_causes(error));
         let consumer = store.stream.create_consumer(config).await;
         let consumer = consumer.map_err(|error| failed(&error))?;
         let there = consumer.fetch().max_messages(PAGE).messages().await;
@@ -173,13 +174,15 @@ impl Nats {
 
     async fn put(&self, Connected { store, .. }: &Connected, key: String, value: Bytes) -> Result<()> {
         let put = store.put(encoded(&key), value).await;
-        put.map(drop).map_err(|error| self.failed(&said(&error)))
+        put.map(drop).map_err(|error| self.failed(&with_causes(&error)))
     }
 
     /// Away with the message itself: a bucket's own way of deleting leaves a mark of each key for good.
     async fn delete(&self, Connected { store, .. }: &Connected, key: String) -> Result<()> {
         let purged = store.stream.purge().filter(subject(store, &key)).await;
-        purged.map(drop).map_err(|error| self.failed(&said(&error)))
+        purged
+            .map(drop)
+            .map_err(|error| self.failed(&with_causes(&error)))
     }
 
     /// Writes what follows from the value, unless it has changed meanwhile: then again.
@@ -199,7 +202,7 @@ impl Nats {
             match connected.store.update(encoded(key), value, revision).await {
                 Ok(_) => return Ok(outcome),
                 Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => {}
-                Err(error) => return Err(self.failed(&said(&error))),
+                Err(error) => return Err(self.failed(&with_causes(&error))),
             }
         }
         let why = format!("{TRIES} times, others changed a key of {} first", self.bucket);
@@ -216,7 +219,7 @@ impl Nats {
                 Ok((message.sequence, is_there.then_some(message.payload)))
             }
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok((0, None)),
-            Err(error) => Err(self.failed(&said(&error))),
+            Err(error) => Err(self.failed(&with_causes(&error))),
         }
     }
 
@@ -259,7 +262,7 @@ impl Nats {
             None => options,
         };
         let client = options.connect(servers).await;
-        let client = client.map_err(|error| self.failed(&said(&error)))?;
+        let client = client.map_err(|error| self.failed(&with_causes(&error)))?;
         let store = self.bucket(&client).await?;
         Ok(Connected { client, store })
     }
@@ -271,9 +274,9 @@ impl Nats {
             Ok(store) => store,
             Err(_) => {
                 let made = context.create_stream(config_of(&self.bucket)).await;
-                made.map_err(|error| self.failed(&said(&error)))?;
+                made.map_err(|error| self.failed(&with_causes(&error)))?;
                 let store = context.get_key_value(&self.bucket).await;
-                store.map_err(|error| self.failed(&said(&error)))?
+                store.map_err(|error| self.failed(&with_causes(&error)))?
             }
         };
         if store.stream.cached_info().config.max_messages_per_subject != 1 {
@@ -404,20 +407,6 @@ fn decoded(text: &str) -> Option<String> {
     }
     let key = String::from_utf8(bytes).ok()?;
     (encoded(&key) == text).then_some(key)
-}
-
-/// An error with what led to it, in one line.
-fn said(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text += &format!(": {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

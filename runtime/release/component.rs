@@ -5,17 +5,15 @@ use oci_client::{
     Reference,
     manifest::{OciDescriptor, OciImageManifest},
 };
+use wasmparser::Parser;
 
 use super::artifact::{COMPONENT, Layer, TITLE, layer as checked};
-use crate::diagnostic::Diagnostic;
+use crate::{diagnostic::Diagnostic, project::DiscoveryLimits};
 
 /// Before there was `application/wasm`.
 const OLD_COMPONENT: &str = "application/vnd.wasm.content.layer.v1+wasm";
 /// Bytes of a component, as of a file's.
-const MOST_BYTES: u64 = 256 << 20;
-/// What a binary begins with that is a component, and one that is a core module.
-const COMPONENT_MAGIC: &[u8] = b"\0asm\x0d\0\x01\0";
-const MODULE_MAGIC: &[u8] = b"\0asm\x01\0\0\0";
+const MOST_BYTES: u64 = DiscoveryLimits::DEFAULT.file;
 
 /// Errors: there is none, or there are several.
 pub fn layer(reference: &Reference, manifest: &OciImageManifest) -> Result<Layer, Diagnostic> {
@@ -42,12 +40,12 @@ pub fn layer(reference: &Reference, manifest: &OciImageManifest) -> Result<Layer
 
 /// Errors: they are no component's, whatever their media type says.
 pub fn check(reference: &Reference, bytes: &[u8]) -> Result<(), Diagnostic> {
-    if bytes.starts_with(COMPONENT_MAGIC) {
+    if Parser::is_component(bytes) {
         return Ok(());
     }
     Err(unusable(
         reference,
-        match bytes.starts_with(MODULE_MAGIC) {
+        match Parser::is_core_wasm(bytes) {
             true => "it is a core module, not a component",
             false => "it is not WebAssembly",
         },

@@ -5,7 +5,7 @@ use oci_client::{
     errors::{OciDistributionError as Error, OciErrorCode},
 };
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, with_causes};
 
 pub fn diagnostic(reference: &Reference, doing: &str, error: &Error) -> Diagnostic {
     let host = reference.resolve_registry();
@@ -72,16 +72,8 @@ fn kind(error: &Error) -> Kind {
     }
 }
 
-/// The error with what led to it, in one line.
+/// The error with what led to it; what others wrote may have lines.
 fn said(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text += &format!(": {cause_text}");
-        }
-        source = cause.source();
-    }
+    let text = with_causes(error);
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use self::end::checkpoints;
 use super::{
     begin::Beginning,
-    causes,
+    causes::{self, Contents},
     control::Sight,
     group::{Group, Running, Standby},
     past::Past,
@@ -283,12 +283,13 @@ impl Serving {
         let (name, digest) = (prepared.spec.name.clone(), prepared.spec.digest);
         let number = prepared.generation.id().number;
         let old = self.groups.entry(name.clone()).or_default().running.take();
-        let swapped = swapped(&prepared, old.as_ref(), stages);
+        let contents = prepared.spec.contents().collect();
+        let swapped = swapped(&prepared, &contents, old.as_ref(), stages);
         let standby = old.as_ref().map(|old| old.standby(snapshots));
         // What has proven its worth is not put to the test again.
         let is_new = |standby: &Standby| instead.is_none() && standby.built.spec.digest != digest;
         let standby = standby.filter(|standby| prepared.spec.probation.is_some() && is_new(standby));
-        let running = self.running_of(prepared, expected, standby);
+        let running = self.running_of(prepared, contents, expected, standby);
         self.groups.entry(name.clone()).or_default().running = Some(running);
         self.past.entry(name.clone()).or_default().add(number, digest);
         self.newest.insert(name, number);
@@ -298,6 +299,7 @@ impl Serving {
     fn running_of(
         &self,
         prepared: Prepared,
+        contents: Contents,
         expected: Option<Arc<Expected>>,
         standby: Option<Standby>,
     ) -> Running {
@@ -309,7 +311,6 @@ impl Serving {
             exports,
             ..
         } = prepared;
-        let contents = spec.contents().collect();
         let known = Known::of(spec.components.values());
         // As large as they are, they stay where they lie.
         for component in spec.components.values_mut() {
@@ -458,7 +459,7 @@ impl Serving {
 }
 
 /// What is told of a swap; how long the commit took is not known yet.
-fn swapped(prepared: &Prepared, old: Option<&Running>, stages: Stages) -> Swapped {
+fn swapped(prepared: &Prepared, contents: &Contents, old: Option<&Running>, stages: Stages) -> Swapped {
     let Prepared {
         spec,
         generation,
@@ -469,7 +470,7 @@ fn swapped(prepared: &Prepared, old: Option<&Running>, stages: Stages) -> Swappe
         group: spec.name.clone(),
         generation: generation.id().number,
         from: old.map(|old| old.generation.id().number),
-        causes: causes::causes(old.map(|old| &old.contents), &spec.contents().collect()),
+        causes: causes::causes(old.map(|old| &old.contents), contents),
         digest: spec.digest.to_string(),
         modules_compiled: cost.effort.modules_compiled,
         modules_reused: cost.effort.modules_reused,
