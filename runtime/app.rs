@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::mpsc,
     task::{JoinHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
@@ -25,11 +25,11 @@ use crate::{
     logging::Logging,
     metrics::Metrics,
     orders::{self, Order, Orders},
-    project::{Address, FleetSpec, Known, Location, Project, ServerLimits, ServerSpec},
+    project::{Address, FleetSpec, Known, Location, Project, ReadySpec, ServerLimits, ServerSpec},
     release::{self, Follower, Reference, components},
     reload::{Mode, Reloader, Watch},
     router,
-    server::{self, Accounts, Pin, Recorder, Server},
+    server::{self, Accounts, Pin, Ready, Recorder, Server},
     service,
     status::{self, Ask, Event, Format, Journal, ReadyGroup, Reporter, Tap, Writer},
     tracer::Tracer,
@@ -137,7 +137,7 @@ impl Config {
         let root = Project::root(&self.root).map_err(one)?;
         let state_dir = self.state_dir.clone().unwrap_or_else(|| root.join(".wasmhost"));
         let kept = Kept::new(&state_dir, &root);
-        let location = provided(&root, &state_dir).await;
+        let location = provided(&root, &state_dir, &kept).await;
         let (project, watch) = self.read(&location, &kept)?;
         let spec = server_spec(&project, &kept, self.listen.clone());
         let listeners = server::bind(&spec).await?;
@@ -177,6 +177,7 @@ impl Config {
             accounts: accounts(&tracer, self.access_log),
             recorder: self.recorder,
             limits: spec.limits,
+            ready: ready(spec.ready, &desk.stop, self.browser.is_some()),
             browser: self.browser,
             pin: pin(&self.releases, &spec.fleet),
         };
@@ -251,11 +252,20 @@ fn pin(releases: &Releases, spec: &FleetSpec) -> Option<Arc<Pin>> {
     }
 }
 
+/// Where balancers ask. A developer's server has none in front that would have to hear of its end.
+fn ready(spec: Option<ReadySpec>, told: &CancellationToken, is_dev: bool) -> Option<Arc<Ready>> {
+    let mut spec = spec?;
+    if is_dev {
+        spec.notice = Duration::ZERO;
+    }
+    Some(Arc::new(Ready::new(spec, told.clone())))
+}
+
 type Tree = Result<Project, Vec<Diagnostic>>;
 
 /// The tree with what its manifest names by reference, as far as that is to be had.
-async fn provided(root: &Path, state_dir: &Path) -> Location {
-    components::provide(root, state_dir).await;
+async fn provided(root: &Path, state_dir: &Path, kept: &Kept) -> Location {
+    components::provide(root, state_dir, !kept.groups().is_empty()).await;
     Location::new(root, state_dir)
 }
 
@@ -318,19 +328,24 @@ impl App {
         let over = CancellationToken::new();
         let (state_dir, references) = (desk.state_dir.clone(), reloader.references());
         let reloading = tokio::spawn(reloader.run(watch, asking, ordered, over.clone()));
-        let (orders, stop) = (desk.orders.clone(), desk.stop.clone());
+        let (orders, told) = (desk.orders.clone(), desk.stop.clone());
         // The admin socket's file goes with it.
         let mut steering = JoinSet::new();
+        let stop = noticed(server.ready.clone(), &told, &mut steering);
         steering.spawn(components::follow(state_dir, references, poll, stop.clone()));
         match releases {
             Releases::None => {}
             Releases::Followed(follower) => drop(steering.spawn(follower.run(orders.clone(), stop.clone()))),
             Releases::Fleet(member) => {
-                let (gate, opened) = oneshot::channel();
-                let reporter = reporter.clone();
-                steering.spawn(member.run(fleet, orders.clone(), reporter, reverted, gate, stop.clone()));
-                groups = committed(opened, &orders, &stop).await.unwrap_or(groups);
+                let (gate, reporter) = (CancellationToken::new(), reporter.clone());
+                let opens = gate.clone();
+                steering.spawn(member.run(fleet, orders.clone(), reporter, reverted, opens, stop.clone()));
+                groups = committed(&gate, &orders, &told).await.unwrap_or(groups);
             }
+        }
+        if told.is_cancelled() {
+            // No balancer knows of it yet.
+            stop.cancel();
         }
         let serving = tokio::spawn(server.run(stop.clone()));
         let url = desk.url.clone();
@@ -338,7 +353,7 @@ impl App {
         if let Some(url) = &desk.admin_url {
             tracing::info!("the dashboard is at {url}");
         }
-        steering.spawn(service::run(orders, stop));
+        steering.spawn(service::run(orders, told));
         steering.spawn(admin.run(desk));
         until_over(serving, reloading, over).await;
         tracer.flush().await;
@@ -346,6 +361,24 @@ impl App {
         drop(ticking);
         writer
     }
+}
+
+/// What ends the serving: `told`, but where balancers ask, not before they had the time to hear of that.
+fn noticed(
+    ready: Option<Arc<Ready>>,
+    told: &CancellationToken,
+    steering: &mut JoinSet<()>,
+) -> CancellationToken {
+    let Some(ready) = ready else {
+        return told.clone();
+    };
+    let stop = CancellationToken::new();
+    let ends = stop.clone();
+    steering.spawn(async move {
+        ready.noticed().await;
+        ends.cancel();
+    });
+    stop
 }
 
 /// Returns when the server has ended, and after it the control plane, which `over` tells.
@@ -366,13 +399,13 @@ async fn until_over(mut serving: JoinHandle<()>, mut reloading: JoinHandle<()>, 
 
 /// What serves when the fleet's member has come to what is committed, or cannot.
 async fn committed(
-    opened: oneshot::Receiver<()>,
+    gate: &CancellationToken,
     orders: &Orders,
     stop: &CancellationToken,
 ) -> Option<Vec<ReadyGroup>> {
     tokio::select! {
         // Where it ended, what there is serves.
-        _ = opened => {}
+        () = gate.cancelled() => {}
         () = stop.cancelled() => return None,
     }
     let running = orders.status().await.ok()?;

@@ -21,6 +21,9 @@ pub mod tracer;
 // The tree and the manifest, as understood.
 pub mod project;
 
+// Where NATS keeps what is ours.
+pub mod bucket;
+
 // Keys and values that outlive generations.
 pub mod keyvalue;
 

@@ -1,7 +1,11 @@
 //! Servers that swap as one, over a real NATS and a real registry; and what befalls them.
 
 mod bad_input;
-mod cable;
+mod balancer;
+pub mod cable;
+mod clocks;
+mod cluster;
+mod dashboard;
 mod front;
 mod growth;
 mod namespace;
@@ -29,6 +33,8 @@ const MANIFEST: &str = "[server.fleet]\nlease = \"1s\"\n";
 struct Place {
     registry: Registry,
     nats: Nats,
+    /// Where the fleet is: in that NATS, or in another.
+    fleet: String,
     tree: Tree,
     states: Vec<TempDir>,
     /// How often the registry is asked.
@@ -46,9 +52,11 @@ impl Place {
         tree.put("wasmhost.toml", MANIFEST);
         push(&tree, &registry.release());
         let states = Vec::new();
+        let fleet = nats.fleet();
         Some(Self {
             registry,
             nats,
+            fleet,
             tree,
             states,
             poll: "50ms",
@@ -66,7 +74,7 @@ impl Place {
     }
 
     fn command(&self, state: &Path) -> Command {
-        self.command_over(state, &self.nats.fleet())
+        self.command_over(state, &self.fleet)
     }
 
     fn command_over(&self, state: &Path, fleet: &str) -> Command {
@@ -75,6 +83,16 @@ impl Place {
         command.arg(format!("oci://{}", self.registry.release()));
         command.args(["--fleet", fleet, "--poll", self.poll]);
         command.arg("--state-dir").arg(state);
+        command
+    }
+
+    /// As `command`, with the registry at another address.
+    fn command_beside(&self, state: &Path, registry: &str) -> Command {
+        let usual = self.command(state);
+        let mut command = Command::new(usual.get_program());
+        let arguments = usual.get_args().map(|argument| argument.to_str().unwrap());
+        command.args(arguments.map(|argument| argument.replace(&self.registry.address, registry)));
+        command.env("DOCKER_CONFIG", "/nowhere");
         command
     }
 
@@ -91,7 +109,7 @@ impl Place {
             .env("DOCKER_CONFIG", "/nowhere")
             .arg("fleet")
             .args(arguments);
-        let output = command.env("WASMHOST_FLEET", self.nats.fleet()).output().unwrap();
+        let output = command.env("WASMHOST_FLEET", &self.fleet).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (output.status.code(), text(&output.stdout), text(&output.stderr))
     }
@@ -135,6 +153,21 @@ fn a_release_is_served_by_all_or_by_nobody() {
     let nodes = overview["nodes"].as_array().unwrap();
     assert_eq!(nodes.len(), 3);
     assert!(nodes.iter().all(|node| node["is_current"] == true), "{overview}");
+    let (code, listed, said) = place.steer(&["nodes"]);
+    assert_eq!(code, Some(0), "{said}");
+    let lines: Vec<&str> = listed.trim_end().lines().collect();
+    assert!(
+        lines.len() == 4 && lines[0].trim_start().starts_with("node"),
+        "{listed}"
+    );
+    for server in &servers {
+        let node = format!(":{} ", server.pid());
+        let line = lines.iter().find(|line| line.contains(&node)).expect("is listed");
+        assert!(line.contains("sha256:") && line.contains(" current "), "{line}");
+    }
+    let (_, listed, _) = place.steer(&["nodes", "--json"]);
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed["nodes"].as_array().unwrap().len(), 3, "{listed}");
 
     // It does not fit together: nobody serves it, and all say why.
     place.push(linked_page(3));
@@ -149,6 +182,15 @@ fn a_release_is_served_by_all_or_by_nobody() {
         said.contains("error[fleet-refused]") && said.contains("error[import-missing]"),
         "{said}"
     );
+    let (code, told, _) = place.steer(&["release", &place.registry.release(), "--json"]);
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((code, &told["outcome"]), (Some(1), &"refused".into()), "{told}");
+    assert_eq!(told["diagnostics"][0]["code"], "import-missing", "{told}");
+    let pid = told["node"].as_str().unwrap().rsplit_once(':').unwrap().1;
+    assert!(
+        servers.iter().any(|server| server.pid().to_string() == pid),
+        "{told}"
+    );
 
     place.push(page(4, ""));
     all_committed(&mut servers, 3, 4);
@@ -156,9 +198,28 @@ fn a_release_is_served_by_all_or_by_nobody() {
     assert_eq!(code, Some(0), "{said}");
     assert!(told.starts_with("committed 4: sha256:"), "{told}");
     all_committed(&mut servers, 4, 2);
+    let (code, told, said) = place.steer(&["release", &place.registry.release(), "--json"]);
+    assert_eq!(code, Some(0), "{said}");
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(
+        (&told["outcome"], &told["number"]),
+        (&"committed".into(), &5.into()),
+        "{told}"
+    );
+    all_committed(&mut servers, 5, 4);
+    let (code, told, said) = place.steer(&["rollback", "--json"]);
+    assert_eq!(code, Some(0), "{said}");
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(
+        (&told["outcome"], &told["number"]),
+        (&"committed".into(), &6.into()),
+        "{told}"
+    );
+    assert_eq!(place.overview()["committed"], told["release"]);
+    all_committed(&mut servers, 6, 2);
     let (_, status, _) = place.steer(&["status"]);
     assert!(
-        status.contains("committed 4: sha256:") && status.contains("current"),
+        status.contains("committed 6: sha256:") && status.contains("current"),
         "{status}"
     );
 
@@ -170,7 +231,7 @@ fn a_release_is_served_by_all_or_by_nobody() {
     let own: Value = serde_json::from_slice(&own.stdout).unwrap();
     assert_eq!(
         (&own["fleet"]["event"], &own["fleet"]["number"]),
-        (&"committed".into(), &4.into())
+        (&"committed".into(), &6.into())
     );
 
     // Who comes later begins with what is committed.

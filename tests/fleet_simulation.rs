@@ -99,6 +99,11 @@ fn a_refusal_that_is_passed_over_is_found() {
 }
 
 #[test]
+fn taking_silence_for_absence_is_found() {
+    is_found(Mutant::TakesSilenceForAbsence, &[Breach::NotReady]);
+}
+
+#[test]
 fn trusting_that_no_message_is_lost_is_found() {
     is_found(Mutant::NeverReads, &[Breach::Apart]);
 }

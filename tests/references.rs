@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    fleet::cable::Cable,
     releases::push,
     support::{
         Client, Registry, Server, Tree, connect, wasmhost,
@@ -251,6 +252,99 @@ fn what_is_wrong_is_said_and_the_last_content_serves() {
     assert_eq!(version(&mut client, "shop"), 3);
 }
 
+/// As `component`, with as much beside it as makes its layer large.
+fn large_component(number: u32) -> Vec<u8> {
+    let mut bytes = component(number);
+    let content = [&[4][..], b"much", &[7; 1 << 20]].concat();
+    // A custom section: its kind, its size, and what is in it.
+    bytes.push(0);
+    let mut size = content.len();
+    while size >= 0x80 {
+        bytes.push(size as u8 | 0x80);
+        size >>= 7;
+    }
+    bytes.push(size as u8);
+    bytes.extend(content);
+    bytes
+}
+
+#[test]
+fn a_registry_that_breaks_off_in_mid_layer_changes_nothing_and_is_asked_again() {
+    let Some(registry) = Registry::start() else { return };
+    let cable = Cable::to(&registry.address);
+    push_component(&registry, "shop/cart:prod", &component(1));
+    let tree = site(&format!("{}/shop/cart:prod", cable.address()));
+    let mut server = Server::start_command(serve(&tree));
+    cable.break_after(256 << 10);
+    push_component(&registry, "shop/cart:prod", &large_component(2));
+    server.wait_for_log("error[registry-failed]: cannot pull");
+    assert_eq!(version(&mut server.client(), "shop"), 1);
+    let folder = tree.path(".wasmhost/components");
+    let files = walkdir::WalkDir::new(&folder).into_iter().map(Result::unwrap);
+    let sizes = files.filter(|file| file.file_type().is_file());
+    let sizes: Vec<u64> = sizes.map(|file| file.metadata().unwrap().len()).collect();
+    assert_eq!(sizes, [component(1).len() as u64], "nothing of it is there");
+    drop(server);
+
+    server = Server::start_command(serve(&tree));
+    server.wait_for_log("what serves goes on, and it is tried again");
+    assert_eq!(version(&mut server.client(), "shop"), 1);
+    cable.mend();
+    server.wait("swapped");
+    assert_eq!(version(&mut server.client(), "shop"), 2);
+}
+
+#[test]
+fn a_registry_that_says_nothing_is_not_waited_for_where_something_is_kept() {
+    let Some(registry) = Registry::start() else { return };
+    let cable = Cable::to(&registry.address);
+    for number in [1, 2] {
+        push_component(&registry, &format!("shop/cart:{number}"), &component(number));
+    }
+    let reference = |number| format!("{}/shop/cart:{number}", cable.address());
+    let tree = site(&reference(1));
+    let mut server = Server::start_command(serve(&tree));
+    assert_eq!(version(&mut server.client(), "shop"), 1);
+    server.signal("TERM");
+    server.ended();
+    tree.put("wasmhost.toml", manifest(&reference(2)));
+    cable.cut();
+    server = Server::start_command(serve(&tree));
+    let is_rejected = |event: &&Value| event["event"] == "rejected";
+    let rejected = server.seen().iter().find(is_rejected).unwrap();
+    let message = rejected["diagnostics"][0]["message"].as_str().unwrap();
+    assert!(message.contains("has said nothing for 5s"), "{message}");
+    assert_eq!(version(&mut server.client(), "shop"), 1);
+    assert_eq!(version(&mut server.client(), "api"), 1);
+    cable.mend();
+    server.wait("swapped");
+    assert_eq!(version(&mut server.client(), "shop"), 2);
+}
+
+#[test]
+fn a_scenario_runs_on_what_is_kept_of_a_reference() {
+    let Some(registry) = Registry::start() else { return };
+    push_component(&registry, "shop/cart:prod", &component(1));
+    let tree = site(&format!("{}/shop/cart:prod", registry.address));
+    let scenarios = Tree::empty();
+    let asks =
+        "[[step]]\nrequest = { path = \"/shop/page\" }\nexpect = { status = 200, body = \"\\u0001\" }\n";
+    let scenario = format!("tree = {:?}\n{asks}", tree.root());
+    scenarios.put("kept.reload.toml", scenario);
+    let (code, said) = run(&["test"], &scenarios);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("is not kept there: serve the tree once"), "{said}");
+
+    let server = Server::start_command(serve(&tree));
+    // No registry is asked, whatever a tag stands for by now.
+    push_component(&registry, "shop/cart:prod", &component(1));
+    drop(registry.end());
+    server.signal("TERM");
+    assert!(server.ended().0.success());
+    let (code, said) = run(&["test"], &scenarios);
+    assert_eq!(code, Some(0), "{said}");
+}
+
 #[test]
 fn a_file_of_its_name_and_a_name_that_is_none_are_refused() {
     let Some(registry) = Registry::start() else { return };
@@ -281,20 +375,9 @@ fn a_file_of_its_name_and_a_name_that_is_none_are_refused() {
 
 #[test]
 fn who_may_not_pull_is_told_to_log_in() {
-    let users = tempfile::tempdir().unwrap();
-    let file = users.path().join("users");
-    if crate::support::Tool::known_by("htpasswd", "-v").is_none()
-        || crate::support::Tool::known_by("docker-registry", "--version").is_none()
-    {
+    let Some(registry) = Registry::guarded() else {
         return;
-    }
-    let made = Command::new("htpasswd")
-        .args(["-Bbc", file.to_str().unwrap(), "ann", "secret"])
-        .output()
-        .unwrap();
-    assert!(made.status.success());
-    let auth = format!("auth: {{htpasswd: {{realm: test, path: {file:?}}}}}\n");
-    let registry = Registry::serve(tempfile::tempdir().unwrap(), "127.0.0.1:0", &auth);
+    };
     let tree = site(&format!("{}/shop/cart:prod", registry.address));
     let (code, said) = run(&["check"], &tree);
     assert_eq!(code, Some(1), "{said}");

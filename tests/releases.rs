@@ -3,17 +3,20 @@
 use std::{
     fs,
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Command, Output},
 };
 
 use serde_json::Value;
 
-use crate::support::{
-    Registry, Server, Tool, Tree, wasmhost,
-    wat_site::{linked_page, page, version},
+use crate::{
+    fleet::cable::Cable,
+    support::{
+        Registry, SECRET, Server, Tree, WRONG, wasmhost,
+        wat_site::{linked_page, page, version},
+    },
 };
 
-fn push_as(tree: &Tree, release: &str, docker: &Path) -> Output {
+pub fn push_as(tree: &Tree, release: &str, docker: &Path) -> Output {
     let mut command = wasmhost();
     command.env("DOCKER_CONFIG", docker).arg("push").arg(tree.root());
     command.args([release, "--json"]).output().unwrap()
@@ -109,6 +112,28 @@ fn without_its_registry_the_last_release_serves() {
 }
 
 #[test]
+fn a_registry_that_says_nothing_is_waited_for_five_seconds() {
+    let Some(registry) = Registry::start() else { return };
+    let tree = site(1);
+    push(&tree, &registry.release());
+    let cable = Cable::to(&registry.address);
+    let (release, state) = (
+        format!("{}/shop/site:prod", cable.address()),
+        tempfile::tempdir().unwrap(),
+    );
+    drop(Server::start_command(serve(&release, state.path())));
+    tree.put("shop/page.wat", page(2, ""));
+    push(&tree, &registry.release());
+    cable.cut();
+    let mut server = Server::start_command(serve(&release, state.path()));
+    server.wait_for_log("has said nothing for 5s\nthe last release serves: sha256:");
+    assert_eq!(version(&mut server.client(), "shop"), 1);
+    cable.mend();
+    server.wait("swapped");
+    assert_eq!(version(&mut server.client(), "shop"), 2);
+}
+
+#[test]
 fn what_is_wrong_with_a_release_changes_nothing() {
     let Some(registry) = Registry::start() else { return };
     let tree = site(1);
@@ -152,36 +177,15 @@ fn what_is_wrong_with_a_release_changes_nothing() {
 
 #[test]
 fn who_is_not_logged_in_is_told_to() {
-    if Tool::known_by("docker-registry", "--version").is_none() || Tool::known_by("htpasswd", "-v").is_none()
-    {
+    let Some(registry) = Registry::guarded() else {
         return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let users = folder.path().join("users");
-    let made = Command::new("htpasswd")
-        .args(["-Bbc", users.to_str().unwrap(), "ann", "secret"])
-        .stderr(Stdio::null())
-        .status()
-        .unwrap();
-    assert!(made.success());
-    let auth = format!("auth: {{htpasswd: {{realm: test, path: {users:?}}}}}\n");
-    let registry = Registry::serve(folder, "127.0.0.1:0", &auth);
+    };
     let tree = site(1);
     let docker = tempfile::tempdir().unwrap();
-    let login = |credential: &str| {
-        let config = format!(
-            r#"{{"auths":{{"{}":{{"auth":"{credential}"}}}}}}"#,
-            registry.address
-        );
-        fs::write(docker.path().join("config.json"), config).unwrap();
-    };
-    // Nobody; ann:wrong; ann:secret.
-    for (credential, code) in [
-        (None, 1),
-        (Some("YW5uOndyb25n"), 1),
-        (Some("YW5uOnNlY3JldA=="), 0),
-    ] {
-        credential.into_iter().for_each(login);
+    for (credential, code) in [(None, 1), (Some(WRONG), 1), (Some(SECRET), 0)] {
+        credential
+            .into_iter()
+            .for_each(|credential| registry.log_in(docker.path(), credential));
         let output = push_as(&tree, &registry.release(), docker.path());
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{said}");

@@ -94,3 +94,30 @@ fn a_client_of_http2_is_told_to_go_and_finishes_what_runs() {
     });
     assert!(server.ended().0.success());
 }
+
+#[test]
+fn a_balancer_hears_of_the_end_before_a_request_does() {
+    let tree = wat_site::site(7);
+    tree.put(
+        "wasmhost.toml",
+        "[server.ready]\npath = \"/ready\"\nnotice = \"1h\"\n",
+    );
+    let server = Server::start(tree.root());
+    let mut client = server.client();
+    for method in ["GET", "HEAD", "OPTIONS"] {
+        assert_eq!(client.request(method, "/ready", &[], b"").status, 200);
+    }
+    assert_eq!(client.get("/ready/").status, 404);
+    server.signal("TERM");
+    while client.get("/ready").status != 503 {}
+    // Requests are answered as before, on new connections too.
+    let mut new = server.client();
+    for client in [&mut client, &mut new] {
+        let reply = client.get("/shop/page");
+        assert_eq!((reply.status, reply.header("connection")), (200, None));
+    }
+    assert_eq!(new.get("/ready").status, 503);
+    // A second signal does not wait.
+    server.signal("TERM");
+    assert!(server.ended().0.success());
+}

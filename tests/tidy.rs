@@ -52,7 +52,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("open", &["cli"]),
     ("cargo_metadata", &["build"]),
     ("toml_edit", &["scaffold", "release/gather.rs"]),
-    ("async_nats", &["fleet/nats.rs", "keyvalue/nats.rs"]),
+    ("async_nats", &["bucket", "fleet/nats.rs", "keyvalue/nats.rs"]),
     ("oci_client", &["release", "project/reference.rs"]),
     ("docker_credential", &["release/credentials.rs"]),
     ("sha2", &["release/artifact.rs"]),

@@ -222,5 +222,20 @@ fn nodes(nodes: &[Listed]) -> String {
         let number = node.state.number.to_string();
         table.add_row([&node.state.name, serves, &number, is, &seen]);
     }
-    format!("{}\n", table.trim_fmt())
+    let mut text = format!("{}\n", table.trim_fmt());
+    for node in nodes {
+        for reason in reasons(node) {
+            let _ = writeln!(text, "{}: {reason}", node.state.name);
+        }
+    }
+    text
+}
+
+/// Why a node has not what it should.
+fn reasons(node: &Listed) -> &[Diagnostic] {
+    match (&node.state.stage, &node.state.fault) {
+        (Stage::Refused(reasons) | Stage::Failed(reasons), _) => reasons,
+        (Stage::Rest, Some(fault)) => &fault.diagnostics,
+        _ => &[],
+    }
 }

@@ -16,6 +16,9 @@ use super::{
 /// Leases after which a node that gives no sign of life is forgotten.
 const FORGOTTEN: u32 = 60;
 
+/// What this node said and did not hear again; what is older is not waited for.
+const MOST_SAID: usize = 16;
+
 /// Before a lead that nobody has is taken.
 const LONGEST_JITTER: Duration = Duration::from_secs(1);
 
@@ -32,6 +35,8 @@ pub struct Lead {
     leading: Option<Leading>,
     /// What others say of themselves is followed.
     follows: bool,
+    /// When this node said what of itself, by its number; as far as it has not come back.
+    said: BTreeMap<u64, Instant>,
 }
 
 #[derive(Debug)]
@@ -39,6 +44,8 @@ struct Leading {
     keep_at: Instant,
     since: Instant,
     peers: BTreeMap<String, Peer>,
+    /// Who spoke until then was heard: what this node said itself at that time has come back by the same way.
+    heard: Instant,
     /// All that others said before is told.
     knows_peers: bool,
     /// The attempt, and since when it is known.
@@ -61,6 +68,7 @@ impl Lead {
             taking: None,
             leading: None,
             follows: false,
+            said: BTreeMap::new(),
         }
     }
 
@@ -86,7 +94,19 @@ impl Lead {
         self.leading = None;
     }
 
-    pub fn heard(&mut self, now: Instant, id: String, state: Option<NodeState>) {
+    /// This node says the `beat`th time how it is.
+    pub fn said(&mut self, now: Instant, beat: u64) {
+        self.said.insert(beat, now);
+        while self.said.len() > MOST_SAID {
+            self.said.pop_first();
+        }
+    }
+
+    /// What a node says of itself; this one too, whose signs of life are a `beat` apart.
+    pub fn heard(&mut self, now: Instant, beat: Duration, id: String, state: Option<NodeState>) {
+        if id == self.id {
+            return self.heard_itself(now, beat, state);
+        }
         let Some(leading) = &mut self.leading else { return };
         let Some(state) = state else {
             leading.peers.remove(&id);
@@ -97,6 +117,21 @@ impl Lead {
             Some(peer) if peer.state.beat >= state.beat => {}
             Some(peer) => *peer = Peer { seen: now, state },
             None => drop(leading.peers.insert(id, Peer { seen: now, state })),
+        }
+    }
+
+    /// What is followed comes in order: all that others said before was told.
+    fn heard_itself(&mut self, now: Instant, beat: Duration, state: Option<NodeState>) {
+        let number = state.map_or(0, |state| state.beat);
+        let Some(at) = self.said.remove(&number) else {
+            return;
+        };
+        self.said.retain(|other, _| *other > number);
+        let Some(leading) = &mut self.leading else { return };
+        let was_deaf = leading.heard + beat * 2 < at;
+        leading.heard = leading.heard.max(at);
+        if was_deaf {
+            self.was_apart(now);
         }
     }
 
@@ -125,6 +160,7 @@ impl Lead {
                     keep_at: now,
                     since: now,
                     peers: BTreeMap::new(),
+                    heard: now,
                     knows_peers: false,
                     attempt: None,
                 });
@@ -158,13 +194,14 @@ impl Lead {
 
 impl Leading {
     /// Who lives has spoken within a lease, also where nobody says that all is told.
-    fn knows_peers(&self, now: Instant, lease: Duration) -> bool {
-        self.knows_peers || self.since + lease <= now
+    fn knows_peers(&self, lease: Duration) -> bool {
+        self.knows_peers || self.since + lease <= self.heard
     }
 
-    /// Silence counts as far as `contact` alone, when whoever leads was in touch for certain.
+    /// Silence counts as far as whoever leads was in touch for certain, which it was at `contact`, and heard others.
     fn live(&self, contact: Instant, lease: Duration) -> impl Iterator<Item = &NodeState> {
-        let live = move |peer: &&Peer| contact < peer.seen + lease;
+        let until = contact.min(self.heard);
+        let live = move |peer: &&Peer| until < peer.seen + lease;
         self.peers.values().filter(live).map(|peer| &peer.state)
     }
 }
@@ -220,7 +257,7 @@ impl Node {
     fn decision(&self, now: Instant) -> Option<(u64, Record)> {
         let lease = self.settings.lease;
         let leading = self.lead.leading.as_ref();
-        let leading = leading.filter(|leading| leading.knows_peers(now, lease))?;
+        let leading = leading.filter(|leading| leading.knows_peers(lease))?;
         let (revision, record) = self.known.as_ref()?;
         let next = self.answer_fault(leading, record);
         let next = next.or_else(|| self.answer_attempt(now, leading, record));
@@ -294,9 +331,8 @@ impl Node {
         let silent = leading.into_iter().flat_map(|leading| {
             let late = leading.attempt.filter(|_| self.settings.quorum.is_some());
             let late = late.map(|(_, since)| since + self.settings.patience);
-            let known = leading.since + lease;
             let peers = leading.peers.values().map(move |peer| peer.seen + lease);
-            peers.chain([known]).chain(late)
+            peers.chain(late)
         });
         // What is over already has been weighed.
         let silent = silent.filter(|at| self.stepped.is_none_or(|stepped| *at > stepped));

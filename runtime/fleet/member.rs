@@ -11,7 +11,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Mutex, mpsc, oneshot},
+    sync::{Mutex, mpsc},
     task::{AbortHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
@@ -46,6 +46,8 @@ struct Running {
     orders: Orders,
     reporter: Reporter,
     every: Duration,
+    /// Whoever leads gives a sign of life within it.
+    lease: Duration,
     jobs: JoinSet<Option<Input>>,
     /// Whoever moves the root or the control plane has it.
     turn: Arc<Mutex<()>>,
@@ -57,8 +59,8 @@ struct Running {
     /// What the server has begun with and never was committed: it serves already.
     begun_with: Option<Release>,
     pin: Arc<Pin>,
-    /// Opened when what is to be served at first is.
-    gate: Option<oneshot::Sender<()>>,
+    /// Cancelled, it is open: what is to be served at first is.
+    gate: CancellationToken,
 }
 
 impl Member {
@@ -70,7 +72,7 @@ impl Member {
         orders: Orders,
         reporter: Reporter,
         mut reverted: mpsc::UnboundedReceiver<String>,
-        gate: oneshot::Sender<()>,
+        gate: CancellationToken,
         stop: CancellationToken,
     ) {
         let settings = Settings {
@@ -91,6 +93,7 @@ impl Member {
             orders,
             reporter,
             every: self.every,
+            lease: spec.lease,
             jobs: JoinSet::new(),
             turn: Arc::default(),
             newest: Arc::default(),
@@ -99,10 +102,12 @@ impl Member {
             inputs,
             begun_with: prepared,
             pin: self.pin,
-            gate: Some(gate),
+            gate,
         };
+        // Whatever ends it, nobody waits for it for ever.
+        let _gate = running.gate.clone().drop_guard();
         if serves.is_some() && !running.nats.is_connected() {
-            running.open();
+            running.gate.cancel();
         }
         if let Some(serves) = serves {
             running.keep(&serves);
@@ -131,8 +136,9 @@ impl Member {
 impl Running {
     fn begin(&mut self) {
         let (nats, inputs) = (self.nats.clone(), self.inputs.clone());
+        let lease = self.lease;
         self.job(async move {
-            nats.follow(inputs).await;
+            nats.follow(lease, inputs).await;
             None
         });
         let (nats, source, every) = (self.nats.clone(), self.source.clone(), self.every);
@@ -195,9 +201,9 @@ impl Running {
                 });
             }
             Deed::FollowPeers(true) => {
-                let inputs = self.inputs.clone();
+                let (lease, inputs) = (self.lease, self.inputs.clone());
                 self.peers = Some(self.job(async move {
-                    nats.follow_nodes(inputs).await;
+                    nats.follow_nodes(lease, inputs).await;
                     None
                 }));
             }
@@ -218,9 +224,10 @@ impl Running {
         self.newest.fetch_add(1, Ordering::Relaxed);
         self.preparing.take().into_iter().for_each(|job| job.abort());
         let (turn, source, orders) = (self.turn.clone(), self.source.clone(), self.orders.clone());
+        let gate = self.node.state().serves.is_some().then(|| self.gate.clone());
         let handle = self.job(async move {
             let _turn = turn.lock().await;
-            let outcome = match source.put(&release).await {
+            let outcome = match put(&source, &release, gate).await {
                 Ok(()) => match orders.prepare().await {
                     Ok(Ok(())) => Outcome::Ready,
                     Ok(Err(reasons)) => Outcome::Refused(bounded(reasons)),
@@ -294,12 +301,12 @@ impl Running {
         match said {
             Said::Current { number, release } => {
                 self.pin.serve(number);
-                self.open();
+                self.gate.cancel();
                 self.reporter.publish(Event::Committed { number, release });
             }
             Said::Stale(stale) => {
                 if self.node.state().serves.is_some() && !matches!(stale, Stale::Behind { .. }) {
-                    self.open();
+                    self.gate.cancel();
                 }
                 let (reason, diagnostics) = told(stale);
                 tracing::warn!("{reason}");
@@ -321,15 +328,26 @@ impl Running {
         }
     }
 
-    fn open(&mut self) {
-        // Who waits for it may be gone.
-        let _ = self.gate.take().map(|gate| gate.send(()));
-    }
-
     async fn leave(mut self) {
         self.jobs.abort_all();
         self.nats.leave(&self.node.id, self.node.leads()).await;
     }
+}
+
+/// As `Source::put`. A server that has something to serve opens its gate while the registry says nothing.
+async fn put(source: &Source, release: &str, gate: Option<CancellationToken>) -> Result<(), Diagnostic> {
+    let mut putting = std::pin::pin!(source.put(release));
+    if let Some(gate) = gate.filter(|gate| !gate.is_cancelled()) {
+        tokio::select! {
+            biased;
+            put = &mut putting => return put,
+            reason = source.silence() => {
+                tracing::warn!("{reason}\nthe last release serves until it does");
+                gate.cancel();
+            }
+        }
+    }
+    putting.await
 }
 
 fn told(stale: Stale) -> (String, Vec<Diagnostic>) {

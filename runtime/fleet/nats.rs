@@ -21,7 +21,8 @@ use async_nats::{
     jetstream::{
         self,
         kv::{Entry, Operation, Store, UpdateErrorKind},
-        stream::{Config, DiscardPolicy},
+        message::StreamMessage,
+        stream::LastRawMessageErrorKind,
     },
 };
 use futures::{StreamExt, TryStreamExt};
@@ -36,7 +37,10 @@ use super::{
     node::{Input, Wrote},
     record::{NodeState, Record},
 };
-use crate::diagnostic::{Diagnostic, with_causes};
+use crate::{
+    bucket,
+    diagnostic::{Diagnostic, with_causes},
+};
 
 pub const RECORD: &str = "fleet.record";
 pub const LEAD: &str = "fleet.lead";
@@ -106,13 +110,8 @@ impl Nats {
         let make = || async {
             let context = jetstream::new(self.client.clone());
             let bucket = format!("wasmhost-{}", self.address.name);
-            if let Ok(store) = context.get_key_value(&bucket).await {
-                return Ok(store);
-            }
-            let made = context.create_stream(bucket_of(&bucket)).await;
-            made.map_err(|error| self.failed(&with_causes(&error)))?;
-            let made = context.get_key_value(&bucket).await;
-            made.map_err(|error| self.failed(&with_causes(&error)))
+            let opened = bucket::open(&context, &bucket, "a fleet of wasmhost", MOST_BYTES).await;
+            opened.map_err(|why| self.failed(&why))
         };
         let stored = timeout(PATIENCE, self.store.get_or_try_init(make)).await;
         stored.unwrap_or_else(|_| Err(self.failed("no answer")))
@@ -120,32 +119,36 @@ impl Nats {
 
     /// What is decided, and its revision.
     pub async fn record(&self) -> Result<Option<(u64, Record)>, Diagnostic> {
-        let Some(entry) = self.entry(RECORD).await? else {
+        let Some(message) = self.message(RECORD).await?.filter(is_put) else {
             return Ok(None);
         };
-        let record = serde_json::from_slice(&entry.value).map_err(|error| {
+        let record = serde_json::from_slice(&message.payload).map_err(|error| {
             let message = format!(
                 "what the fleet {} has decided cannot be understood: {error}",
                 self.address
             );
             Diagnostic::new("fleet-record", message).help("give all of the fleet the same wasmhost")
         })?;
-        Ok(Some((entry.revision, record)))
+        Ok(Some((message.sequence, record)))
     }
 
     /// Who leads, and the revision of that; empty and 0 where nobody does.
     pub async fn lead(&self) -> Result<(u64, String), Diagnostic> {
-        Ok(match self.store().await?.entry(LEAD).await {
-            Ok(Some(entry)) => lead(&entry),
-            Ok(None) => (0, String::new()),
-            Err(error) => return Err(self.failed(&with_causes(&error))),
-        })
+        let message = self.message(LEAD).await?;
+        Ok(message.map_or((0, String::new()), |message| {
+            lead(message.sequence, is_put(&message), &message.payload)
+        }))
     }
 
-    async fn entry(&self, key: &str) -> Result<Option<Entry>, Diagnostic> {
-        let entry = self.store().await?.entry(key).await;
-        let entry = entry.map_err(|error| self.failed(&with_causes(&error)))?;
-        Ok(entry.filter(|entry| entry.operation == Operation::Put))
+    /// The last that was written of a key, or of its deletion. The stream's leader is asked: others may be behind.
+    async fn message(&self, key: &str) -> Result<Option<StreamMessage>, Diagnostic> {
+        let store = self.store().await?;
+        let subject = format!("{}{key}", store.prefix);
+        match store.stream.get_last_raw_message_by_subject(&subject).await {
+            Ok(message) => Ok(Some(message)),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(self.failed(&with_causes(&error))),
+        }
     }
 
     /// All nodes that were heard of lately.
@@ -155,14 +158,14 @@ impl Nats {
             let Some(id) = key.strip_prefix(NODE) else {
                 continue;
             };
-            let Some(entry) = self.entry(&key).await? else {
+            let Some(message) = self.message(&key).await?.filter(is_put) else {
                 continue;
             };
-            let Ok(state) = serde_json::from_slice(&entry.value) else {
+            let Ok(state) = serde_json::from_slice(&message.payload) else {
                 continue;
             };
             let now = jiff::Timestamp::now().as_nanosecond();
-            let then = entry.created.unix_timestamp_nanos();
+            let then = message.time.unix_timestamp_nanos();
             let silent = u64::try_from(now - then).unwrap_or(0);
             nodes.push(Known {
                 id: id.to_owned(),
@@ -235,12 +238,14 @@ impl Nats {
         let _ = timeout(Duration::from_secs(1), gone).await;
     }
 
-    /// Tells what is decided and who leads, as it changes, until nobody listens.
-    pub async fn follow(&self, inputs: mpsc::Sender<Input>) {
-        self.watch(FLEET, inputs, |entry, _| match entry.key.as_str() {
+    /// Tells what is decided and who leads, as it changes, until nobody listens. Anew where nothing comes for so long as
+    /// `quiet`: whoever sends it may be gone, and nobody says so.
+    pub async fn follow(&self, quiet: Duration, inputs: mpsc::Sender<Input>) {
+        self.watch(FLEET, quiet, inputs, |entry, _| match entry.key.as_str() {
             RECORD => vec![record_input(entry)],
             LEAD => {
-                let (revision, id) = lead(entry);
+                let is_put = entry.operation == Operation::Put;
+                let (revision, id) = lead(entry.revision, is_put, &entry.value);
                 vec![Input::Lead { revision, id }]
             }
             _ => Vec::new(),
@@ -248,9 +253,9 @@ impl Nats {
         .await;
     }
 
-    /// Tells what the nodes say of themselves.
-    pub async fn follow_nodes(&self, inputs: mpsc::Sender<Input>) {
-        self.watch(NODES, inputs, |entry, is_all| {
+    /// Tells what the nodes say of themselves, in the same way.
+    pub async fn follow_nodes(&self, quiet: Duration, inputs: mpsc::Sender<Input>) {
+        self.watch(NODES, quiet, inputs, |entry, is_all| {
             let id = entry.key.trim_start_matches(NODE).to_owned();
             let state =
                 (entry.operation == Operation::Put).then(|| serde_json::from_slice(&entry.value).ok());
@@ -267,6 +272,7 @@ impl Nats {
     async fn watch(
         &self,
         keys: &str,
+        quiet: Duration,
         inputs: mpsc::Sender<Input>,
         read: impl Fn(&Entry, bool) -> Vec<Input>,
     ) {
@@ -275,7 +281,7 @@ impl Nats {
                 && let Ok(mut entries) = store.watch_with_history(keys).await
             {
                 // What fails is followed anew: then all that is there is told again.
-                while let Some(Ok(entry)) = entries.next().await {
+                while let Ok(Some(Ok(entry))) = timeout(quiet, entries.next()).await {
                     for input in read(&entry, entry.seen_current) {
                         if inputs.send(input).await.is_err() {
                             return;
@@ -297,27 +303,6 @@ impl Nats {
     }
 }
 
-/// The stream of a bucket, as every client of NATS makes one. The library's own way asks for the account first,
-/// whose answer of servers before 2.10 it does not understand.
-fn bucket_of(bucket: &str) -> Config {
-    Config {
-        name: format!("KV_{bucket}"),
-        description: Some("a fleet of wasmhost".into()),
-        subjects: vec![format!("$KV.{bucket}.>")],
-        max_messages_per_subject: 1,
-        max_message_size: MOST_BYTES,
-        max_bytes: -1,
-        max_messages: -1,
-        max_consumers: -1,
-        discard: DiscardPolicy::New,
-        num_replicas: 1,
-        allow_rollup: true,
-        deny_delete: true,
-        allow_direct: true,
-        ..Config::default()
-    }
-}
-
 fn record_input(entry: &Entry) -> Input {
     let record = (entry.operation == Operation::Put).then(|| serde_json::from_slice(&entry.value).ok());
     Input::Record {
@@ -326,12 +311,17 @@ fn record_input(entry: &Entry) -> Input {
     }
 }
 
-fn lead(entry: &Entry) -> (u64, String) {
-    let id = match entry.operation {
-        Operation::Put => serde_json::from_slice(&entry.value).unwrap_or_default(),
-        _ => String::new(),
+fn lead(revision: u64, is_put: bool, value: &[u8]) -> (u64, String) {
+    let id = match is_put {
+        true => serde_json::from_slice(value).unwrap_or_default(),
+        false => String::new(),
     };
-    (entry.revision, id)
+    (revision, id)
+}
+
+/// It is a value, and not the mark that one was deleted.
+fn is_put(message: &StreamMessage) -> bool {
+    message.headers.get("KV-Operation").is_none()
 }
 
 fn json(value: &impl Serialize) -> Vec<u8> {
@@ -381,7 +371,8 @@ async fn options(
     };
     let options = ConnectOptions::new()
         .name("wasmhost")
-        .connection_timeout(PATIENCE)
+        // All are tried within it.
+        .connection_timeout(PATIENCE / u32::try_from(address.servers.len()).unwrap_or(1).max(1))
         .request_timeout(Some(PATIENCE))
         .reconnect_delay_callback(|tries| Duration::from_millis(100 * (tries as u64).clamp(1, 20)))
         .require_tls(address.is_tls)

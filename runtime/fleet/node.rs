@@ -156,11 +156,7 @@ impl Node {
         match input {
             Input::Record { revision, record } => self.learn(revision, record),
             Input::Lead { revision, id } => self.lead.read(now, revision, &id),
-            Input::Peer { id, state } => {
-                if id != self.id {
-                    self.lead.heard(now, id, state);
-                }
-            }
+            Input::Peer { id, state } => self.lead.heard(now, self.beat(), id, state),
             Input::PeersKnown => self.lead.peers_known(),
             Input::Prepared { job, outcome } => self.prepared(now, job, outcome),
             Input::Published(published) => self.published(published),
@@ -418,6 +414,7 @@ impl Node {
             self.state.beat += 1;
             self.written = Some(self.state.clone());
             self.writing_since = Some(now);
+            self.lead.said(now, self.state.beat);
             self.write_at = Some(now + self.beat());
             deeds.push(Deed::Write(self.state.clone()));
         }

@@ -16,6 +16,9 @@ use crate::{
     release::{self, Reference},
 };
 
+/// A fleet that says nothing for so long is asked anew.
+const QUIET: Duration = Duration::from_secs(5);
+
 /// A fleet, as it is steered.
 pub struct Fleet(Nats);
 
@@ -133,7 +136,7 @@ impl Fleet {
     /// Waits, no longer than `limit`, for what becomes of a release that is wanted.
     pub async fn wait(&self, release: &str, limit: Duration) -> Outcome {
         let (inputs, mut heard) = mpsc::channel(16);
-        let follow = self.0.follow(inputs);
+        let follow = self.0.follow(QUIET, inputs);
         let end = async {
             while let Some(input) = heard.recv().await {
                 if let Input::Record {

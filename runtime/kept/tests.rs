@@ -78,6 +78,7 @@ fn server_spec() -> ServerSpec {
         },
         admin: None,
         fleet: FleetSpec::default(),
+        ready: None,
     }
 }
 

@@ -10,7 +10,7 @@ use async_nats::{
         self,
         consumer::{AckPolicy, DeliverPolicy, pull},
         kv::{Store, UpdateErrorKind},
-        stream::{self, DiscardPolicy, LastRawMessageErrorKind},
+        stream::LastRawMessageErrorKind,
     },
 };
 use bytes::Bytes;
@@ -21,7 +21,7 @@ use tokio::sync::OnceCell;
 use super::{
     Change, Cursor, Error, MAX_BATCH_SIZE, Outcome, PAGE, Page, Result, batch_too_large, refused, sum,
 };
-use crate::diagnostic::with_causes;
+use crate::{bucket, diagnostic::with_causes};
 
 /// For connecting, and for all that one call asks.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -29,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const AT_ONCE: usize = 16;
 /// How often a swap begins anew because others were faster: each time, one of them got through.
 const TRIES: usize = 1000;
+/// What NATS says of the bucket.
+const ABOUT: &str = "keys and values of a group of wasmhost";
 /// Bytes that NATS counts as a message's beside its value.
 const HEADERS: usize = 128;
 
@@ -252,7 +254,8 @@ impl Nats {
         } = &self.address;
         let options = ConnectOptions::new()
             .name("wasmhost")
-            .connection_timeout(PATIENCE)
+            // All are tried within it.
+            .connection_timeout(PATIENCE / u32::try_from(servers.len()).unwrap_or(1).max(1))
             .request_timeout(Some(PATIENCE))
             .reconnect_delay_callback(|tries| Duration::from_millis(100 * (tries as u64).clamp(1, 20)))
             .require_tls(*is_tls);
@@ -270,15 +273,8 @@ impl Nats {
     /// The group's bucket, which is made where there is none.
     async fn bucket(&self, client: &Client) -> Result<Store> {
         let context = jetstream::new(client.clone());
-        let store = match context.get_key_value(&self.bucket).await {
-            Ok(store) => store,
-            Err(_) => {
-                let made = context.create_stream(config_of(&self.bucket)).await;
-                made.map_err(|error| self.failed(&with_causes(&error)))?;
-                let store = context.get_key_value(&self.bucket).await;
-                store.map_err(|error| self.failed(&with_causes(&error)))?
-            }
-        };
+        let opened = bucket::open(&context, &self.bucket, ABOUT, -1).await;
+        let store = opened.map_err(|why| self.failed(&why))?;
         if store.stream.cached_info().config.max_messages_per_subject != 1 {
             let why = format!(
                 "the bucket {} keeps older values too: make it with a history of 1",
@@ -347,27 +343,6 @@ impl Login {
             Some((user, password)) => Self::Password(decoded(user), decoded(password)),
             None => Self::Token(decoded(text)),
         }
-    }
-}
-
-/// The stream of a bucket, as every client of NATS makes one. The library's own way is not understood by servers before
-/// 2.10.
-fn config_of(bucket: &str) -> stream::Config {
-    stream::Config {
-        name: format!("KV_{bucket}"),
-        description: Some("keys and values of a group of wasmhost".into()),
-        subjects: vec![format!("$KV.{bucket}.>")],
-        max_messages_per_subject: 1,
-        max_bytes: -1,
-        max_messages: -1,
-        max_message_size: -1,
-        max_consumers: -1,
-        discard: DiscardPolicy::New,
-        num_replicas: 1,
-        allow_rollup: true,
-        deny_delete: true,
-        allow_direct: true,
-        ..stream::Config::default()
     }
 }
 

@@ -149,6 +149,21 @@ pub struct ServerSpec {
     pub admin: Option<AdminSpec>,
     #[serde(default)]
     pub fleet: FleetSpec,
+    #[serde(default)]
+    pub ready: Option<ReadySpec>,
+}
+
+/// Where balancers ask whether requests are to be sent here: `[server.ready]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadySpec {
+    /// What the host itself answers, on every address.
+    pub path: String,
+    /// Told to end, the server says so there for so long before it takes no more requests.
+    pub notice: Duration,
+}
+
+impl ReadySpec {
+    pub const NOTICE: Duration = Duration::from_secs(2);
 }
 
 /// What the servers of a fleet agree about: `[server.fleet]`.
@@ -197,6 +212,7 @@ impl Default for ServerSpec {
             limits: ServerLimits::default(),
             admin: None,
             fleet: FleetSpec::default(),
+            ready: None,
         }
     }
 }
@@ -223,6 +239,7 @@ impl ServerSpec {
                 token: token.relative_to(folder),
             }),
             fleet: self.fleet,
+            ready: self.ready,
         }
     }
 }

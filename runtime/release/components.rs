@@ -23,7 +23,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{artifact::Layer, component, registry::Registry};
+use super::{
+    artifact::Layer,
+    component,
+    registry::{PATIENCE, Registry},
+};
 use crate::{
     clock,
     diagnostic::Diagnostic,
@@ -43,15 +47,16 @@ pub struct Components {
 }
 
 /// Pulls what the manifest under `root` names and the state directory lacks. What cannot be pulled is told where
-/// the tree is read, and its component is missing there.
-pub async fn provide(root: &Path, state_dir: &Path) {
+/// the tree is read, and its component is missing there. `may_lack`: something serves in its place, so a registry that
+/// says nothing is not waited for.
+pub async fn provide(root: &Path, state_dir: &Path, may_lack: bool) {
     let references: HashSet<Reference> = Project::references(root).into_values().collect();
     let components = Arc::new(Components::new(state_dir));
     let mut pulls = JoinSet::new();
     for reference in references {
         if !block_in_place(|| components.has(&reference)) {
             let components = components.clone();
-            pulls.spawn(async move { components.pull(&reference, None).await.map(drop) });
+            pulls.spawn(async move { components.pull(&reference, None, may_lack).await.map(drop) });
         }
     }
     pulls.join_all().await;
@@ -69,7 +74,7 @@ pub async fn provide_aside(root: &Path) -> Result<tempfile::TempDir, Diagnostic>
         )
         .machine()
     })?;
-    provide(root, folder.path()).await;
+    provide(root, folder.path(), false).await;
     Ok(folder)
 }
 
@@ -114,7 +119,7 @@ pub async fn follow(
 type Looked = (Reference, Result<String, Diagnostic>);
 
 async fn look(components: Arc<Components>, reference: Reference, digest: Option<String>) -> Looked {
-    let looked = components.pull(&reference, digest.as_deref()).await;
+    let looked = components.pull(&reference, digest.as_deref(), false).await;
     (reference, looked)
 }
 
@@ -182,8 +187,13 @@ impl Components {
 
     /// Has the link of a reference lead to what it stands for now: returns which artifact that is. Nothing is done where
     /// that is `known`. Errors: what was there is there, and where nothing was it is told why.
-    async fn pull(&self, reference: &Reference, known: Option<&str>) -> Result<String, Diagnostic> {
-        let pulled = self.try_pull(reference, known).await;
+    async fn pull(
+        &self,
+        reference: &Reference,
+        known: Option<&str>,
+        may_lack: bool,
+    ) -> Result<String, Diagnostic> {
+        let pulled = self.try_pull(reference, known, may_lack).await;
         if let Err(error) = &pulled
             && let Err(error) = block_in_place(|| self.tell(reference, error))
         {
@@ -192,13 +202,27 @@ impl Components {
         pulled
     }
 
-    async fn try_pull(&self, reference: &Reference, known: Option<&str>) -> Result<String, Diagnostic> {
+    async fn try_pull(
+        &self,
+        reference: &Reference,
+        known: Option<&str>,
+        may_lack: bool,
+    ) -> Result<String, Diagnostic> {
         if let Some(digest) = reference.digest()
             && block_in_place(|| self.has(reference))
         {
             return Ok(digest.to_owned());
         }
         let registry = Registry::new(reference.clone())?;
+        tokio::select! {
+            biased;
+            pulled = self.pull_from(&registry, known) => pulled,
+            () = registry.silence(PATIENCE), if may_lack => Err(registry.silent(PATIENCE)),
+        }
+    }
+
+    async fn pull_from(&self, registry: &Registry, known: Option<&str>) -> Result<String, Diagnostic> {
+        let reference = &registry.reference;
         if let Some(known) = known
             && registry.digest().await? == known
         {

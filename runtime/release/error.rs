@@ -31,6 +31,11 @@ pub fn diagnostic(reference: &Reference, doing: &str, error: &Error) -> Diagnost
     }
 }
 
+/// True where who asked was not let in, or may not do it.
+pub fn is_unauthorized(error: &Error) -> bool {
+    matches!(kind(error), Kind::Unauthorized)
+}
+
 enum Kind {
     Unauthorized,
     Missing,

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     pull::{Pulled, pull},
-    registry::Registry,
+    registry::{PATIENCE, Registry},
     store::Store,
 };
 use crate::{clock, diagnostic::Diagnostic, orders::Orders};
@@ -22,8 +22,8 @@ pub struct Follower {
     every: Duration,
 }
 
-/// Pulls what `reference` stands for into the state directory; where that cannot be done, the last
-/// release there will do.
+/// Pulls what `reference` stands for into the state directory; where that cannot be done, or the registry says
+/// nothing, the last release there will do.
 /// Errors: there is none.
 pub async fn start(state_dir: &Path, reference: Reference, every: Duration) -> Result<Follower, Diagnostic> {
     let registry = Registry::new(reference)?;
@@ -34,7 +34,12 @@ pub async fn start(state_dir: &Path, reference: Reference, every: Duration) -> R
         store,
         every,
     };
-    match (follower.look().await, last) {
+    let looked = tokio::select! {
+        biased;
+        looked = follower.look() => looked,
+        () = follower.registry.silence(PATIENCE), if last.is_some() => Err(follower.registry.silent(PATIENCE)),
+    };
+    match (looked, last) {
         (Ok(_), _) => {}
         (Err(error), Some(last)) => tracing::warn!("{error}\nthe last release serves: {last}"),
         (Err(error), None) => return Err(error),

@@ -18,7 +18,10 @@ pub async fn pull(registry: &Registry, store: &Store) -> Result<Pulled, Diagnost
     let config = registry.config(&release).await?;
     let (mut new_layers, mut new_bytes) = (0, 0);
     for layer in release.files.values() {
-        if !blocking(|| store.has(layer)) {
+        let is_there = blocking(|| store.has(layer));
+        // The disk may have taken its time: the registry was not asked.
+        registry.note_work();
+        if !is_there {
             let bytes = registry.layer(layer).await?;
             blocking(|| store.put(layer, &bytes)).map_err(|error| unwritten(store, &error))?;
             new_layers += 1;

@@ -1,6 +1,9 @@
 //! One repository of an OCI registry, spoken to by oci-client, as whom the user is logged in.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use oci_client::{
@@ -10,24 +13,61 @@ use oci_client::{
     manifest::{OciImageManifest, OciManifest},
     secrets::RegistryAuth,
 };
+use tokio::sync::watch;
 
 use super::{
     artifact::{Config, Layer, Release},
     component,
     credentials::credential,
-    error::diagnostic,
+    error::{diagnostic, is_unauthorized},
 };
-use crate::diagnostic::Diagnostic;
+use crate::{clock, diagnostic::Diagnostic};
 
 /// To connect.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// Without a byte of an answer.
 const READ_TIME: Duration = Duration::from_secs(30);
 
+/// Whoever has something to serve meanwhile waits no longer for a registry that says nothing.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
 pub struct Registry {
+    session: Arc<Session>,
+    pub reference: Reference,
+}
+
+/// A registry, spoken to as somebody.
+struct Session {
+    login: Mutex<Login>,
+    /// Told of each answer, and of each piece of one.
+    heard: watch::Sender<()>,
+}
+
+/// The client keeps what it was let in by, whatever becomes of it.
+#[derive(Clone)]
+struct Login {
     client: Client,
     auth: RegistryAuth,
-    pub reference: Reference,
+}
+
+impl Login {
+    /// Errors: where credentials are kept cannot be understood.
+    fn new(host: &str) -> Result<Self, Diagnostic> {
+        let auth = credential(host)?;
+        let protocol = match is_loopback(host) {
+            true => ClientProtocol::Http,
+            false => ClientProtocol::Https,
+        };
+        let config = ClientConfig {
+            protocol,
+            connect_timeout: Some(CONNECT_TIME),
+            read_timeout: Some(READ_TIME),
+            user_agent: concat!("wasmhost/", env!("CARGO_PKG_VERSION")),
+            ..ClientConfig::default()
+        };
+        let client = Client::new(config);
+        Ok(Self { client, auth })
+    }
 }
 
 /// `registry.example.com/site:prod`, also with `oci://` before it.
@@ -46,48 +86,59 @@ impl Registry {
     pub fn new(reference: Reference) -> Result<Self, Diagnostic> {
         // Where the program has one already, that one is right too.
         let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
-        let host = reference.resolve_registry();
-        let protocol = match is_loopback(host) {
-            true => ClientProtocol::Http,
-            false => ClientProtocol::Https,
+        let login = Login::new(reference.resolve_registry())?;
+        let session = Session {
+            login: Mutex::new(login),
+            heard: watch::Sender::default(),
         };
-        let config = ClientConfig {
-            protocol,
-            connect_timeout: Some(CONNECT_TIME),
-            read_timeout: Some(READ_TIME),
-            user_agent: concat!("wasmhost/", env!("CARGO_PKG_VERSION")),
-            ..ClientConfig::default()
-        };
-        let auth = credential(host)?;
         Ok(Self {
-            client: Client::new(config),
-            auth,
+            session: Arc::new(session),
             reference,
         })
+    }
+
+    /// Returns when nothing was heard of it for so long.
+    pub async fn silence(&self, limit: Duration) {
+        let mut heard = self.session.heard.subscribe();
+        while clock::timeout(limit, heard.changed()).await.is_ok() {}
+    }
+
+    /// Whoever asks is at work itself: that is no silence.
+    pub fn note_work(&self) {
+        self.session.heard.send_replace(());
+    }
+
+    /// What is to be said of a silence.
+    pub fn silent(&self, limit: Duration) -> Diagnostic {
+        let (host, limit) = (
+            self.reference.resolve_registry(),
+            humantime::format_duration(limit),
+        );
+        let message = format!(
+            "cannot pull {}: {host} has said nothing for {limit}",
+            self.reference
+        );
+        Diagnostic::new("registry-failed", message).machine()
     }
 
     /// The same repository's release with this digest.
     pub fn at(&self, digest: &str) -> Self {
         Self {
-            client: self.client.clone(),
-            auth: self.auth.clone(),
+            session: self.session.clone(),
             reference: self.reference.clone_with_digest(digest.to_owned()),
         }
     }
 
     /// The digest that the reference stands for now.
     pub async fn digest(&self) -> Result<String, Diagnostic> {
-        let digest = self
-            .client
-            .fetch_manifest_digest(&self.reference, &self.auth)
-            .await;
-        digest.map_err(|error| self.failed("pull", &error))
+        let Login { client, auth } = self.login().clone();
+        let digest = client.fetch_manifest_digest(&self.reference, &auth).await;
+        self.heard("pull", digest)
     }
 
     /// What the reference stands for now, and its digest.
     pub async fn release(&self) -> Result<(Release, String), Diagnostic> {
-        let pulled = self.client.pull_manifest(&self.reference, &self.auth).await;
-        match pulled.map_err(|error| self.failed("pull", &error))? {
+        match self.manifest().await? {
             (OciManifest::Image(manifest), digest) => Ok((Release::read(&manifest)?, digest)),
             (OciManifest::ImageIndex(_), _) => {
                 let message = format!("{} is an index of images, not a release", self.reference);
@@ -98,8 +149,7 @@ impl Registry {
 
     /// The component that the reference stands for now, and its digest.
     pub async fn component(&self) -> Result<(Layer, String), Diagnostic> {
-        let pulled = self.client.pull_manifest(&self.reference, &self.auth).await;
-        match pulled.map_err(|error| self.failed("pull", &error))? {
+        match self.manifest().await? {
             (OciManifest::Image(manifest), digest) => {
                 Ok((component::layer(&self.reference, &manifest)?, digest))
             }
@@ -109,18 +159,23 @@ impl Registry {
         }
     }
 
+    async fn manifest(&self) -> Result<(OciManifest, String), Diagnostic> {
+        let Login { client, auth } = self.login().clone();
+        let pulled = client.pull_manifest(&self.reference, &auth).await;
+        self.heard("pull", pulled)
+    }
+
     /// The bytes of a layer: what its digest says, or an error.
     pub async fn layer(&self, layer: &Layer) -> Result<Vec<u8>, Diagnostic> {
         let mut bytes = Bounded {
             bytes: Vec::new(),
             most: layer.size,
+            heard: &self.session.heard,
         };
         let descriptor = layer.descriptor("");
-        let pulled = self
-            .client
-            .pull_blob(&self.reference, &descriptor, &mut bytes)
-            .await;
-        pulled.map_err(|error| self.failed("pull", &error))?;
+        let client = self.login().client.clone();
+        let pulled = client.pull_blob(&self.reference, &descriptor, &mut bytes).await;
+        self.heard("pull", pulled)?;
         Ok(bytes.bytes)
     }
 
@@ -135,29 +190,42 @@ impl Registry {
 
     /// Puts a layer there, if it is not. Returns whether it was not.
     pub async fn push_layer(&self, layer: &Layer, bytes: Bytes) -> Result<bool, Diagnostic> {
-        let failed = |error: OciDistributionError| self.failed("push", &error);
+        let Login { client, auth } = self.login().clone();
         let host = self.reference.resolve_registry();
-        self.client.store_auth_if_needed(host, &self.auth).await;
+        client.store_auth_if_needed(host, &auth).await;
         // Who may push and not read is asked to push it all.
-        if matches!(
-            self.client.blob_exists(&self.reference, &layer.digest).await,
-            Ok(true)
-        ) {
+        if matches!(client.blob_exists(&self.reference, &layer.digest).await, Ok(true)) {
             return Ok(false);
         }
-        let pushed = self.client.push_blob(&self.reference, bytes, &layer.digest).await;
-        pushed.map_err(failed)?;
+        let pushed = client.push_blob(&self.reference, bytes, &layer.digest).await;
+        self.heard("push", pushed)?;
         Ok(true)
     }
 
     pub async fn push_manifest(&self, manifest: OciImageManifest) -> Result<(), Diagnostic> {
         let manifest = OciManifest::Image(manifest);
-        let pushed = self.client.push_manifest(&self.reference, &manifest).await;
-        pushed.map(drop).map_err(|error| self.failed("push", &error))
+        let client = self.login().client.clone();
+        let pushed = client.push_manifest(&self.reference, &manifest).await;
+        self.heard("push", pushed).map(drop)
     }
 
-    fn failed(&self, doing: &str, error: &OciDistributionError) -> Diagnostic {
-        diagnostic(&self.reference, doing, error)
+    fn login(&self) -> MutexGuard<'_, Login> {
+        self.session.login.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it answered, as its user can act on it. Who was not let in asks as whom the user is logged in by then, the
+    /// next time.
+    fn heard<T>(&self, doing: &str, answer: Result<T, OciDistributionError>) -> Result<T, Diagnostic> {
+        let answer = answer.map_err(|error| {
+            if is_unauthorized(&error)
+                && let Ok(login) = Login::new(self.reference.resolve_registry())
+            {
+                *self.login() = login;
+            }
+            diagnostic(&self.reference, doing, &error)
+        });
+        self.note_work();
+        answer
     }
 }
 
@@ -168,17 +236,19 @@ fn is_loopback(host: &str) -> bool {
 }
 
 /// No more than was announced: a registry must not fill the memory.
-struct Bounded {
+struct Bounded<'h> {
     bytes: Vec<u8>,
     most: u64,
+    heard: &'h watch::Sender<()>,
 }
 
-impl tokio::io::AsyncWrite for Bounded {
+impl tokio::io::AsyncWrite for Bounded<'_> {
     fn poll_write(
         mut self: std::pin::Pin<&mut Self>,
         _: &mut std::task::Context<'_>,
         bytes: &[u8],
     ) -> std::task::Poll<std::io::Result<usize>> {
+        self.heard.send_replace(());
         let length = (self.bytes.len() + bytes.len()) as u64;
         std::task::Poll::Ready(if length > self.most {
             Err(std::io::Error::other("a layer is larger than its manifest says"))

@@ -9,7 +9,11 @@ use std::{
 use oci_client::Reference;
 use tokio::task::block_in_place;
 
-use super::{pull::pull, registry::Registry, store::Store};
+use super::{
+    pull::pull,
+    registry::{PATIENCE, Registry},
+    store::Store,
+};
 use crate::diagnostic::Diagnostic;
 
 pub struct Source {
@@ -41,6 +45,12 @@ impl Source {
     /// The digest that the followed reference stands for now.
     pub async fn followed(&self) -> Result<String, Diagnostic> {
         self.registry.digest().await
+    }
+
+    /// Returns, and says why, when the registry has said nothing for longer than anybody waits who has something to serve.
+    pub async fn silence(&self) -> Diagnostic {
+        self.registry.silence(PATIENCE).await;
+        self.registry.silent(PATIENCE)
     }
 
     /// Has the root lead to this release, which is pulled where it is not there.

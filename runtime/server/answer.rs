@@ -25,6 +25,13 @@ pub fn unrouted(error: &RouteError) -> Response<Body> {
     })
 }
 
+/// What the host says of itself: for programs, so in dev too.
+pub fn of_host(status: StatusCode) -> Response<Body> {
+    let mut response = plain(status);
+    response.extensions_mut().remove::<Own>();
+    response
+}
+
 /// A request that is refused before anyone is asked.
 pub fn refused(status: StatusCode) -> Response<Body> {
     plain(status)

@@ -248,6 +248,7 @@ mod tests {
                 inbox,
                 browser: None,
                 pin: None,
+                ready: None,
                 metrics: crate::metrics::Metrics::new().unwrap(),
                 recorder: None,
                 accounts: crate::server::Accounts::default(),

@@ -15,6 +15,7 @@ mod listen;
 mod passed;
 mod patient;
 mod pin;
+mod ready;
 mod record;
 mod respond;
 mod stream_body;
@@ -36,6 +37,7 @@ pub use self::{
     account::Accounts,
     listen::{Listeners, bind},
     pin::Pin,
+    ready::Ready,
     record::{Recorded, Recorder, Recording},
     unix::UnixSocket,
 };
@@ -71,6 +73,8 @@ pub struct Server {
     pub browser: Option<Browser>,
     /// In a fleet whose clients never go back.
     pub pin: Option<Arc<Pin>>,
+    /// Where balancers ask.
+    pub ready: Option<Arc<Ready>>,
 }
 
 impl Server {
@@ -86,6 +90,7 @@ impl Server {
             limits,
             browser,
             pin,
+            ready,
         } = self;
         // A certificate is followed as long as there are connections.
         let mut following = JoinSet::new();
@@ -104,6 +109,7 @@ impl Server {
             accounts,
             browser,
             pin,
+            ready,
         };
         let connections = Arc::new(Connections::new(responder, limits));
         let serve = connections.clone();

@@ -14,6 +14,7 @@ use super::{
     activity::Activity,
     answer, conform, identity,
     pin::Pin,
+    ready::Ready,
     record::Recorder,
     stream_body::StreamBody,
 };
@@ -42,6 +43,8 @@ pub struct Responder {
     pub browser: Option<Browser>,
     /// In a fleet whose clients never go back.
     pub pin: Option<Arc<Pin>>,
+    /// Where balancers ask.
+    pub ready: Option<Arc<Ready>>,
 }
 
 /// What is known of a request from its head on.
@@ -114,6 +117,9 @@ impl Responder {
         }
         if path == "*" {
             return self.unasked(answer::options());
+        }
+        if let Some(answer) = self.ready.as_ref().and_then(|ready| ready.answer(path)) {
+            return answer.map(LeasedBody::from);
         }
         if let Some(Wait { group, limit }) = self.router.waits(path) {
             // Large, and rare: no other request is to carry it.

@@ -7,9 +7,9 @@ use serde_json::Value;
 use super::{Place, all_committed, cable::Cable, committed};
 use crate::{
     caches::Disk,
-    releases::push,
+    releases::{push, push_as},
     support::{
-        Registry, Server, unprivileged,
+        Registry, SECRET, Server, WRONG, unprivileged,
         wat_site::{page, version},
     },
 };
@@ -50,19 +50,72 @@ fn what_cannot_be_pulled_is_said_and_tried_again() {
 }
 
 #[test]
+fn a_server_that_is_not_let_in_holds_the_release_back_until_it_is() {
+    let Some(mut place) = Place::new() else { return };
+    let logins = [SECRET, SECRET, WRONG].map(|credential| {
+        let docker = tempfile::tempdir().unwrap();
+        place.registry.log_in(docker.path(), credential);
+        (docker, tempfile::tempdir().unwrap())
+    });
+    let start = |place: &Place, number: usize| {
+        let (docker, state) = &logins[number];
+        let mut command = place.command(state.path());
+        command.env("DOCKER_CONFIG", docker.path());
+        Server::start_command(command)
+    };
+    let mut servers: Vec<Server> = (0..3).map(|number| start(&place, number)).collect();
+    all_committed(&mut servers, 1, 1);
+    // From here on one has to be logged in.
+    let (folder, address) = std::mem::replace(&mut place.registry, Registry::start().unwrap()).end();
+    let Some(registry) = Registry::guard(folder, &address) else {
+        return;
+    };
+    place.registry = registry;
+    servers.pop();
+    servers.push(start(&place, 2));
+    place.tree.put("shop/page.wat", page(2, ""));
+    let (docker, _) = &logins[0];
+    assert!(
+        push_as(&place.tree, &place.registry.release(), docker.path())
+            .status
+            .success()
+    );
+    place.fails_for("registry-unauthorized");
+    let (_, told, _) = place.steer(&["status"]);
+    let failing = format!(":{}: error[registry-unauthorized]: ", servers[2].pid());
+    assert!(told.contains(&failing) && !told.contains("wrong"), "{told}");
+    servers
+        .iter()
+        .for_each(|server| assert_eq!(version(&mut server.client(), "shop"), 1));
+    let (docker, _) = &logins[2];
+    place.registry.log_in(docker.path(), SECRET);
+    all_committed(&mut servers, 2, 2);
+}
+
+#[test]
+fn a_server_started_anew_behind_a_registry_that_says_nothing_serves_its_last_release() {
+    let Some(mut place) = Place::new() else { return };
+    let cable = Cable::to(&place.registry.address);
+    let state = tempfile::tempdir().unwrap();
+    let mut servers = place.servers(2);
+    let start = |place: &Place| Server::start_command(place.command_beside(state.path(), cable.address()));
+    drop(committed(&mut start(&place), 1));
+    place.push(page(2, ""));
+    all_committed(&mut servers, 2, 2);
+    cable.cut();
+    servers.push(start(&place));
+    servers[2].wait_for_log("has said nothing for 5s\nthe last release serves until it does");
+    assert_eq!(version(&mut servers[2].client(), "shop"), 1);
+    cable.mend();
+    all_committed(&mut servers, 2, 2);
+}
+
+#[test]
 fn a_registry_that_goes_in_mid_pull_holds_the_release_back_until_it_is_there() {
     let Some(mut place) = Place::new() else { return };
     let cable = Cable::to(&place.registry.address);
     let state = tempfile::tempdir().unwrap();
-    let usual = place.command(state.path());
-    let mut command = Command::new(usual.get_program());
-    let beside = |argument: &str| argument.replace(&place.registry.address, cable.address());
-    command.args(
-        usual
-            .get_args()
-            .map(|argument| beside(argument.to_str().unwrap())),
-    );
-    command.env("DOCKER_CONFIG", "/nowhere");
+    let command = place.command_beside(state.path(), cable.address());
     let mut servers = place.servers(1);
     servers.push(Server::start_command(command));
     all_committed(&mut servers, 1, 1);

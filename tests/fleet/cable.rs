@@ -1,9 +1,11 @@
-//! A way to a server that can be cut: nothing passes then, and nobody is told, as where a network parts.
+//! A way to a server that can be cut: nothing passes then, and nobody is told, as where a network parts. It can be slow,
+//! and it can break: then connections end in the middle of what passes.
 
 use std::{
     io::{Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
     sync::{Arc, Condvar, Mutex},
+    time::Duration,
 };
 
 pub struct Cable {
@@ -11,24 +13,87 @@ pub struct Cable {
     gate: Arc<Gate>,
 }
 
-#[derive(Default)]
-struct Gate {
-    is_cut: Mutex<bool>,
-    mended: Condvar,
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Way {
+    #[default]
+    Open,
+    /// Of an answer that is not small, bytes pass one by one, with a pause after each.
+    Slow,
+    Cut,
+    /// So many bytes of an answer pass, and the connection ends.
+    Breaks(usize),
 }
 
+impl Way {
+    /// What holds for questions.
+    fn there(self) -> Self {
+        match self {
+            Self::Cut => Self::Cut,
+            _ => Self::Open,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Gate {
+    way: Mutex<Way>,
+    changed: Condvar,
+}
+
+/// Bytes that pass at once on a slow way.
+const SMALL: usize = 8 << 10;
+/// After each byte of what is more.
+const PAUSE: Duration = Duration::from_millis(20);
+
 impl Gate {
-    fn pass(&self) {
-        let cut = self.is_cut.lock().unwrap();
-        drop(self.mended.wait_while(cut, |is_cut| *is_cut).unwrap());
+    fn set(&self, way: Way) {
+        *self.way.lock().unwrap() = way;
+        self.changed.notify_all();
     }
 
-    fn carry(&self, mut from: TcpStream, mut to: TcpStream) {
+    /// The way, once it is not cut.
+    fn pass(&self) -> Way {
+        let way = self.way.lock().unwrap();
+        *self.changed.wait_while(way, |way| *way == Way::Cut).unwrap()
+    }
+
+    /// Until the way is another, but no longer than that.
+    fn rest(&self) {
+        let way = self.way.lock().unwrap();
+        drop(
+            self.changed
+                .wait_timeout_while(way, PAUSE, |way| *way == Way::Slow),
+        );
+    }
+
+    fn carry(&self, mut from: TcpStream, mut to: TcpStream, is_answer: bool) {
         let mut bytes = [0; 16 << 10];
+        let mut passed = 0;
         while let Ok(read @ 1..) = from.read(&mut bytes) {
-            self.pass();
-            if to.write_all(&bytes[..read]).is_err() {
-                break;
+            let mut rest = &bytes[..read];
+            while !rest.is_empty() {
+                let way = if is_answer {
+                    self.pass()
+                } else {
+                    self.pass().there()
+                };
+                let (now, broken) = match way {
+                    Way::Slow if passed >= SMALL => (1, false),
+                    Way::Slow => (rest.len().min(SMALL - passed), false),
+                    Way::Breaks(most) if passed + rest.len() > most => (most.saturating_sub(passed), true),
+                    _ => (rest.len(), false),
+                };
+                let sent = to.write_all(&rest[..now]);
+                if broken {
+                    let _ = (to.shutdown(Shutdown::Both), from.shutdown(Shutdown::Both));
+                }
+                if broken || sent.is_err() {
+                    return;
+                }
+                (passed, rest) = (passed + now, &rest[now..]);
+                if way == Way::Slow && now == 1 {
+                    self.rest();
+                }
             }
         }
         self.pass();
@@ -53,8 +118,8 @@ impl Cable {
                     };
                     let (back_from, back_to) = (there.try_clone().unwrap(), here.try_clone().unwrap());
                     let back = gate.clone();
-                    std::thread::spawn(move || back.carry(back_from, back_to));
-                    gate.carry(here, there);
+                    std::thread::spawn(move || back.carry(back_from, back_to, true));
+                    gate.carry(here, there, false);
                 });
             }
         });
@@ -66,11 +131,20 @@ impl Cable {
     }
 
     pub fn cut(&self) {
-        *self.gate.is_cut.lock().unwrap() = true;
+        self.gate.set(Way::Cut);
+    }
+
+    /// What is large takes long from here on, and never stands still.
+    pub fn slow(&self) {
+        self.gate.set(Way::Slow);
+    }
+
+    /// Connections end when so many bytes of answers have passed.
+    pub fn break_after(&self, bytes: usize) {
+        self.gate.set(Way::Breaks(bytes));
     }
 
     pub fn mend(&self) {
-        *self.gate.is_cut.lock().unwrap() = false;
-        self.gate.mended.notify_all();
+        self.gate.set(Way::Open);
     }
 }

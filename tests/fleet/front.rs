@@ -1,114 +1,27 @@
-//! A fleet behind nginx, under load through many releases.
+//! A fleet behind load balancers: under load, through many releases, and while its servers are started anew.
 
 use std::{
-    fs,
-    process::{Child, Command, Stdio},
+    net::TcpStream,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
     time::Duration,
 };
 
-use tempfile::TempDir;
+use super::{Place, balancer::Balancer, cable::Cable, committed};
+use crate::{
+    releases::push,
+    support::{Client, Server, wat_site::page},
+};
 
-use super::{Place, cable::Cable, committed};
-use crate::support::{Client, Server, Tool, connect, wat_site::page};
-
-/// The reference that users get.
-const REFERENCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/runtime/deploy/nginx.conf");
 const CLIENTS: usize = 8;
-
-/// An nginx of a test's own; ended with the value.
-struct Front {
-    _folder: TempDir,
-    child: Child,
-    address: String,
-}
-
-impl Front {
-    fn start(servers: &[Server]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let address = format!("127.0.0.1:{port}");
-        let reference = fs::read_to_string(REFERENCE).unwrap();
-        let mut lines = Vec::new();
-        for line in reference.lines() {
-            match line.trim() {
-                at if at.starts_with("server 10.0.0.1:") => lines.extend(
-                    servers
-                        .iter()
-                        .map(|server| line.replace("10.0.0.1:8080", server.authority())),
-                ),
-                at if at.starts_with("server 10.0.0.") => {}
-                at if at.starts_with("listen ") => lines.push(format!("listen {address};")),
-                at if at.starts_with("http {") => {
-                    lines.push(line.into());
-                    // What nginx writes, and what only root may have elsewhere.
-                    for (name, path) in [
-                        ("client_body", "a"),
-                        ("proxy", "b"),
-                        ("fastcgi", "c"),
-                        ("uwsgi", "d"),
-                        ("scgi", "e"),
-                    ] {
-                        lines.push(format!(
-                            "{name}_temp_path {};",
-                            folder.path().join(path).display()
-                        ));
-                    }
-                    lines.push("access_log off;".into());
-                }
-                _ => lines.push(line.into()),
-            }
-        }
-        let file = folder.path().join("nginx.conf");
-        fs::write(&file, lines.join("\n")).unwrap();
-        let pid = folder.path().join("pid");
-        let child = Command::new("nginx")
-            .arg("-c")
-            .arg(&file)
-            .arg("-e")
-            .arg(folder.path().join("errors"))
-            .args(["-g", &format!("daemon off; pid {};", pid.display())])
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        // It listens before it says who it is.
-        while std::net::TcpStream::connect(&address).is_err() {
-            std::thread::yield_now();
-        }
-        Self {
-            _folder: folder,
-            child,
-            address,
-        }
-    }
-
-    fn client(&self) -> Client {
-        Client::over(connect(&self.address), &self.address)
-    }
-}
-
-impl Drop for Front {
-    fn drop(&mut self) {
-        // Its workers end with it.
-        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
-        let _ = self.child.wait();
-    }
-}
 
 #[test]
 fn a_client_that_has_seen_a_release_is_never_answered_by_an_older_one() {
-    if Tool::known_by("nginx", "-v").is_none() {
-        return;
-    }
     let Some(mut place) = Place::new() else { return };
-    place
-        .tree
-        .put("wasmhost.toml", "[server.fleet]\nlease = \"1s\"\npin = true\n");
-    crate::releases::push(&place.tree, &place.registry.release());
+    let manifest =
+        "[server.fleet]\nlease = \"1s\"\npin = true\n[server.ready]\npath = \"/ready\"\nnotice = \"0s\"\n";
+    place.tree.put("wasmhost.toml", manifest);
+    push(&place.tree, &place.registry.release());
     let cable = Cable::to(place.nats.address());
     let state = tempfile::tempdir().unwrap();
     let fleet = format!("nats://{}/site", cable.address());
@@ -129,25 +42,26 @@ fn a_client_that_has_seen_a_release_is_never_answered_by_an_older_one() {
     // Who has seen nothing yet is answered with what there is.
     assert_eq!(apart.client().get("/shop/page").body[0], 1);
     servers.push(apart);
-    let front = Front::start(&servers);
-    for _ in 0..12 {
-        let reply = asks(front.client());
-        assert_eq!((reply.status, reply.body[0]), (200, 2), "{reply:?}");
-        assert_eq!(reply.header("set-cookie"), None, "it knows already");
+    let fronts = [Balancer::nginx(&servers), Balancer::haproxy(&servers)];
+    for front in fronts.iter().flatten() {
+        for _ in 0..12 {
+            let reply = asks(front.client());
+            assert_eq!((reply.status, reply.body[0]), (200, 2), "{reply:?}");
+            assert_eq!(reply.header("set-cookie"), None, "it knows already");
+        }
     }
 }
 
 #[test]
 fn behind_nginx_no_request_fails_and_no_fleet_is_mixed_after_a_commit() {
-    if Tool::known_by("nginx", "-v").is_none() {
-        return;
-    }
     let Some(mut place) = Place::new() else { return };
     let releases = std::env::var("WASMHOST_FLEET_RELEASES").ok();
     let releases = releases.map_or(6, |text| text.parse().unwrap());
     let mut servers = place.servers(5);
     servers.iter_mut().for_each(|server| drop(committed(server, 1)));
-    let front = Front::start(&servers);
+    let Some(front) = Balancer::nginx(&servers) else {
+        return;
+    };
     let (is_over, asked) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut apart = Vec::new();
     std::thread::scope(|scope| {
@@ -196,4 +110,113 @@ fn behind_nginx_no_request_fails_and_no_fleet_is_mixed_after_a_commit() {
         apart[apart.len() - 1]
     );
     assert!(asked.load(Ordering::Relaxed) > 100, "there was load");
+}
+
+/// Clients that ask until it is over; none of them sees a failure, or what is older than `oldest`.
+struct Load {
+    is_over: AtomicBool,
+    asked: AtomicU64,
+    oldest: AtomicU64,
+}
+
+impl Load {
+    fn ask(&self, front: &Balancer, method: &str) {
+        let mut client = front.client();
+        while !self.is_over.load(Ordering::Relaxed) {
+            let oldest = self.oldest.load(Ordering::SeqCst);
+            let reply = client.request(method, "/shop/page", &[], b"");
+            assert_eq!(reply.status, 200, "{method}: {reply:?}");
+            assert!(
+                u64::from(reply.body[0]) >= oldest,
+                "{oldest} is committed: {reply:?}"
+            );
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            if reply.header("connection") == Some("close") {
+                client = front.client();
+            }
+        }
+    }
+
+    /// Until others have answered so many.
+    fn go_on(&self, more: u64) {
+        let until = self.asked.load(Ordering::Relaxed) + more;
+        while self.asked.load(Ordering::Relaxed) < until {
+            thread::yield_now();
+        }
+    }
+}
+
+/// The load ends with the value, however that comes.
+struct Ends<'l>(&'l Load);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.is_over.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn behind_haproxy_who_is_not_ready_gets_no_request_and_none_fails() {
+    let Some(mut place) = Place::new() else { return };
+    let manifest = "[server.fleet]\nlease = \"1s\"\n[server.ready]\npath = \"/ready\"\nnotice = \"2s\"\n";
+    place.tree.put("wasmhost.toml", manifest);
+    push(&place.tree, &place.registry.release());
+    let cable = Cable::to(&place.registry.address);
+    let mut servers = place.servers(3);
+    servers.iter_mut().for_each(|server| drop(committed(server, 1)));
+    let Some(front) = Balancer::haproxy(&servers) else {
+        return;
+    };
+    assert_eq!(front.client().get("/ready").status, 404, "it is not for clients");
+    let load = Load {
+        is_over: AtomicBool::new(false),
+        asked: AtomicU64::new(0),
+        oldest: AtomicU64::new(1),
+    };
+    thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let (load, front) = (&load, &front);
+            scope.spawn(move || load.ask(front, ["GET", "POST"][client % 2]));
+        }
+        let ends = Ends(&load);
+        for number in 2..=3 {
+            let (server, state) = (servers.remove(0), place.states.remove(0));
+            let address = server.authority().to_owned();
+            assert_eq!(server.client().get("/ready").status, 200);
+            load.go_on(100);
+            server.signal("TERM");
+            let left = front.wait_until(&address, false).given;
+            let (status, _, log) = server.ended();
+            assert!(status.success() && !log.contains("still running"), "{log}");
+            place.tree.put("shop/static/large", [number as u8; 64 << 10]);
+            place.push(page(number, ""));
+            servers
+                .iter_mut()
+                .for_each(|server| drop(committed(server, number)));
+            load.oldest.store(number, Ordering::SeqCst);
+
+            // It comes back where it was, by a way to the registry on which what is large takes long.
+            cable.slow();
+            let mut command = place.command_beside(state.path(), cable.address());
+            command.args(["--listen", &address]);
+            let back = scope.spawn(|| Server::start_as_told(command));
+            while TcpStream::connect(&address).is_err() {
+                thread::yield_now();
+            }
+            load.go_on(500);
+            let standing = front.standing(&address);
+            assert!(!standing.is_up && standing.given == left, "{left}, {standing:?}");
+            cable.mend();
+            let mut back = back.join().unwrap();
+            committed(&mut back, number);
+            front.wait_until(&address, true);
+            while front.standing(&address).given == left {
+                thread::yield_now();
+            }
+            servers.push(back);
+            place.states.push(state);
+        }
+        drop(ends);
+    });
+    println!("{} requests, none failed", load.asked.load(Ordering::Relaxed));
 }

@@ -6,9 +6,11 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::Tool;
+use super::cable::Cable;
+use crate::support::{Client, Tool, free_address};
 
 pub struct Nats {
     folder: TempDir,
@@ -75,6 +77,23 @@ impl Nats {
         format!("nats://{login}{}/site", self.address)
     }
 
+    /// Waits until it has found its cluster.
+    fn wait_until_well(&self) {
+        let mut client = Client::new(&format!("http://{}", self.monitor));
+        while client.get("/healthz").status != 200 {}
+    }
+
+    /// What it knows of a bucket's stream; `None` also where it does not run.
+    pub fn stream(&self, bucket: &str) -> Option<Value> {
+        std::net::TcpStream::connect(&self.monitor).ok()?;
+        let mut client = Client::new(&format!("http://{}", self.monitor));
+        let reply = client.get("/jsz?accounts=true&streams=true&config=true");
+        let told: Value = serde_json::from_slice(&reply.body).unwrap();
+        let streams = told["account_details"][0]["stream_detail"].as_array()?;
+        let name = format!("KV_{bucket}");
+        streams.iter().find(|stream| stream["name"] == *name).cloned()
+    }
+
     /// Ends it as a loss of power would. What it has on disk stays.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -92,6 +111,73 @@ impl Drop for Nats {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Three servers as one, each with ways of its own to the others.
+pub struct Cluster {
+    pub servers: Vec<Nats>,
+    /// From each to each other.
+    ways: Vec<(usize, usize, Cable)>,
+}
+
+const SIZE: usize = 3;
+
+impl Cluster {
+    /// `None`, and loudly so, where the machine has none.
+    pub fn start() -> Option<Self> {
+        let addresses: Vec<String> = (0..SIZE).map(|_| free_address()).collect();
+        let pairs = (0..SIZE).flat_map(|from| (0..SIZE).map(move |to| (from, to)));
+        let pairs = pairs.filter(|(from, to)| from != to);
+        let ways: Vec<_> = pairs
+            .map(|(from, to)| (from, to, Cable::to(&addresses[to])))
+            .collect();
+        let mut servers = Vec::new();
+        for (number, address) in addresses.iter().enumerate() {
+            let routes = ways.iter().filter(|(from, ..)| *from == number);
+            let routes: Vec<_> = routes
+                .map(|(.., way)| format!("nats://{}", way.address()))
+                .collect();
+            // Nobody is told of another way to it.
+            let settings = format!(
+                "server_name: n{number}\ncluster {{ name: test, listen: {address:?}, routes: {routes:?}, \
+                 advertise: \"127.0.0.1:1\", no_advertise: true }}\n"
+            );
+            servers.push(Nats::start_with(&settings)?);
+        }
+        let cluster = Self { servers, ways };
+        cluster.servers.iter().for_each(Nats::wait_until_well);
+        Some(cluster)
+    }
+
+    pub fn fleet(&self) -> String {
+        let addresses: Vec<_> = self.servers.iter().map(Nats::address).collect();
+        format!("nats://{}/site", addresses.join(","))
+    }
+
+    /// The server that leads a bucket's stream, of those that run.
+    pub fn leader(&self, bucket: &str) -> usize {
+        loop {
+            let told = self.servers.iter().find_map(|server| server.stream(bucket));
+            let name = told.and_then(|stream| Some(stream["cluster"]["leader"].as_str()?.to_owned()));
+            if let Some(name) = name {
+                return name.trim_start_matches('n').parse().unwrap();
+            }
+        }
+    }
+
+    /// Nothing passes between one and the others.
+    pub fn isolate(&self, server: usize) {
+        self.ways_of(server).for_each(Cable::cut);
+    }
+
+    pub fn join(&self, server: usize) {
+        self.ways_of(server).for_each(Cable::mend);
+    }
+
+    fn ways_of(&self, server: usize) -> impl Iterator<Item = &Cable> {
+        let of = move |(from, to, _): &&(usize, usize, Cable)| *from == server || *to == server;
+        self.ways.iter().filter(of).map(|(.., way)| way)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use wasmhost::fleet::{
-    node::{Deed, Input, Node, Outcome},
+    node::{Deed, Input, Node, Outcome, What, Wrote},
     record::Stage,
 };
 
@@ -21,6 +21,8 @@ pub enum Mutant {
     CountsOldReadiness,
     /// Takes who refused for ready.
     PassesOverRefusals,
+    /// Takes itself for told of others whenever it is in touch.
+    TakesSilenceForAbsence,
     /// Relies on what it is told, and never looks.
     NeverReads,
     /// What could not be had once is not tried again.
@@ -51,8 +53,11 @@ impl Steered {
     }
 
     pub fn step(&mut self, now: Instant, mut input: Input) -> Vec<Deed> {
+        let mut early = Vec::new();
         match (self.mutant, &mut input) {
-            (Some(Mutant::CountsItselfAlone), Input::Peer { .. }) => input = Input::Woken,
+            (Some(Mutant::CountsItselfAlone), Input::Peer { id, .. }) if *id != self.node.id => {
+                input = Input::Woken;
+            }
             (
                 Some(Mutant::CountsOldReadiness),
                 Input::Peer {
@@ -68,6 +73,16 @@ impl Steered {
                     state: Some(state), ..
                 },
             ) if matches!(state.stage, Stage::Refused(_)) => state.stage = Stage::Ready,
+            (
+                Some(Mutant::TakesSilenceForAbsence),
+                Input::Wrote {
+                    what: What::State,
+                    result: Wrote::Done(_),
+                },
+            ) => {
+                let (id, state) = (self.node.id.clone(), Some(self.node.state().clone()));
+                early = self.node.step(now, Input::Peer { id, state });
+            }
             (Some(Mutant::NeverTriesAgain), Input::Prepared { outcome, .. }) => {
                 self.failed |= matches!(outcome, Outcome::Failed(_));
             }
@@ -80,7 +95,8 @@ impl Steered {
         {
             self.prepared = self.preparing.take();
         }
-        let mut deeds = self.node.step(now, input);
+        let mut deeds = early;
+        deeds.extend(self.node.step(now, input));
         for deed in &deeds {
             if let Deed::Prepare { release, .. } = deed {
                 self.preparing = Some(release.clone());

@@ -112,6 +112,8 @@ struct Machine {
     preparing: Option<u64>,
     serves: Option<String>,
     follows_peers: bool,
+    /// What it follows comes.
+    is_told: bool,
     wake: Option<u64>,
 }
 
@@ -179,6 +181,7 @@ pub fn run(seed: u64, nodes: usize, mutant: Option<Mutant>, logs: bool) -> Run {
             preparing: None,
             serves: None,
             follows_peers: false,
+            is_told: false,
             wake: None,
         });
         let at = world.random.between(0, 500);
@@ -305,7 +308,7 @@ impl World {
         place.life = life;
         place.node = Some(Steered::new(node, self.mutant));
         (place.held, place.preparing, place.wake) = (None, None, None);
-        place.follows_peers = false;
+        (place.follows_peers, place.is_told) = (false, false);
         place.is_stopped = false;
         place.waiting.clear();
         place.well_since = self.now;
@@ -376,7 +379,8 @@ impl World {
                 );
             }
             Deed::FollowPeers(follows) => {
-                self.machines[machine].follows_peers = follows;
+                let place = &mut self.machines[machine];
+                (place.follows_peers, place.is_told) = (follows, false);
                 if follows {
                     self.ask_later(machine, life, Deed::FollowPeers(true));
                 }
@@ -470,6 +474,7 @@ impl World {
                 self.tell_lead(machine);
             }
             Deed::FollowPeers(_) if self.is_live(machine, life) => {
+                self.machines[machine].is_told = true;
                 let states = self.server.states.clone();
                 for (id, state) in states {
                     self.after(
@@ -507,7 +512,8 @@ impl World {
 
     fn tell_peers(&mut self, id: &str, state: NodeState) {
         for machine in 0..self.machines.len() {
-            if self.machines[machine].follows_peers && self.machines[machine].node.is_some() {
+            let place = &self.machines[machine];
+            if place.follows_peers && place.is_told && place.node.is_some() {
                 let (id, state) = (id.to_owned(), Some(state.clone()));
                 self.tell(machine, Input::Peer { id, state });
             }
@@ -613,7 +619,7 @@ impl World {
             return self.end_trouble();
         }
         let machine = self.random.below(self.machines.len());
-        match self.random.below(12) {
+        match self.random.below(14) {
             0..=3 => self.propose(),
             4 => self.roll_back(),
             5 | 6 => {
@@ -634,6 +640,7 @@ impl World {
                 let ms = self.random.mostly(2000, 15_000);
                 self.after(ms, Event::Mend { machine });
             }
+            11 | 12 => self.deafen(machine),
             _ => {
                 self.note(|| "the server is down".into());
                 self.server.is_down = true;
@@ -643,6 +650,19 @@ impl World {
         }
         let ms = self.random.mostly(1500, 10_000);
         self.after(ms, Event::Fate);
+    }
+
+    /// What it follows comes no more, though it is in touch; it notices after a while.
+    fn deafen(&mut self, machine: usize) {
+        let place = &mut self.machines[machine];
+        if place.follows_peers {
+            place.is_told = false;
+            let life = place.life;
+            self.note(|| format!("n{machine} hears nobody"));
+            let ms = self.random.mostly(LEASE, 10_000);
+            let deed = Deed::FollowPeers(true);
+            self.after(ms, Event::Asks { machine, life, deed });
+        }
     }
 
     fn propose(&mut self) {

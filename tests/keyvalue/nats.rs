@@ -6,7 +6,7 @@ use async_nats::jetstream::{self, stream};
 
 use super::{ask, commands, does_all, refusal, set, site, try_ask, two_generations_write};
 use crate::{
-    fleet::nats::Nats,
+    fleet::nats::{Cluster, Nats},
     support::{Client, PATIENCE, Server, Tree},
 };
 
@@ -123,6 +123,69 @@ fn a_nats_that_is_gone_is_an_error_until_it_is_back() {
         assert!(begun.elapsed() < PATIENCE, "the server does not connect again");
     }
     assert_eq!(ask(&mut client, "rich", "get=a"), "one");
+}
+
+/// One server counts by a NATS that is cut off from its cluster, the other by the rest of it.
+#[test]
+fn what_is_cut_off_from_its_cluster_changes_nothing_and_no_change_that_is_done_is_lost() {
+    let Some(cluster) = Cluster::start() else { return };
+    let trees = [site_in(&cluster.servers[0], ""), site()];
+    // Of whom the first makes the bucket.
+    let first = Server::start(trees[0].root());
+    assert_eq!(ask(&mut first.client(), "rich", "increment=n,1"), "1");
+    let leader = cluster.leader("wasmhost_rich");
+    let stream = cluster.servers[leader].stream("wasmhost_rich").unwrap();
+    assert_eq!(stream["config"]["num_replicas"], 3, "{stream}");
+    drop(first);
+    let rest = (0..3).filter(|number| *number != leader);
+    let rest: Vec<_> = rest.map(|number| cluster.servers[number].address()).collect();
+    for (tree, addresses) in trees
+        .iter()
+        .zip([cluster.servers[leader].address().to_owned(), rest.join(",")])
+    {
+        let granted = format!("[groups.rich.grants]\nkeyvalue = \"nats://{addresses}\"\n");
+        tree.put("wasmhost.toml", granted);
+    }
+    let servers = trees.each_ref().map(|tree| Server::start(tree.root()));
+    let [mut alone, mut others] = servers.each_ref().map(Server::client);
+    assert_eq!(ask(&mut alone, "rich", "increment=n,1"), "2");
+    assert_eq!(ask(&mut others, "rich", "get=n"), "2");
+
+    cluster.isolate(leader);
+    let mut count = Count { sum: 2, in_doubt: 0 };
+    // Once they have another that leads.
+    (0..10).for_each(|_| count.add_by(&mut others));
+    count.in_doubt += 1;
+    assert_eq!(refusal(&mut alone, "rich", "increment=n,1"), "the store failed");
+    cluster.join(leader);
+    count.add_by(&mut alone);
+    assert_eq!(ask(&mut others, "rich", "get=n"), count.sum.to_string());
+}
+
+/// What was counted, of which nothing may be lost.
+struct Count {
+    sum: u64,
+    /// What was answered with an error: it may have been done.
+    in_doubt: u64,
+}
+
+impl Count {
+    /// Adds one as soon as that can be done.
+    fn add_by(&mut self, client: &mut Client) {
+        let begun = Instant::now();
+        loop {
+            assert!(begun.elapsed() < PATIENCE, "nothing can be changed any more");
+            let reply = try_ask(client, "rich", "increment=n,1", b"");
+            if reply.status == 200 {
+                let sum: u64 = reply.text().parse().unwrap();
+                let possible = self.sum + 1..=self.sum + 1 + self.in_doubt;
+                assert!(possible.contains(&sum), "{sum}, and not {possible:?}");
+                (self.sum, self.in_doubt) = (sum, 0);
+                return;
+            }
+            self.in_doubt += 1;
+        }
+    }
 }
 
 #[test]

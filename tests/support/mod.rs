@@ -22,7 +22,7 @@ pub use certificate::{Authority, Certificate};
 pub use client::{Client, Reply, connect};
 pub use gated::{Gated, assert_broken};
 pub use golden::{golden, goldens};
-pub use registry::Registry;
+pub use registry::{Registry, SECRET, WRONG};
 pub use server::Server;
 pub use skip::{skipped, unprivileged};
 pub use sources::{example, guests, variant};
@@ -34,6 +34,12 @@ use std::time::Duration;
 
 /// How long anything may take before a test gives up: a bound for what hangs, never a measure.
 pub const PATIENCE: Duration = Duration::from_secs(300);
+
+/// An address of this machine on which nobody listens.
+pub fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
 
 /// The program under test.
 pub fn wasmhost() -> std::process::Command {

@@ -3,13 +3,18 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
 use tempfile::TempDir;
 
 use super::Tool;
+
+/// `ann:secret`
+pub const SECRET: &str = "YW5uOnNlY3JldA==";
+/// `ann:wrong`
+pub const WRONG: &str = "YW5uOndyb25n";
 
 /// A docker-registry of a test's own; ended with the value.
 pub struct Registry {
@@ -52,6 +57,27 @@ impl Registry {
             child,
             address: address.expect("listens"),
         }
+    }
+
+    /// One that lets in ann alone, by `SECRET`. `None`, and loudly so, where the machine has none.
+    pub fn guarded() -> Option<Self> {
+        Tool::known_by("docker-registry", "--version")?;
+        Self::guard(tempfile::tempdir().unwrap(), "127.0.0.1:0")
+    }
+
+    /// As `guarded`, of one that was there before.
+    pub fn guard(folder: TempDir, address: &str) -> Option<Self> {
+        let htpasswd = Tool::known_by("htpasswd", "-v")?;
+        let users = folder.path().join("users");
+        htpasswd.run(&["-Bbc", users.to_str().unwrap(), "ann", "secret"]);
+        let auth = format!("auth: {{htpasswd: {{realm: test, path: {users:?}}}}}\n");
+        Some(Self::serve(folder, address, &auth))
+    }
+
+    /// Writes down as whom a user is logged in there, as docker does.
+    pub fn log_in(&self, docker: &Path, credential: &str) {
+        let config = format!(r#"{{"auths":{{"{}":{{"auth":"{credential}"}}}}}}"#, self.address);
+        fs::write(docker.join("config.json"), config).unwrap();
     }
 
     pub fn release(&self) -> String {

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::grants::secret;
 use crate::project::{
-    Address, AdminSpec, FleetSpec, ServerLimits, ServerSpec, TlsFiles,
+    Address, AdminSpec, FleetSpec, ReadySpec, ServerLimits, ServerSpec, TlsFiles,
     toml_reader::{Section, Value},
 };
 
@@ -15,6 +15,7 @@ pub fn server(section: &mut Section<'_>) -> ServerSpec {
     let tls = tls_section.as_ref().and_then(|value| value.section(tls)?);
     let admin = section.get("admin").and_then(|value| value.section(admin)?);
     let fleet = section.get("fleet").and_then(|value| value.section(fleet));
+    let ready = section.get("ready").and_then(|value| value.section(ready)?);
     let limits = section.get("limits").and_then(|value| value.section(limits));
     // What is wrong in the section is said already.
     let has_tls = tls_section.is_some();
@@ -26,6 +27,29 @@ pub fn server(section: &mut Section<'_>) -> ServerSpec {
         limits: limits.unwrap_or(default.limits),
         admin,
         fleet: fleet.unwrap_or(default.fleet),
+        ready,
+    }
+}
+
+fn ready(section: &mut Section<'_>) -> Option<ReadySpec> {
+    let path = section.get("path").map(|value| ready_path(&value));
+    let notice = section
+        .get("notice")
+        .and_then(|value| value.duration(Duration::ZERO..=Duration::from_secs(3600)));
+    match path {
+        Some(path) => Some(ReadySpec {
+            path: path?,
+            notice: notice.unwrap_or(ReadySpec::NOTICE),
+        }),
+        None => section.lacks("path", "what balancers ask for, such as \"/ready\""),
+    }
+}
+
+fn ready_path(value: &Value<'_>) -> Option<String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+    match value.string()? {
+        path if path.starts_with('/') && path.bytes().all(is_plain) => Some(path.to_owned()),
+        _ => value.expected("a path such as \"/ready\""),
     }
 }
 

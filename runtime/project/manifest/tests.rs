@@ -1,7 +1,7 @@
 //! Manifest text and what is said about it.
 
 use super::*;
-use crate::project::{AdminSpec, FleetSpec, ServerLimits, Source, TlsFiles};
+use crate::project::{AdminSpec, FleetSpec, ReadySpec, ServerLimits, Source, TlsFiles};
 
 /// One line per diagnostic: `line:column code: message | help`.
 fn check(text: &str, expected: &[&str]) {
@@ -178,7 +178,7 @@ fn unknown_keys() {
         &[
             "1:1 manifest-unknown-key: unknown key sever | did you mean server?",
             "3:1 manifest-unknown-key: unknown key listn in server | did you mean listen?",
-            "4:1 manifest-unknown-key: unknown key port in server | known in server: listen, tls, admin, fleet, limits",
+            "4:1 manifest-unknown-key: unknown key port in server | known in server: listen, tls, admin, fleet, ready, limits",
         ],
     );
     check(
@@ -238,6 +238,7 @@ pin = true
         limits,
         admin,
         fleet,
+        ready: _,
     } = manifest.server;
     let expected = FleetSpec {
         lease: Duration::from_secs(2),
@@ -306,6 +307,29 @@ fn a_server_with_mistakes() {
             "4:13 manifest-value: server.limits.idle-time must be a time such as \"10s\" or \"500ms\", from 100ms to 30days, not \"10ms\"",
             "5:1 manifest-unknown-key: unknown key write-tme in server.limits | did you mean write-time?",
         ],
+    );
+}
+
+#[test]
+fn a_path_of_readiness_is_one() {
+    let ready = good("[server.ready]\npath = \"/ready\"\nnotice = \"5s\"")
+        .server
+        .ready;
+    let expected = ReadySpec {
+        path: "/ready".into(),
+        notice: Duration::from_secs(5),
+    };
+    assert_eq!(ready, Some(expected));
+    check(
+        "[server.ready]\nnotice = \"2h\"",
+        &[
+            "2:1 manifest-value: server.ready has no path | it is what balancers ask for, such as \"/ready\"",
+            "2:10 manifest-value: server.ready.notice must be a time such as \"10s\" or \"500ms\", from 0s to 1h, not \"2h\"",
+        ],
+    );
+    check(
+        "[server.ready]\npath = \"/{all}\"",
+        &["2:8 manifest-value: server.ready.path must be a path such as \"/ready\", not \"/{all}\""],
     );
 }
 
