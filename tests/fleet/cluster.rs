@@ -35,3 +35,23 @@ fn a_fleet_goes_on_without_the_server_of_a_cluster_that_led() {
     place.push(page(3, ""));
     all_committed(&mut servers, 3, 3);
 }
+
+#[test]
+fn a_cluster_that_is_too_small_is_told_what_it_lacks() {
+    let Some(cluster) = Cluster::of(2) else { return };
+    let Some(place) = Place::new() else { return };
+    let state = tempfile::tempdir().unwrap();
+    let output = place
+        .command_over(state.path(), &cluster.fleet())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    for part in [
+        "error[fleet-failed]",
+        "has not three servers with JetStream",
+        "`nats kv add wasmhost-site --history 1 --replicas 1`",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+}

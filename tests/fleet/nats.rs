@@ -114,20 +114,22 @@ impl Drop for Nats {
     }
 }
 
-/// Three servers as one, each with ways of its own to the others.
+/// Servers as one, each with ways of its own to the others.
 pub struct Cluster {
     pub servers: Vec<Nats>,
     /// From each to each other.
     ways: Vec<(usize, usize, Cable)>,
 }
 
-const SIZE: usize = 3;
-
 impl Cluster {
-    /// `None`, and loudly so, where the machine has none.
+    /// Of three. `None`, and loudly so, where the machine has none.
     pub fn start() -> Option<Self> {
-        let addresses: Vec<String> = (0..SIZE).map(|_| free_address()).collect();
-        let pairs = (0..SIZE).flat_map(|from| (0..SIZE).map(move |to| (from, to)));
+        Self::of(3)
+    }
+
+    pub fn of(size: usize) -> Option<Self> {
+        let addresses: Vec<String> = (0..size).map(|_| free_address()).collect();
+        let pairs = (0..size).flat_map(|from| (0..size).map(move |to| (from, to)));
         let pairs = pairs.filter(|(from, to)| from != to);
         let ways: Vec<_> = pairs
             .map(|(from, to)| (from, to, Cable::to(&addresses[to])))
