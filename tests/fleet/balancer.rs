@@ -5,8 +5,9 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     os::unix::net::UnixStream,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    thread,
 };
 
 use tempfile::TempDir;
@@ -54,6 +55,10 @@ impl Balancer {
         let mut command = Command::new("haproxy");
         command.arg("-db").arg("-f").arg(&file).stderr(Stdio::null());
         let balancer = Self::run(command, folder, address);
+        // It tells of itself a moment later.
+        while UnixStream::connect(balancer.stats()).is_err() {
+            thread::yield_now();
+        }
         for server in servers {
             balancer.wait_until(server.authority(), true);
         }
@@ -63,8 +68,8 @@ impl Balancer {
     fn run(mut command: Command, folder: TempDir, address: String) -> Self {
         let child = command.stdout(Stdio::null()).spawn().unwrap();
         // It listens before it says who it is.
-        while TcpStream::connect(&address).is_err() {
-            std::thread::yield_now();
+        while !listens(&address) {
+            thread::yield_now();
         }
         Self {
             folder,
@@ -73,13 +78,17 @@ impl Balancer {
         }
     }
 
+    fn stats(&self) -> PathBuf {
+        self.folder.path().join("stats")
+    }
+
     pub fn client(&self) -> Client {
         Client::over(connect(&self.address), &self.address)
     }
 
     /// What HAProxy says of the server with this address.
     pub fn standing(&self, server: &str) -> Standing {
-        let mut socket = UnixStream::connect(self.folder.path().join("stats")).unwrap();
+        let mut socket = UnixStream::connect(self.stats()).unwrap();
         socket.write_all(b"show stat\n").unwrap();
         let mut told = String::new();
         socket.read_to_string(&mut told).unwrap();
@@ -104,7 +113,7 @@ impl Balancer {
             if standing.is_up == is_up {
                 return standing;
             }
-            std::thread::yield_now();
+            thread::yield_now();
         }
     }
 }
@@ -115,6 +124,12 @@ impl Drop for Balancer {
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
         let _ = self.child.wait();
     }
+}
+
+/// True where somebody answers; whoever calls a free port may get itself.
+pub fn listens(address: &str) -> bool {
+    let called = TcpStream::connect(address);
+    called.is_ok_and(|stream| stream.local_addr().unwrap() != stream.peer_addr().unwrap())
 }
 
 /// The reference with what is a user's to change, and what it writes in a folder.

@@ -1,13 +1,17 @@
 //! A fleet behind load balancers: under load, through many releases, and while its servers are started anew.
 
 use std::{
-    net::TcpStream,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::Duration,
 };
 
-use super::{Place, balancer::Balancer, cable::Cable, committed};
+use super::{
+    Place,
+    balancer::{Balancer, listens},
+    cable::Cable,
+    committed,
+};
 use crate::{
     releases::push,
     support::{Client, Server, wat_site::page},
@@ -200,7 +204,7 @@ fn behind_haproxy_who_is_not_ready_gets_no_request_and_none_fails() {
             let mut command = place.command_beside(state.path(), cable.address());
             command.args(["--listen", &address]);
             let back = scope.spawn(|| Server::start_as_told(command));
-            while TcpStream::connect(&address).is_err() {
+            while !listens(&address) {
                 thread::yield_now();
             }
             load.go_on(500);
