@@ -132,7 +132,8 @@ fn what_is_cut_off_from_its_cluster_changes_nothing_and_no_change_that_is_done_i
     let trees = [site_in(&cluster.servers[0], ""), site()];
     // Of whom the first makes the bucket.
     let first = Server::start(trees[0].root());
-    assert_eq!(ask(&mut first.client(), "rich", "increment=n,1"), "1");
+    let mut count = Count { sum: 0, in_doubt: 0 };
+    count.add_by(&mut first.client());
     let leader = cluster.leader("wasmhost_rich");
     let stream = cluster.servers[leader].stream("wasmhost_rich").unwrap();
     assert_eq!(stream["config"]["num_replicas"], 3, "{stream}");
@@ -148,18 +149,17 @@ fn what_is_cut_off_from_its_cluster_changes_nothing_and_no_change_that_is_done_i
     }
     let servers = trees.each_ref().map(|tree| Server::start(tree.root()));
     let [mut alone, mut others] = servers.each_ref().map(Server::client);
-    assert_eq!(ask(&mut alone, "rich", "increment=n,1"), "2");
-    assert_eq!(ask(&mut others, "rich", "get=n"), "2");
+    count.add_by(&mut alone);
+    count.is_read_by(&mut others);
 
     cluster.isolate(leader);
-    let mut count = Count { sum: 2, in_doubt: 0 };
     // Once they have another that leads.
     (0..10).for_each(|_| count.add_by(&mut others));
     count.in_doubt += 1;
     assert_eq!(refusal(&mut alone, "rich", "increment=n,1"), "the store failed");
     cluster.join(leader);
     count.add_by(&mut alone);
-    assert_eq!(ask(&mut others, "rich", "get=n"), count.sum.to_string());
+    count.is_read_by(&mut others);
 }
 
 /// What was counted, of which nothing may be lost.
@@ -170,6 +170,18 @@ struct Count {
 }
 
 impl Count {
+    /// As soon as it can be.
+    fn is_read_by(&self, client: &mut Client) {
+        let begun = Instant::now();
+        loop {
+            assert!(begun.elapsed() < PATIENCE, "nothing can be read any more");
+            let reply = try_ask(client, "rich", "get=n", b"");
+            if reply.status == 200 {
+                return assert_eq!(reply.text(), self.sum.to_string());
+            }
+        }
+    }
+
     /// Adds one as soon as that can be done.
     fn add_by(&mut self, client: &mut Client) {
         let begun = Instant::now();
