@@ -385,6 +385,41 @@ fn the_reference_has_every_command() {
     same_as(&text, "reference/commands.md");
 }
 
+/// What README has of the manifest, as the page includes it.
+#[test]
+fn the_reference_has_every_key() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let page = fs::read_to_string(source().join("reference/manifest.md")).unwrap();
+    let included = page.split("README.md:").skip(1).map(|rest| {
+        let anchor = rest.split("}}").next().unwrap();
+        let (_, text) = readme.split_once(&format!("<!-- ANCHOR: {anchor} -->")).unwrap();
+        text.split(&format!("<!-- ANCHOR_END: {anchor} -->"))
+            .next()
+            .unwrap()
+    });
+    let blocks = included.flat_map(|text| text.split("```toml\n").skip(1));
+    let blocks: String = blocks.map(|block| block.split("```").next().unwrap()).collect();
+    let is_part = |c: char| c.is_ascii_lowercase() || c == '-';
+    let told: BTreeSet<&str> = blocks.split(|c| !is_part(c)).collect();
+    let keys = keys_of_the_manifest(&root.join("runtime/project"));
+    let missing: Vec<_> = keys.iter().filter(|key| !told.contains(key.as_str())).collect();
+    assert!(keys.len() > 40 && missing.is_empty(), "{missing:?} of {keys:?}");
+}
+
+/// As its reader asks for them.
+fn keys_of_the_manifest(project: &Path) -> BTreeSet<String> {
+    let files = ["claims", "grants", "server", "state"].map(|name| format!("manifest/{name}.rs"));
+    let files = files.into_iter().chain(["manifest.rs".to_owned()]);
+    let text: String = files
+        .map(|file| fs::read_to_string(project.join(file)).unwrap())
+        .collect();
+    let readers = ["get(\"", "size(\"", "count(\"", "time(\"", "texts(\""];
+    let read = readers.iter().flat_map(|reader| text.split(reader).skip(1));
+    read.map(|rest| rest.split('"').next().unwrap().to_owned())
+        .collect()
+}
+
 #[test]
 fn the_reference_has_every_event() {
     let page = fs::read_to_string(source().join("reference/events.md")).unwrap();
