@@ -95,10 +95,12 @@ impl Logging {
 /// Errors: what is wrong with it. A word alone has to be a level: the filter would take it for a module, and let
 /// nothing else through.
 fn filter(level: &str) -> Result<EnvFilter, String> {
-    let words = level.split(',').map(str::trim);
+    let words = level.split(',');
     for word in words.filter(|word| !word.contains(['=', '[', ':'])) {
-        word.parse::<LevelFilter>()
-            .map_err(|_| format!("{word:?} is no level"))?;
+        // Nothing parses too, as a level of its own.
+        if word.is_empty() || word.parse::<LevelFilter>().is_err() {
+            return Err(format!("{word:?} is no level"));
+        }
     }
     EnvFilter::try_new(with_quiet(level)).map_err(|error| error.to_string())
 }
@@ -143,7 +145,7 @@ mod tests {
             "debug",
             "off",
             "info,wasmhost::server=debug",
-            "warn, notify=trace",
+            "warn,notify=trace",
             "WARN",
         ] {
             assert!(filter(level).is_ok(), "{level}");
