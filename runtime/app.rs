@@ -150,6 +150,7 @@ impl Config {
         let (reporter, writer) = reported.map_err(no_thread)?;
         let admin = Admin::bind(&state_dir, spec.admin.as_ref()).await.map_err(one)?;
         let keeper = start_keeper(kept.clone(), &project).map_err(no_thread)?;
+        let folder = keeper.folder();
         let (router, publisher) = router::router();
         let (reporting, counting) = (reporter.clone(), metrics.clone());
         let reloader = Reloader::new(location, builder, publisher, reporting, counting, keeper);
@@ -159,6 +160,7 @@ impl Config {
         let desk = Desk {
             orders,
             live: reporter.live(),
+            kept: folder,
             keyvalue: ticking.engine.keyvalue.clone(),
             logging: self.logging,
             gauges: probe(&metrics, &ticking),

@@ -7,13 +7,15 @@ use std::{
 };
 
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry, fmt, fmt::MakeWriter, layer::SubscriberExt, reload, util::SubscriberInitExt,
+    EnvFilter, Layer, Registry, filter::LevelFilter, fmt, fmt::MakeWriter, layer::SubscriberExt, reload,
+    util::SubscriberInitExt,
 };
 
 use crate::feed::Feed;
 
-/// Of their own doings these two say what looks like trouble, and is none.
-const DEFAULT: &str = "info,notify=error,wasmtime_internal_cache=error,async_nats=error";
+const DEFAULT: &str = "info";
+/// Of their own doings these say what looks like trouble, and is none. Who wants to know names them.
+const QUIET: &str = "notify=error,wasmtime_internal_cache=error,async_nats=error";
 /// The variable that says how much is logged.
 const VARIABLE: &str = "WASMHOST_LOG";
 
@@ -37,10 +39,13 @@ pub struct Logging {
 impl Logging {
     /// Starts logging, which a process does once.
     pub fn start(format: LogFormat) -> Self {
-        let wanted = std::env::var(VARIABLE).ok();
-        let wanted = wanted.filter(|wanted| EnvFilter::try_new(wanted).is_ok());
+        let wanted = std::env::var(VARIABLE).ok().filter(|wanted| !wanted.is_empty());
         let level = wanted.unwrap_or_else(|| DEFAULT.to_owned());
-        let (filter, handle) = reload::Layer::new(EnvFilter::new(&level));
+        let (level, filter, refused) = match filter(&level) {
+            Ok(filter) => (level, filter, None),
+            Err(why) => (DEFAULT.to_owned(), EnvFilter::new(with_quiet(DEFAULT)), Some(why)),
+        };
+        let (filter, handle) = reload::Layer::new(filter);
         let lines = Feed::default();
         let printed = fmt::layer()
             .with_writer(io::stderr)
@@ -59,6 +64,9 @@ impl Logging {
             .with(printed)
             .with(held)
             .init();
+        if let Some(why) = refused {
+            tracing::warn!("{VARIABLE} is passed over: {why}");
+        }
         Self {
             filter: handle,
             level: Arc::new(Mutex::new(level)),
@@ -77,11 +85,29 @@ impl Logging {
 
     /// `debug`, or by module: `info,wasmhost::server=trace`. Errors: what is wrong with it.
     pub fn set_level(&self, level: &str) -> Result<(), String> {
-        let filter = EnvFilter::try_new(level).map_err(|error| error.to_string())?;
+        let filter = filter(level)?;
         self.filter.reload(filter).map_err(|error| error.to_string())?;
         level.clone_into(&mut self.level.lock().unwrap_or_else(PoisonError::into_inner));
         Ok(())
     }
+}
+
+/// Errors: what is wrong with it. A word alone has to be a level: the filter would take it for a module, and let
+/// nothing else through.
+fn filter(level: &str) -> Result<EnvFilter, String> {
+    let words = level.split(',');
+    for word in words.filter(|word| !word.contains(['=', '[', ':'])) {
+        // Nothing parses too, as a level of its own.
+        if word.is_empty() || word.parse::<LevelFilter>().is_err() {
+            return Err(format!("{word:?} is no level"));
+        }
+    }
+    EnvFilter::try_new(with_quiet(level)).map_err(|error| error.to_string())
+}
+
+/// What is said later counts.
+fn with_quiet(level: &str) -> String {
+    format!("{QUIET},{level}")
 }
 
 /// Where lines go that may be followed.
@@ -106,5 +132,36 @@ impl Write for Line {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_is_no_level_is_refused() {
+        for level in [
+            "debug",
+            "off",
+            "info,wasmhost::server=debug",
+            "warn,notify=trace",
+            "WARN",
+        ] {
+            assert!(filter(level).is_ok(), "{level}");
+        }
+        for level in ["", "debgu", "info,loud", "wasmhost=loud"] {
+            assert!(filter(level).is_err(), "{level}");
+        }
+    }
+
+    #[test]
+    fn who_names_a_quiet_module_hears_it() {
+        let told = filter("info,notify=debug").map(|filter| filter.to_string());
+        let told = told.unwrap_or_default();
+        assert!(
+            told.contains("notify=debug") && !told.contains("notify=error"),
+            "{told}"
+        );
     }
 }

@@ -151,6 +151,12 @@ fn the_log_is_followed_and_its_level_changed() {
         (status, &answer["diagnostics"][0]["code"]),
         (400, &json!("log-level"))
     );
+    let (status, answer) = post(&tree, "/v1/log", &json!({ "level": "debgu" }));
+    let message = answer["diagnostics"][0]["message"].as_str().unwrap();
+    assert!(
+        status == 400 && message.contains("\"debgu\" is no level"),
+        "{answer}"
+    );
     let level = json!({ "level": "info,wasmhost=debug" });
     assert_eq!(post(&tree, "/v1/log", &level), (200, level.clone()));
     assert_eq!(get(&tree, "/v1/log"), level);
@@ -159,6 +165,22 @@ fn the_log_is_followed_and_its_level_changed() {
         (&line["level"], &line["target"]),
         (&json!("INFO"), &json!("wasmhost::admin::api"))
     );
+}
+
+#[test]
+fn what_no_handler_takes_is_told_as_diagnostics() {
+    let tree = site(1);
+    let _server = Server::start(tree.root());
+    for (path, body, status, message) in [
+        ("/v1/pin", json!({ "grup": "shop" }), 422, "unknown field `grup`"),
+        ("/v1/status", json!({}), 405, "405 Method Not Allowed"),
+        ("/v1/nothing", json!({}), 404, "no such path"),
+    ] {
+        let (answered, answer) = post(&tree, path, &body);
+        let told = answer["diagnostics"][0]["message"].as_str().unwrap();
+        assert_eq!(answered, status, "{answer}");
+        assert!(told.contains(message), "{answer}");
+    }
 }
 
 #[test]

@@ -16,30 +16,19 @@ use std::{
 
 use wasmhost::testing::{Fault, FaultKind, Moment};
 
+use crate::container::systemd::needs_systemd;
+use crate::fleet::nats::Nats;
 use crate::support::{PATIENCE, Registry, Server, SourceTree, Tree, example, skipped, wasmhost, wat_site};
 
 const ADDRESS: &str = "127.0.0.1:8080";
 const REGISTRY: &str = "registry.example.com";
-const UNITS: &str = "/etc/systemd/system/";
-
-/// Pages whose commands are for several machines: none of them is run as it stands there.
-const UNRUN_PAGES: &[(&str, &str)] = &[(
-    "guides/fleet.md",
-    "they are for several machines and a broker; the tests of fleets give the same orders",
-)];
+const BROKER: &str = "nats.example.com:4222";
 
 /// The commands that no test runs, each with its reason, as the page has it too.
-const UNRUN: &[(&str, &str)] = &[
-    (
-        "cargo install --path . --root /usr/local",
-        "it builds for minutes what the tests have built already",
-    ),
-    (
-        "systemctl enable --now wasmhost.socket wasmhost.service",
-        "where tests run, the first process is not systemd; the units are verified, and what they start is started \
-         with their sockets",
-    ),
-];
+const UNRUN: &[(&str, &str)] = &[(
+    "cargo install --path . --root /usr/local",
+    "it builds for minutes what the tests have built already",
+)];
 
 fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/src")
@@ -133,8 +122,10 @@ fn follow(name: &str) {
     }
     let mut session = Session {
         folder: place.folder().to_owned(),
+        environment: Vec::new(),
         server: None,
         registry: None,
+        broker: None,
     };
     if page.contains(REGISTRY) {
         session.registry = Registry::start();
@@ -142,10 +133,11 @@ fn follow(name: &str) {
             return;
         }
     }
-    if page.contains(UNITS) {
-        let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("runtime");
-        std::os::unix::fs::symlink(own, session.folder.join("runtime")).unwrap();
-        fs::create_dir_all(session.units()).unwrap();
+    if page.contains(BROKER) {
+        session.broker = Nats::start();
+        if session.broker.is_none() {
+            return;
+        }
     }
     for step in steps(&page) {
         match step {
@@ -162,14 +154,24 @@ fn follow(name: &str) {
 /// One terminal, and one more where the server runs.
 struct Session {
     folder: PathBuf,
+    /// What was exported.
+    environment: Vec<(String, String)>,
     server: Option<Server>,
     registry: Option<Registry>,
+    broker: Option<Nats>,
 }
 
 impl Session {
     /// What only looks is asked again until it is as expected, as a reader would.
     fn run(&mut self, command: &str, expected: &str) {
-        if UNRUN.iter().any(|(unrun, _)| *unrun == command) {
+        let is_unrun = UNRUN.iter().any(|(unrun, _)| *unrun == command);
+        // A page's broker runs from its start.
+        if is_unrun || needs_systemd(command) || command == "nats-server -js" {
+            return;
+        }
+        if let Some(exported) = command.strip_prefix("export ") {
+            let (name, value) = exported.split_once('=').unwrap();
+            self.environment.push((name.to_owned(), self.here(value)));
             return;
         }
         if command.starts_with("wasmhost serve") {
@@ -193,7 +195,12 @@ impl Session {
             if matches(&expected, &text.lines().collect::<Vec<_>>()) {
                 return;
             }
-            let looks = ["curl ", "wasmhost journal", "wasmhost status"];
+            let looks = [
+                "curl ",
+                "wasmhost journal",
+                "wasmhost status",
+                "wasmhost fleet status",
+            ];
             let may_come = looks.iter().any(|look| command.starts_with(look)) && Instant::now() < deadline;
             assert!(
                 may_come,
@@ -211,6 +218,7 @@ impl Session {
         let mut shell = Command::new("bash");
         shell.current_dir(&self.folder).args(["-c", line, "bash"]);
         shell.env("PATH", path).env("NO_COLOR", "1");
+        shell.envs(self.environment.iter().map(|(name, value)| (name, value)));
         shell
     }
 
@@ -229,16 +237,14 @@ impl Session {
         server
     }
 
-    /// Where units are put, in the place of the machine's.
-    fn units(&self) -> PathBuf {
-        self.folder.join(&UNITS[1..])
-    }
-
     /// With the addresses that servers really have.
     fn here(&self, command: &str) -> String {
-        let mut command = command.replace(UNITS, self.units().to_str().unwrap());
+        let mut command = command.to_owned();
         if let Some(registry) = &self.registry {
             command = command.replace(REGISTRY, &registry.address);
+        }
+        if let Some(broker) = &self.broker {
+            command = command.replace(BROKER, broker.address());
         }
         match &self.server {
             Some(server) => command.replace(ADDRESS, server.authority()),
@@ -270,6 +276,7 @@ macro_rules! pages {
 pages! {
     the_tutorial: "tutorial.md",
     how_to_deploy: "guides/deploy.md",
+    how_to_serve_from_many_machines: "guides/fleet.md",
     how_to_try: "guides/try.md",
     how_to_keep_keys_and_values: "guides/keyvalue.md",
     how_to_run_components_of_others: "guides/sandbox.md",
@@ -315,13 +322,7 @@ fn what_no_test_runs_is_told() {
             "the book does not tell: {told}"
         );
     }
-    for (page, why) in UNRUN_PAGES {
-        let (_, text) = book.iter().find(|(path, _)| path == page).unwrap();
-        let told = format!("No test runs the commands of this page: {why}.");
-        assert!(words(text).contains(&told), "{page} does not tell: {told}");
-    }
-    let is_run = |page: &str| !UNRUN_PAGES.iter().any(|(unrun, _)| *unrun == page);
-    for (page, text) in book.iter().filter(|(page, _)| is_run(page)) {
+    for (page, text) in &book {
         let languages = text.lines().filter_map(|line| line.strip_prefix("```"));
         for language in languages {
             let is_known = ["", "console", "json", "rust", "text", "toml", "wit"].contains(&language);
@@ -382,6 +383,53 @@ fn the_reference_has_every_command() {
         }
     }
     same_as(&text, "reference/commands.md");
+}
+
+/// What README has of the manifest, as the page includes it.
+#[test]
+fn the_reference_has_every_key() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let page = fs::read_to_string(source().join("reference/manifest.md")).unwrap();
+    let included = page.split("README.md:").skip(1).map(|rest| {
+        let anchor = rest.split("}}").next().unwrap();
+        let (_, text) = readme.split_once(&format!("<!-- ANCHOR: {anchor} -->")).unwrap();
+        text.split(&format!("<!-- ANCHOR_END: {anchor} -->"))
+            .next()
+            .unwrap()
+    });
+    let blocks = included.flat_map(|text| text.split("```toml\n").skip(1));
+    let blocks: String = blocks.map(|block| block.split("```").next().unwrap()).collect();
+    let is_part = |c: char| c.is_ascii_lowercase() || c == '-';
+    let told: BTreeSet<&str> = blocks.split(|c| !is_part(c)).collect();
+    let keys = keys_of_the_manifest(&root.join("runtime/project"));
+    let missing: Vec<_> = keys.iter().filter(|key| !told.contains(key.as_str())).collect();
+    assert!(keys.len() > 40 && missing.is_empty(), "{missing:?} of {keys:?}");
+}
+
+/// As its reader asks for them.
+fn keys_of_the_manifest(project: &Path) -> BTreeSet<String> {
+    let files = ["claims", "grants", "server", "state"].map(|name| format!("manifest/{name}.rs"));
+    let files = files.into_iter().chain(["manifest.rs".to_owned()]);
+    let text: String = files
+        .map(|file| fs::read_to_string(project.join(file)).unwrap())
+        .collect();
+    let readers = ["get(\"", "size(\"", "count(\"", "time(\"", "texts(\""];
+    let read = readers.iter().flat_map(|reader| text.split(reader).skip(1));
+    read.map(|rest| rest.split('"').next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn the_reference_has_every_event() {
+    let page = fs::read_to_string(source().join("reference/events.md")).unwrap();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+    let told: BTreeSet<&str> = rows.map(|row| row.split('`').next().unwrap()).collect();
+    let output = wasmhost().args(["journal", "--help"]).output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let (_, known) = help.split_once("possible values: ").unwrap();
+    let known = known.split(']').next().unwrap().split(',');
+    assert_eq!(told, known.map(str::trim).collect());
 }
 
 /// What a server says of each of its metrics, once there was something to count.

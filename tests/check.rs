@@ -72,6 +72,7 @@ fn the_report_as_json() {
     ]);
     let root = tree.root().to_str().unwrap();
     let (report, _) = run(&["check", root, "--format", "json"], tree.root(), 1);
+    assert_eq!(run(&["check", root, "--json"], tree.root(), 1).0, report);
     let report: Value = serde_json::from_str(&report).unwrap();
     golden(
         "check-json",

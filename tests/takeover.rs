@@ -140,7 +140,7 @@ fn signal(server: &Child, name: &str) {
 }
 
 /// Asks on one connection until the server says that it was the last. Whatever fails fails the test.
-fn until_told(authority: &str, answered: &AtomicU64) {
+pub fn until_told(authority: &str, answered: &AtomicU64) {
     let mut stream = BufReader::new(TcpStream::connect(authority).unwrap());
     stream.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
     loop {

@@ -28,19 +28,23 @@ use axum::{
     body::Bytes,
     extract::{DefaultBodyLimit, State},
     http::StatusCode,
-    response::{IntoResponse, Response},
+    middleware,
     routing::{get, post},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Desk, assets, gauges, reports, streams};
+use super::{
+    Desk, assets,
+    failure::{Failure, explain},
+    gauges, reports, streams,
+};
 use crate::{
     clock,
     diagnostic::Diagnostic,
-    kept::Kept,
+    kept::Folder,
     keyvalue,
-    orders::{GroupStatus, NoControl, RolledBack},
+    orders::{GroupStatus, RolledBack},
     status::GroupHistory,
 };
 
@@ -77,31 +81,8 @@ pub fn router(desk: Desk) -> Router {
         .route("/v1/clock", post(advance))
         .route("/v1/drain", post(drain))
         .fallback(unknown)
+        .layer(middleware::map_response(explain))
         .with_state(desk)
-}
-
-/// Why an order was not carried out.
-pub struct Failure(pub StatusCode, pub Vec<Diagnostic>);
-
-impl Failure {
-    pub fn one(status: StatusCode, diagnostic: Diagnostic) -> Self {
-        Self(status, vec![diagnostic])
-    }
-}
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        let Self(status, diagnostics) = self;
-        (status, Json(json!({ "diagnostics": diagnostics }))).into_response()
-    }
-}
-
-impl From<NoControl> for Failure {
-    fn from(error: NoControl) -> Self {
-        let diagnostic = Diagnostic::new("control-failed", error.to_string());
-        let diagnostic = diagnostic.help("what serves goes on; restart the server, and report its log");
-        Self::one(StatusCode::INTERNAL_SERVER_ERROR, diagnostic)
-    }
 }
 
 async fn unknown() -> Failure {
@@ -115,7 +96,8 @@ async fn unknown() -> Failure {
 async fn status(State(desk): State<Desk>) -> Result<Json<Value>, Failure> {
     let running = desk.orders.status().await?;
     let histories = desk.live.groups();
-    let kept = Kept::new(&desk.state_dir, &desk.root);
+    // Of a group that has changed, the disk is asked.
+    let groups = tokio::task::block_in_place(|| groups(&running.groups, &histories, &desk.kept));
     Ok(Json(json!({
         "running": true,
         "version": env!("CARGO_PKG_VERSION"),
@@ -125,7 +107,7 @@ async fn status(State(desk): State<Desk>) -> Result<Json<Value>, Failure> {
         "draining": desk.stop.is_cancelled(),
         "frozen": running.frozen,
         "fleet": desk.live.fleet(),
-        "groups": groups(&running.groups, &histories, &kept),
+        "groups": groups,
     })))
 }
 
@@ -133,7 +115,7 @@ async fn status(State(desk): State<Desk>) -> Result<Json<Value>, Failure> {
 fn groups(
     running: &BTreeMap<String, GroupStatus>,
     histories: &BTreeMap<String, GroupHistory>,
-    kept: &Kept,
+    kept: &Folder,
 ) -> BTreeMap<String, Value> {
     let told = |name: &String, status: &GroupStatus| {
         let history = histories.get(name).cloned().unwrap_or_default();
@@ -142,7 +124,9 @@ fn groups(
             told.extend(status);
             // The map has it.
             told.remove("group");
-            told.insert("kept".into(), json!(digests(kept, name)));
+            // Whole, newest first: what serves is among them as soon as the disk has it.
+            let digests = kept.digests(name).into_iter().map(|digest| digest.to_string());
+            told.insert("kept".into(), digests.collect());
         }
         told
     };
@@ -150,12 +134,6 @@ fn groups(
         .iter()
         .map(|(name, status)| (name.clone(), told(name, status)))
         .collect()
-}
-
-/// Whole, newest first: what serves is among them as soon as the disk has it.
-fn digests(kept: &Kept, group: &str) -> Vec<String> {
-    let digests = tokio::task::block_in_place(|| kept.digests(group));
-    digests.iter().map(ToString::to_string).collect()
 }
 
 async fn ready(State(desk): State<Desk>) -> (StatusCode, Json<Value>) {
@@ -317,7 +295,10 @@ async fn set_level(
     Json(Level { level }): Json<Level>,
 ) -> Result<Json<Value>, Failure> {
     desk.logging.set_level(&level).map_err(|error| {
-        let diagnostic = Diagnostic::new("log-level", format!("{level:?} is no log level: {error}"));
+        let diagnostic = Diagnostic::new(
+            "log-level",
+            format!("{level:?} does not say how much is logged: {error}"),
+        );
         let help = "one of error, warn, info, debug, trace, or by module: \"info,wasmhost::server=debug\"";
         Failure::one(StatusCode::BAD_REQUEST, diagnostic.help(help))
     })?;

@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::api::Failure;
+use super::failure::Failure;
 use crate::diagnostic::Diagnostic;
 
 /// What only the one with the token can show.

@@ -5,6 +5,7 @@
 mod api;
 mod assets;
 mod client;
+mod failure;
 mod gauges;
 mod guard;
 mod reports;
@@ -22,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 use self::{assets::confine, guard::Guard};
 pub use self::{client::Client, gauges::Probe};
 use crate::{
-    diagnostic::Diagnostic, keyvalue::Spaces, logging::Logging, orders::Orders, project::AdminSpec,
-    server::UnixSocket, status::Live,
+    diagnostic::Diagnostic, kept::Folder, keyvalue::Spaces, logging::Logging, orders::Orders,
+    project::AdminSpec, server::UnixSocket, status::Live,
 };
 
 /// The socket's name in the state directory.
@@ -43,6 +44,8 @@ pub struct Desk {
     /// The tree that is served, and where the journal lies.
     pub root: PathBuf,
     pub state_dir: PathBuf,
+    /// The good contents that a group can go back to.
+    pub kept: Arc<Folder>,
     pub keyvalue: Spaces,
     /// Where the server listens.
     pub url: String,

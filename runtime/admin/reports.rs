@@ -11,7 +11,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Desk, api::Failure};
+use super::{Desk, failure::Failure};
 use crate::{
     analysis::{
         Surface,

@@ -11,7 +11,7 @@ use axum::{
 use futures::StreamExt;
 use serde::Deserialize;
 
-use super::{Desk, api::Failure};
+use super::{Desk, failure::Failure};
 use crate::{diagnostic::Diagnostic, feed::Feed};
 
 #[derive(Deserialize)]

@@ -21,6 +21,9 @@ pub struct Arguments {
     /// How the report is printed: for people, or as one JSON object.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    /// The same as `--format json`.
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
     /// Also report what changed in the interfaces since the tree in DIR, and what breaks with it.
     #[arg(long, value_name = "DIR")]
     against: Option<PathBuf>,
@@ -37,8 +40,10 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Vec<Diagnostic>> {
     let Arguments {
         root: Root { root },
         format,
+        json,
         against,
     } = arguments;
+    let format = if json { Format::Json } else { format };
     let report = runtime()?.block_on(async {
         let (components, other);
         components = provide_aside(&root).await?;

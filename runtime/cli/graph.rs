@@ -23,6 +23,9 @@ pub struct Arguments {
     /// A list for people, the language of Graphviz, JSON, or a picture.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    /// The same as `--format json`.
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
 }
 
 #[derive(Clone, Copy, Default, clap::ValueEnum)]
@@ -38,7 +41,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Vec<Diagnostic>> {
     let Arguments {
         root: Root { root },
         format,
+        json,
     } = arguments;
+    let format = if json { Format::Json } else { format };
     let drawn = runtime()?.block_on(async {
         let components = provide_aside(&root).await?;
         Ok(Surface::read(&Location::new(&root, components.path())).await)

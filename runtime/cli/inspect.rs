@@ -14,6 +14,9 @@ pub struct Arguments {
     /// How it is printed: for people, or as one JSON object.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    /// The same as `--format json`.
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
 }
 
 #[derive(Clone, Copy, Default, clap::ValueEnum)]
@@ -24,8 +27,9 @@ enum Format {
 }
 
 pub fn run(arguments: Arguments) -> Result<ExitCode, Vec<Diagnostic>> {
-    let inspection = inspect(&arguments.file)?;
-    match arguments.format {
+    let Arguments { file, format, json } = arguments;
+    let inspection = inspect(&file)?;
+    match if json { Format::Json } else { format } {
         Format::Text => print(&inspection.to_string())?,
         // Text, numbers and lists always are JSON.
         Format::Json => print(&(serde_json::to_string(&inspection).unwrap_or_default() + "\n"))?,

@@ -2,8 +2,13 @@
 
 use std::process::ExitCode;
 
+use clap::builder::PossibleValuesParser;
+
 use super::{print, records, state::StateDir};
-use crate::{diagnostic::Diagnostic, status::STATE};
+use crate::{
+    diagnostic::Diagnostic,
+    status::{EVENTS, STATE},
+};
 
 /// Show what happened: the events that a server wrote to its journal, oldest first.
 ///
@@ -15,8 +20,8 @@ pub struct Arguments {
     /// Only events of this group.
     #[arg(long, value_name = "GROUP")]
     group: Option<String>,
-    /// Only events of this name, as swapped or rejected.
-    #[arg(long, value_name = "EVENT")]
+    /// Only events of this name.
+    #[arg(long, value_name = "EVENT", value_parser = PossibleValuesParser::new(EVENTS))]
     event: Option<String>,
     /// Only the last N of them.
     #[arg(long, value_name = "N")]

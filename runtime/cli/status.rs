@@ -64,17 +64,15 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Vec<Diagnostic>> {
 }
 
 fn running(live: &Value) -> String {
-    let drains = if live["draining"] == true {
-        ", draining"
-    } else {
-        ""
-    };
+    let is = |state: &str| live[state] == true;
+    let states = ["frozen", "draining"].into_iter().filter(|state| is(state));
+    let states: String = states.map(|state| format!(", {state}")).collect();
     let fleet = match live["fleet"].is_null() {
         true => String::new(),
         false => records::text(&live["fleet"]) + "\n",
     };
     format!(
-        "{} process {}{drains}\n{fleet}",
+        "{} process {}{states}\n{fleet}",
         live["url"].as_str().unwrap_or("?"),
         live["pid"]
     )

@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File, TryLockError},
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -38,6 +38,8 @@ struct Written {
     blobs: BTreeMap<Digest, Blob>,
     /// What was said last of each group ahead of its record.
     next: BTreeMap<String, Option<Digest>>,
+    /// What is kept of each group, as far as somebody asked since it was written.
+    contents: BTreeMap<String, Vec<Digest>>,
 }
 
 /// A component that is there, whole.
@@ -71,6 +73,17 @@ impl Folder {
         self.written().map(drop)
     }
 
+    /// The contents that are kept of a group, newest first: read once after each change.
+    pub fn digests(&self, group: &str) -> Vec<Digest> {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who has no right to write is not told when another server does.
+        if written.lock.is_none() || !self.lock_file().exists() {
+            return self.kept.digests(group);
+        }
+        let contents = written.contents.entry(group.to_owned());
+        contents.or_insert_with(|| self.kept.digests(group)).clone()
+    }
+
     /// Writes the components of a content that may come to serve.
     /// Errors: the disk is full, or another server keeps its contents here.
     pub fn expect(self: &Arc<Self>, spec: &GroupSpec) -> io::Result<Expected> {
@@ -91,6 +104,7 @@ impl Folder {
     pub fn announce(&self, group: &str, change: &Change) -> io::Result<()> {
         let spec = change.spec.as_ref();
         let mut written = self.written()?;
+        written.contents.remove(group);
         let file = self.kept.next_file(group);
         let next = Next {
             root: self.kept.root.clone(),
@@ -145,6 +159,7 @@ impl Folder {
     /// The record says now what was said ahead of it, unless something newer was.
     pub fn recorded(&self, group: &str, content: Option<Digest>) -> io::Result<()> {
         let mut written = self.written()?;
+        written.contents.remove(group);
         if written.next.get(group) == Some(&content) {
             written.next.remove(group);
             fs::remove_file(self.kept.next_file(group))?;
@@ -174,7 +189,7 @@ impl Folder {
     /// folder was removed while it was served from, it begins anew.
     fn written(&self) -> io::Result<MutexGuard<'_, Written>> {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        let lock = self.kept.folder.join(LOCK);
+        let lock = self.lock_file();
         if written.lock.is_none() || !lock.exists() {
             *written = Written::default();
             make_state_folder(&self.kept.blobs())?;
@@ -183,6 +198,10 @@ impl Folder {
             written.next = self.announced();
         }
         Ok(written)
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        self.kept.folder.join(LOCK)
     }
 
     /// What a killed process said last, for the record to catch up with.

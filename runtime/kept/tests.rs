@@ -229,6 +229,32 @@ fn one_process_at_a_time_writes() {
     assert_eq!(folder.contents("shop"), ["2", "1"]);
 }
 
+#[test]
+fn what_is_kept_is_read_once_after_each_change() {
+    let folder = Folder::new();
+    let keeper = Keeper::start(folder.kept("/site")).unwrap();
+    let own = keeper.folder();
+    let [first, second] = ["1", "2"].map(|content| spec("shop", content));
+    let both = [second.digest, first.digest];
+    assert_eq!(own.digests("shop"), []);
+    keeper.keep([first]);
+    assert_eq!(own.digests("shop"), both[1..]);
+    // Of two that wait for the disk, the newer one alone is kept.
+    while folder.files("kept") != [".lock", "blobs", "shop.json"] {
+        std::thread::yield_now();
+    }
+    keeper.keep([second]);
+    assert_eq!(own.digests("shop"), both);
+    drop(keeper);
+    assert_eq!(own.digests("shop"), both);
+
+    // Nobody else may write it.
+    fs::remove_file(folder.0.path().join("kept/shop.json")).unwrap();
+    assert_eq!(own.digests("shop"), both);
+    let other = super::Folder::new(folder.kept("/site"));
+    assert_eq!(other.digests("shop"), [], "who may not write reads");
+}
+
 /// What a kill between a commit and its record leaves.
 #[test]
 fn what_is_announced_is_found_by_the_next_start() {

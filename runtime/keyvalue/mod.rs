@@ -183,9 +183,12 @@ impl Spaces {
         if !matches!(request, Request::Set { .. }) {
             let known = self.writer.read(file::File::groups).await?;
             if !known.iter().any(|name| **name == **group) {
-                let known = known.join(", ");
+                let others = match known.as_slice() {
+                    [] => "nor has any other group".to_owned(),
+                    known => format!("the state directory has those of: {}", known.join(", ")),
+                };
                 return Err(refused(format!(
-                    "the group {group} has no keys and values; the state directory has those of: {known}"
+                    "the group {group} has no keys and values; {others}"
                 )));
             }
         }

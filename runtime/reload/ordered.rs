@@ -115,7 +115,9 @@ impl Reloader {
         };
         if !is_known {
             let message = format!("nothing serves for a group {group}");
-            let _ = reply.send(Err(vec![Diagnostic::new("group-unknown", message)]));
+            let help = format!("groups that serve are: {}", self.serving.names().join(", "));
+            let diagnostic = Diagnostic::new("group-unknown", message).help(help);
+            let _ = reply.send(Err(vec![diagnostic]));
             return Input::Woken;
         }
         self.serving.pin(&group, pinned);

@@ -27,6 +27,24 @@ use crate::{
     project::{ComponentId, ContentId},
 };
 
+/// What records there are, by their names.
+pub const EVENTS: [&str; 14] = [
+    "ready",
+    "swapped",
+    "rejected",
+    "mended",
+    "retired",
+    "trapped",
+    "recovered",
+    "checkpointed",
+    "reverted",
+    "committed",
+    "stale",
+    "refused",
+    "lost",
+    STATE,
+];
+
 /// One event, as it goes to standard output and into the journal.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]

@@ -78,6 +78,12 @@ impl Serving {
         self.groups.contains_key(group) || self.standings.contains_key(group)
     }
 
+    /// The groups that serve.
+    pub fn names(&self) -> Vec<&str> {
+        let names = self.groups.keys().map(String::as_str);
+        names.filter(|name| self.running(name).is_some()).collect()
+    }
+
     /// What was taken back, by content.
     pub fn withdrawn(&self) -> impl Iterator<Item = (&String, Digest)> {
         self.standings
