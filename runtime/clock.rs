@@ -75,8 +75,12 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 pub fn sleep(duration: Duration) -> Sleep {
-    let now = now();
-    sleep_until(now.checked_add(duration).unwrap_or(now + FARTHEST))
+    sleep_until(later(now(), duration))
+}
+
+/// So long after `since`, also where that is as good as never.
+pub fn later(since: Instant, duration: Duration) -> Instant {
+    since.checked_add(duration).unwrap_or(since + FARTHEST)
 }
 
 pub fn sleep_until(deadline: Instant) -> Sleep {

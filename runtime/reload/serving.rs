@@ -227,6 +227,8 @@ impl Serving {
             self.describe(spec);
         }
         let swaps = self.install(candidates, since);
+        // Before anyone is told: who then moves the clock moves the drain.
+        let committed = clock::now();
         // Whoever is told finds it so.
         for (spec, diagnostics) in refused {
             self.report_rejection(Some(spec.name), diagnostics);
@@ -234,7 +236,7 @@ impl Serving {
         for (swapped, old) in swaps {
             self.refused.remove(&swapped.group);
             self.reporter.publish(Event::Swapped(Box::new(swapped)));
-            old.into_iter().for_each(|old| self.retire(old));
+            old.into_iter().for_each(|old| self.retire(old, committed));
         }
     }
 
@@ -247,7 +249,8 @@ impl Serving {
             removed.extend(self.groups.remove(name).and_then(|group| group.running));
         }
         self.publish();
-        removed.into_iter().for_each(|running| self.retire(running));
+        let now = clock::now();
+        removed.into_iter().for_each(|running| self.retire(running, now));
     }
 
     fn install(&mut self, candidates: Vec<Candidate>, since: Instant) -> Vec<(Swapped, Option<Running>)> {

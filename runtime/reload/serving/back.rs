@@ -132,12 +132,14 @@ impl Serving {
 
     /// Puts what served before in the place of a generation that failed its probation.
     pub fn revert(&mut self, candidate: Candidate, failed: u64, reason: String) {
+        let swaps = self.install(vec![candidate], clock::now());
+        let committed = clock::now();
         for (
             Swapped {
                 group, generation, ..
             },
             old,
-        ) in self.install(vec![candidate], clock::now())
+        ) in swaps
         {
             self.reporter.publish(Event::Reverted {
                 group,
@@ -146,7 +148,7 @@ impl Serving {
                 to: generation,
                 reason: reason.clone(),
             });
-            old.into_iter().for_each(|old| self.retire(old));
+            old.into_iter().for_each(|old| self.retire(old, committed));
         }
     }
 

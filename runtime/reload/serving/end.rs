@@ -1,6 +1,6 @@
 //! The ends of generations, when others take their place or with the server, and what is saved of them for after it.
 
-use std::{future::ready, sync::Arc};
+use std::{future::ready, sync::Arc, time::Instant};
 
 use futures::future::join_all;
 
@@ -16,21 +16,21 @@ use crate::{
 };
 
 impl Serving {
-    /// Lets go of a generation that serves no longer and reports its end.
-    pub(super) fn retire(&mut self, old: Running) {
+    /// Lets go of a generation that serves no longer, `since` when its drain runs, and reports its end.
+    pub(super) fn retire(&mut self, old: Running, since: Instant) {
         let Running {
             generation,
             retirement,
             built,
             ..
         } = old;
-        let deadline = built.spec.drain;
+        let deadline = clock::later(since, built.spec.drain);
         generation.give_way();
         drop((generation, built));
         let reporter = self.reporter.clone();
         let id = retirement.id.clone();
         let (draining, generation) = (id.clone(), retirement.generation());
-        let (ends, deadline) = (self.ends.clone(), clock::sleep(deadline));
+        let (ends, deadline) = (self.ends.clone(), clock::sleep_until(deadline));
         let deadline = async move {
             tokio::select! {
                 () = deadline => {}
