@@ -1,16 +1,35 @@
-//! A bucket of NATS JetStream, found or made. Knows not what is in it.
+//! A bucket of NATS JetStream: how its servers are connected to, and how it is found or made. Knows not what is in it.
 
-use async_nats::jetstream::{
-    Context, ErrorCode,
-    context::{CreateStreamError, CreateStreamErrorKind},
-    kv::Store,
-    stream::{Config, DiscardPolicy},
+use std::time::Duration;
+
+use async_nats::{
+    ConnectOptions,
+    jetstream::{
+        Context, ErrorCode,
+        context::{CreateStreamError, CreateStreamErrorKind},
+        kv::Store,
+        stream::{Config, DiscardPolicy},
+    },
 };
 
 use crate::diagnostic::with_causes;
 
 /// Servers of a cluster that have each key: one of them may go.
 const REPLICAS: usize = 3;
+
+/// For connecting to any of so many servers, and for all that one call asks.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How each client of ours connects, to one of so many servers.
+pub fn options(servers: usize, is_tls: bool) -> ConnectOptions {
+    ConnectOptions::new()
+        .name("wasmhost")
+        // All are tried within it.
+        .connection_timeout(PATIENCE / u32::try_from(servers).unwrap_or(1).max(1))
+        .request_timeout(Some(PATIENCE))
+        .reconnect_delay_callback(|tries| Duration::from_millis(100 * (tries as u64).clamp(1, 20)))
+        .require_tls(is_tls)
+}
 
 /// The bucket of this name, which is made where there is none. A value has `most` bytes at most, or -1 for what NATS
 /// takes. Errors: why there is none.

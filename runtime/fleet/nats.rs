@@ -38,7 +38,7 @@ use super::{
     record::{NodeState, Record},
 };
 use crate::{
-    bucket,
+    bucket::{self, PATIENCE},
     diagnostic::{Diagnostic, with_causes},
 };
 
@@ -48,8 +48,6 @@ const FLEET: &str = "fleet.>";
 const NODE: &str = "node.";
 const NODES: &str = "node.>";
 
-/// To connect, and for an answer.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Before what ended is followed again.
 const PAUSE: Duration = Duration::from_millis(200);
 const MOST_BYTES: i32 = 512 << 10;
@@ -369,14 +367,7 @@ async fn options(
             }
         }
     };
-    let options = ConnectOptions::new()
-        .name("wasmhost")
-        // All are tried within it.
-        .connection_timeout(PATIENCE / u32::try_from(address.servers.len()).unwrap_or(1).max(1))
-        .request_timeout(Some(PATIENCE))
-        .reconnect_delay_callback(|tries| Duration::from_millis(100 * (tries as u64).clamp(1, 20)))
-        .require_tls(address.is_tls)
-        .event_callback(told);
+    let options = bucket::options(address.servers.len(), address.is_tls).event_callback(told);
     let options = if later {
         options.retry_on_initial_connect()
     } else {

@@ -1,10 +1,10 @@
 //! One group's keys and values in a bucket of NATS JetStream. What is compared with what is there is swapped by the
 //! revision of its key; what is deleted leaves nothing.
 
-use std::{future::Future, time::Duration};
+use std::future::Future;
 
 use async_nats::{
-    Client, ConnectOptions, HeaderMap, ServerAddr,
+    Client, HeaderMap, ServerAddr,
     connection::State,
     jetstream::{
         self,
@@ -21,10 +21,11 @@ use tokio::sync::OnceCell;
 use super::{
     Change, Cursor, Error, MAX_BATCH_SIZE, Outcome, PAGE, Page, Result, batch_too_large, refused, sum,
 };
-use crate::{bucket, diagnostic::with_causes};
+use crate::{
+    bucket::{self, PATIENCE},
+    diagnostic::with_causes,
+};
 
-/// For connecting, and for all that one call asks.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Messages of a batch that are under way at once.
 const AT_ONCE: usize = 16;
 /// How often a swap begins anew because others were faster: each time, one of them got through.
@@ -252,13 +253,7 @@ impl Nats {
             login,
             ..
         } = &self.address;
-        let options = ConnectOptions::new()
-            .name("wasmhost")
-            // All are tried within it.
-            .connection_timeout(PATIENCE / u32::try_from(servers.len()).unwrap_or(1).max(1))
-            .request_timeout(Some(PATIENCE))
-            .reconnect_delay_callback(|tries| Duration::from_millis(100 * (tries as u64).clamp(1, 20)))
-            .require_tls(*is_tls);
+        let options = bucket::options(servers.len(), *is_tls);
         let options = match login.clone() {
             Some(Login::Password(user, password)) => options.user_and_password(user, password),
             Some(Login::Token(token)) => options.token(token),
